@@ -1,0 +1,370 @@
+//! Shape inference: facts flow from the inputs and constants through the graph.
+//!
+//! Element types, symbolic shapes and partially known integer values are inferred in one pass in
+//! topological order, so that `Shape -> Gather -> Concat -> Reshape` chains resolve. An operator that the
+//! catalog does not hold, or whose rule its inputs break, leaves its outputs as declared and is reported.
+
+mod merge;
+
+use crate::eval::{self, NoSubgraphs};
+use crate::fact::{Fact, KnownValue, TensorFact};
+use crate::graph::GraphError;
+use crate::graph::{Graph, Node, NodeId, ValueId};
+use crate::model::{Model, OpsetImports};
+use crate::operator::{
+    Catalog, DynOperator, InferContext, InferError, Limits, ParseError, SubgraphInferrer,
+};
+use crate::symbolic::Dim;
+use crate::value::Value;
+
+pub use merge::{Conflict, refine};
+
+/// Depth of subgraphs beyond which inference stops.
+const MAX_DEPTH: usize = 64;
+/// Bytes of a constant that inference computes; larger ones are left to constant folding.
+const MAX_CONST_BYTES: usize = 64 << 10;
+
+/// Why the facts of one node's outputs are not known.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeInferError {
+    /// The catalog cannot give the operator.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// The inputs break the operator's rule.
+    #[error(transparent)]
+    Rule(#[from] InferError),
+    /// An inferred fact contradicts the declared one.
+    #[error("output `{value}` is declared as {}, inferred as {}", .conflict.declared, .conflict.inferred)]
+    Conflict {
+        /// The output's name.
+        value: String,
+        /// Both facts.
+        conflict: Conflict,
+    },
+}
+
+/// What inference could not do, by node.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("node {node}: {error}")]
+pub struct InferIssue {
+    /// The node, as [`Graph::describe`] names it.
+    pub node: String,
+    /// The reason.
+    pub error: NodeInferError,
+}
+
+/// What inference did.
+#[derive(Clone, Debug, Default)]
+pub struct InferReport {
+    /// Nodes without facts, with the reason.
+    pub issues: Vec<InferIssue>,
+}
+
+impl InferReport {
+    /// The first issue that is a broken rule, not merely an unknown operator.
+    pub fn first_error(&self) -> Option<&InferIssue> {
+        self.issues.iter().find(|i| {
+            !matches!(
+                i.error,
+                NodeInferError::Parse(
+                    ParseError::UnknownOperator { .. } | ParseError::NotInOpset { .. }
+                )
+            )
+        })
+    }
+}
+
+/// Infers the facts of every value of the model's graph and stores them in it.
+///
+/// # Errors
+/// [`GraphError::Cycle`]. What goes wrong with single nodes is in the report.
+pub fn infer_shapes(model: &mut Model, catalog: &Catalog) -> Result<InferReport, GraphError> {
+    let mut inferrer = Inferrer::new(catalog, &model.opsets);
+    let facts = inferrer.graph(&model.graph, None, None)?;
+    let ids: Vec<ValueId> = model.graph.values().map(|(id, _)| id).collect();
+    let mut facts = facts;
+    for id in ids {
+        model.graph.value_mut(id).fact = std::mem::take(&mut facts[id.index()]);
+    }
+    Ok(InferReport {
+        issues: inferrer.issues,
+    })
+}
+
+/// The facts of a single node's outputs from the facts of its inputs; for patches and builders.
+/// Subgraphs may not capture values.
+///
+/// # Errors
+/// [`NodeInferError`].
+pub fn infer_node(
+    catalog: &Catalog,
+    opsets: &OpsetImports,
+    node: &Node,
+    inputs: &[Option<Fact>],
+) -> Result<Vec<Fact>, NodeInferError> {
+    let operator = catalog.parse(node, opsets)?;
+    let mut inferrer = Inferrer::new(catalog, opsets);
+    inferrer.operator(operator.as_ref(), node, inputs, None)
+}
+
+/// The facts that are known in a graph, and those of the graphs around it.
+struct Scope<'a> {
+    graph: &'a Graph,
+    facts: &'a [Fact],
+    parent: Option<&'a Scope<'a>>,
+}
+
+impl Scope<'_> {
+    fn lookup(&self, name: &str) -> Option<Fact> {
+        match self.graph.value_by_name(name) {
+            Some(id) if !matches!(self.facts[id.index()], Fact::Unknown) => {
+                Some(self.facts[id.index()].clone())
+            }
+            _ => self.parent?.lookup(name),
+        }
+    }
+}
+
+struct Inferrer<'a> {
+    catalog: &'a Catalog,
+    opsets: &'a OpsetImports,
+    issues: Vec<InferIssue>,
+    depth: usize,
+    symbols: usize,
+}
+
+impl<'a> Inferrer<'a> {
+    fn new(catalog: &'a Catalog, opsets: &'a OpsetImports) -> Self {
+        Self {
+            catalog,
+            opsets,
+            issues: Vec::new(),
+            depth: 0,
+            symbols: 0,
+        }
+    }
+
+    /// The facts of all values of a graph, by value index.
+    fn graph(
+        &mut self,
+        graph: &Graph,
+        inputs: Option<&[Fact]>,
+        parent: Option<&Scope<'_>>,
+    ) -> Result<Vec<Fact>, GraphError> {
+        let mut facts = vec![Fact::Unknown; graph.value_bound()];
+        for (i, &id) in graph.inputs().iter().enumerate() {
+            let declared = graph.value(id).fact.clone();
+            facts[id.index()] = match inputs.and_then(|f| f.get(i)) {
+                Some(given) => refine(given, &declared).unwrap_or_else(|_| given.clone()),
+                None => declared,
+            };
+        }
+        for (id, tensor) in graph.initializers() {
+            if !graph.is_input(id) {
+                facts[id.index()] = TensorFact::constant(tensor.clone()).into();
+            }
+        }
+        if let Some(parent) = parent {
+            for (id, name) in graph.captured() {
+                facts[id.index()] = parent.lookup(name).unwrap_or_default();
+            }
+        }
+        for id in graph.topological_order()? {
+            self.node(graph, id, &mut facts, parent);
+        }
+        Ok(facts)
+    }
+
+    fn node(&mut self, graph: &Graph, id: NodeId, facts: &mut [Fact], parent: Option<&Scope<'_>>) {
+        let node = graph.node(id);
+        let inputs: Vec<Option<Fact>> = node
+            .inputs()
+            .iter()
+            .map(|v| v.map(|v| facts[v.index()].clone()))
+            .collect();
+        let scope = Scope {
+            graph,
+            facts,
+            parent,
+        };
+        let inferred = self
+            .catalog
+            .parse(node, self.opsets)
+            .map_err(NodeInferError::from)
+            .and_then(|operator| self.operator(operator.as_ref(), node, &inputs, Some(&scope)));
+        let inferred = inferred.unwrap_or_else(|error| {
+            self.issues.push(InferIssue {
+                node: graph.describe(id),
+                error,
+            });
+            Vec::new()
+        });
+        for (i, &output) in node.outputs().iter().enumerate() {
+            let Some(output) = output else { continue };
+            let declared = &graph.value(output).fact;
+            facts[output.index()] = match inferred.get(i) {
+                None => declared.clone(),
+                Some(fact) => refine(fact, declared).unwrap_or_else(|conflict| {
+                    let value = graph.name_of(output).to_owned();
+                    let error = NodeInferError::Conflict { value, conflict };
+                    self.issues.push(InferIssue {
+                        node: graph.describe(id),
+                        error,
+                    });
+                    fact.clone()
+                }),
+            };
+        }
+    }
+
+    fn operator(
+        &mut self,
+        operator: &dyn DynOperator,
+        node: &Node,
+        inputs: &[Option<Fact>],
+        scope: Option<&Scope<'_>>,
+    ) -> Result<Vec<Fact>, NodeInferError> {
+        let opset = self.opsets.get(&node.domain).unwrap_or(1);
+        let version = operator.signature().since(opset).unwrap_or(1);
+        let first_symbol = self.symbols;
+        let mut symbols = self.symbols;
+        let mut fresh = || {
+            symbols += 1;
+            Dim::symbol(&format!("_s{symbols}"))
+        };
+        let mut subgraphs = Nested {
+            inferrer: self,
+            scope,
+        };
+        let mut cx = InferContext::new(
+            inputs,
+            node.outputs().len(),
+            version,
+            &mut subgraphs,
+            &mut fresh,
+        );
+        let mut facts = operator.infer(&mut cx)?;
+        self.symbols = self.symbols.max(symbols).max(first_symbol);
+        if let Some(values) = constant_outputs(operator, node, version, inputs, &facts) {
+            for (fact, value) in facts.iter_mut().zip(values) {
+                if let (Fact::Tensor(fact), Value::Tensor(tensor)) = (fact, value) {
+                    *fact = TensorFact::constant(tensor);
+                }
+            }
+        }
+        Ok(facts)
+    }
+}
+
+/// The outputs of a node of which all inputs are small constants.
+fn constant_outputs(
+    operator: &dyn DynOperator,
+    node: &Node,
+    version: u32,
+    inputs: &[Option<Fact>],
+    facts: &[Fact],
+) -> Option<Vec<Value>> {
+    let known = |f: &Fact| {
+        matches!(
+            f,
+            Fact::Tensor(TensorFact {
+                value: Some(KnownValue::Const(_)),
+                ..
+            })
+        )
+    };
+    if operator.is_random() || facts.iter().all(known) || node.attributes.graphs().next().is_some()
+    {
+        return None;
+    }
+    let small = |f: &Fact| {
+        let fact = f.as_tensor()?;
+        let bytes = fact
+            .dtype?
+            .byte_len(compress_tensor::element_count(&fact.sizes()?)?)?;
+        (bytes <= MAX_CONST_BYTES).then_some(())
+    };
+    facts.iter().map(small).collect::<Option<()>>()?;
+    let values = inputs
+        .iter()
+        .map(|input| match input {
+            None => Some(None),
+            Some(fact) => {
+                let tensor = fact.as_tensor()?.as_const()?;
+                (tensor.byte_len() <= MAX_CONST_BYTES).then(|| Some(Value::Tensor(tensor.clone())))
+            }
+        })
+        .collect::<Option<Vec<Option<Value>>>>()?;
+    let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
+    let limits = Limits::folding().with_max_tensor_bytes(MAX_CONST_BYTES);
+    eval::eval_operator(operator, node, version, &values, limits, &mut NoSubgraphs).ok()
+}
+
+/// Inference in a subgraph of the node at hand.
+struct Nested<'b, 'a, 's> {
+    inferrer: &'b mut Inferrer<'a>,
+    scope: Option<&'s Scope<'s>>,
+}
+
+impl SubgraphInferrer for Nested<'_, '_, '_> {
+    fn infer_subgraph(&mut self, graph: &Graph, inputs: &[Fact]) -> Result<Vec<Fact>, String> {
+        if self.inferrer.depth >= MAX_DEPTH {
+            return Err(format!("subgraphs are nested more than {MAX_DEPTH} deep"));
+        }
+        self.inferrer.depth += 1;
+        let facts = self.inferrer.graph(graph, Some(inputs), self.scope);
+        self.inferrer.depth -= 1;
+        let facts = facts.map_err(|e| e.to_string())?;
+        Ok(graph
+            .outputs()
+            .iter()
+            .map(|id| facts[id.index()].clone())
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use compress_tensor::{DType, Tensor};
+
+    #[test]
+    fn a_shape_gather_concat_reshape_chain_resolves() {
+        let mut g = Graph::new("g");
+        let x = g.add_value("x", Fact::Unknown).unwrap();
+        g.value_mut(x).fact = TensorFact::with_shape(
+            Some(DType::F32),
+            Some(vec![
+                Dim::symbol("batch"),
+                Dim::symbol("seq"),
+                384i64.into(),
+            ]),
+        )
+        .into();
+        g.add_input(x);
+        let zero = g
+            .add_initializer("zero", Tensor::vector(vec![0i64]))
+            .unwrap();
+        let tail = g
+            .add_initializer("tail", Tensor::vector(vec![-1i64, 12, 32]))
+            .unwrap();
+        let s = g.add_value("s", Fact::Unknown).unwrap();
+        let b = g.add_value("b", Fact::Unknown).unwrap();
+        let c = g.add_value("c", Fact::Unknown).unwrap();
+        let y = g.add_value("y", Fact::Unknown).unwrap();
+        g.add_node(Node::new("Shape", [x], [s])).unwrap();
+        g.add_node(Node::new("Gather", [s, zero], [b])).unwrap();
+        g.add_node(Node::new("Concat", [b, tail], [c]).with("axis", 0i64))
+            .unwrap();
+        g.add_node(Node::new("Reshape", [x, c], [y])).unwrap();
+        g.add_output(y);
+        let mut model = Model::new(g, 17);
+        let report = infer_shapes(&mut model, Catalog::standard()).unwrap();
+        assert_eq!(report.issues, []);
+        assert_eq!(
+            model.fact("y").unwrap().to_string(),
+            "f32[batch, seq, 12, 32]"
+        );
+    }
+}
