@@ -1,0 +1,33 @@
+//! `Swish`: `y = x / (1 + e^(-alpha * x))`; `SiLU` where alpha is 1.
+//! <https://onnx.ai/onnx/operators/onnx__Swish.html>; Ramachandran et al., arXiv:1710.05941.
+
+use crate::operator::prelude::*;
+use crate::ops::activation::sigmoid::sigmoid;
+use crate::ops::elementwise::unary;
+
+/// The attributes of `Swish`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Swish {
+    /// Factor of the input of the sigmoid.
+    pub alpha: f32,
+}
+
+impl Operator for Swish {
+    const SIGNATURE: Signature = Signature::onnx("Swish", &[24]);
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self {
+            alpha: attrs.f32_or("alpha", 1.0)?,
+        })
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        unary::infer(cx)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let alpha = f64::from(self.alpha);
+        unary::float(cx, |x| x * sigmoid(alpha * x))
+    }
+    fn quantization(&self) -> QuantRule {
+        QuantRule::OwnScale { inputs: None }
+    }
+}

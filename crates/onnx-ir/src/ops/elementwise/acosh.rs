@@ -1,0 +1,23 @@
+//! `Acosh`: `y = acosh(x) = ln(x + sqrt(x^2 - 1))`.
+//! <https://onnx.ai/onnx/operators/onnx__Acosh.html>
+
+use crate::operator::prelude::*;
+use crate::ops::elementwise::unary;
+
+/// `Acosh` has no attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Acosh;
+
+impl Operator for Acosh {
+    const SIGNATURE: Signature = Signature::onnx("Acosh", &[9, 22]);
+
+    fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self)
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        unary::infer(cx)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        unary::float(cx, f64::acosh)
+    }
+}

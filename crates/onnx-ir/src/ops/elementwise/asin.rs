@@ -1,0 +1,23 @@
+//! `Asin`: `y = asin(x)`, in radians.
+//! <https://onnx.ai/onnx/operators/onnx__Asin.html>
+
+use crate::operator::prelude::*;
+use crate::ops::elementwise::unary;
+
+/// `Asin` has no attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asin;
+
+impl Operator for Asin {
+    const SIGNATURE: Signature = Signature::onnx("Asin", &[7, 22]);
+
+    fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self)
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        unary::infer(cx)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        unary::float(cx, f64::asin)
+    }
+}

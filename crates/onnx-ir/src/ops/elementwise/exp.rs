@@ -1,0 +1,24 @@
+//! `Exp`: `y = e^x`.
+//! <https://onnx.ai/onnx/operators/onnx__Exp.html>
+
+use crate::operator::prelude::*;
+use crate::ops::elementwise::unary;
+
+/// `Exp` has no attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Exp;
+
+impl Operator for Exp {
+    const SIGNATURE: Signature = Signature::onnx("Exp", &[1, 6, 13]);
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        attrs.ignore("consumed_inputs");
+        Ok(Self)
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        unary::infer(cx)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        unary::float(cx, f64::exp)
+    }
+}

@@ -1,0 +1,29 @@
+//! `Xor`: whether just one is true, broadcast.
+//! <https://onnx.ai/onnx/operators/onnx__Xor.html>
+
+use crate::operator::prelude::*;
+use crate::ops::elementwise::binary::{self, Broadcasting};
+
+/// The attributes of `Xor`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Xor {
+    /// How the second operand meets the first.
+    pub broadcasting: Broadcasting,
+}
+
+impl Operator for Xor {
+    const SIGNATURE: Signature = Signature::onnx("Xor", &[1, 7]);
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self {
+            broadcasting: Broadcasting::parse(attrs)?,
+        })
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        binary::infer(cx, &self.broadcasting)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let operands = self.broadcasting.operands(cx)?;
+        binary::map(cx, &operands, |a: bool, b: bool| a ^ b)
+    }
+}

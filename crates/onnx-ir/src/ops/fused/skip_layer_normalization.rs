@@ -1,0 +1,32 @@
+//! `SkipLayerNormalization`: layer normalisation of `input + skip + bias` over the last axis.
+//! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.SkipLayerNormalization>
+
+use super::residual_norm::{Moments, infer_skip, skip_normalise};
+use crate::operator::prelude::*;
+
+/// The attributes of `SkipLayerNormalization`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SkipLayerNormalization {
+    /// Added to the variance.
+    pub epsilon: f32,
+}
+
+impl Operator for SkipLayerNormalization {
+    const SIGNATURE: Signature = Signature::microsoft("SkipLayerNormalization");
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self {
+            epsilon: attrs.f32_or("epsilon", 1e-12)?,
+        })
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        infer_skip(cx)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let (beta, bias) = (cx.optional_tensor(3)?, cx.optional_tensor(4)?);
+        skip_normalise(cx, beta, bias, self.epsilon, Moments::MeanAndVariance)
+    }
+    fn quantization(&self) -> QuantRule {
+        QuantRule::FloatOnly("the moments of a row need more than 8 bits")
+    }
+}

@@ -1,0 +1,264 @@
+//! `Slice`: along each listed axis the elements `start, start + step, ...` before `end`; negative bounds
+//! count from the end, bounds beyond the axis are clamped.
+//! <https://onnx.ai/onnx/operators/onnx__Slice.html>
+//!
+//! Opset 10 made the bounds inputs and added `steps`.
+//!
+//! While inferring, a symbolic axis is taken to hold at least one element, and a symbolic bound, or a
+//! known one that counts from the other end of a symbolic axis, is taken to lie within it: so
+//! `x[:, 1:]` has the size `n - 1`, and `positions[:, :n]` the size `n`.
+
+use crate::operator::prelude::*;
+use crate::ops::{axis, partial, select};
+
+/// The attributes of `Slice`: the bounds before opset 10, nothing since.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Slice {
+    /// The bounds, where they are attributes.
+    pub bounds: Option<AttributeBounds>,
+}
+
+/// `starts`, `ends` and `axes`.
+pub type AttributeBounds = (Vec<i64>, Vec<i64>, Option<Vec<i64>>);
+
+const RULE: &str =
+    "starts, ends, axes and steps must have one length, axes differ and steps not be 0";
+
+impl Operator for Slice {
+    const SIGNATURE: Signature = Signature::onnx("Slice", &[1, 10, 11, 13]);
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        if attrs.version() >= 10 {
+            return Ok(Self { bounds: None });
+        }
+        let (starts, ends) = (attrs.ints("starts")?, attrs.ints("ends")?);
+        Ok(Self {
+            bounds: Some((starts, ends, attrs.ints_opt("axes")?)),
+        })
+    }
+
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        let x = cx.tensor(0)?;
+        let Some(dims) = &x.shape else {
+            return Ok(vec![TensorFact::of_dtype(x.dtype).into()]);
+        };
+        let unknown = || TensorFact::with_shape(x.dtype, Some(vec![Dim::Unknown; dims.len()]));
+        let Some((starts, ends, axes, steps)) = self.symbolic_bounds(cx, dims.len())? else {
+            return Ok(vec![unknown().into()]);
+        };
+        let wrong = || InferError::rule(RULE, format_args!("{axes:?}, rank {}", dims.len()));
+        if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+            return Err(wrong());
+        }
+        let mut shape = dims.clone();
+        for (i, &axis) in axes.iter().enumerate() {
+            let axis = axis::infer(axis, dims.len())?;
+            shape[axis] = length(&dims[axis], &starts[i], &ends[i], &steps[i]).ok_or_else(wrong)?;
+        }
+        let output = TensorFact::with_shape(x.dtype, Some(shape));
+        let moved = x
+            .elements()
+            .filter(|_| dims.len() == 1 && axes.len() == 1)
+            .and_then(|all| {
+                let (start, end, step) = (
+                    starts[0].as_known()?,
+                    ends[0].as_known()?,
+                    steps[0].as_known()?,
+                );
+                let (first, count) = clamped(all.len(), start, end, step)?;
+                (0..count)
+                    .map(|k| all.get(position(first, k, step)?).cloned())
+                    .collect()
+            });
+        Ok(vec![partial::with_elements(output, moved).into()])
+    }
+
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let x = cx.tensor(0)?;
+        let (starts, ends, axes) = match &self.bounds {
+            Some(bounds) => bounds.clone(),
+            None => (
+                cx.ints(1)?.ok_or(EvalError::MissingInput { index: 1 })?,
+                cx.ints(2)?.ok_or(EvalError::MissingInput { index: 2 })?,
+                cx.ints(3)?,
+            ),
+        };
+        let axes = axes.unwrap_or_else(|| (0..starts.len() as i64).collect());
+        let steps = cx.ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
+        let wrong = || {
+            let found = format_args!("{starts:?}, {ends:?}, {axes:?}, {steps:?}").to_string();
+            EvalError::rule(RULE, found)
+        };
+        if [ends.len(), axes.len(), steps.len()] != [starts.len(); 3] {
+            return Err(wrong());
+        }
+        let mut shape = x.shape().to_vec();
+        let mut strides = select::c_strides(x.shape());
+        let mut offset = 0isize;
+        let mut seen = vec![false; x.rank()];
+        for (i, &axis) in axes.iter().enumerate() {
+            let axis = axis::eval(axis, x.rank())?;
+            let twice = std::mem::replace(&mut seen[axis], true);
+            let range = clamped(x.shape()[axis], starts[i], ends[i], steps[i]);
+            let (first, count) = range.filter(|_| !twice).ok_or_else(wrong)?;
+            shape[axis] = count;
+            if count > 0 {
+                offset += first as isize * strides[axis];
+                strides[axis] = strides[axis].saturating_mul(steps[i] as isize);
+            }
+        }
+        Ok(vec![select::strided(x, &shape, offset, &strides)?.into()])
+    }
+
+    fn quantization(&self) -> QuantRule {
+        QuantRule::SameScale { inputs: Some(&[0]) }
+    }
+}
+
+/// Starts, ends, axes and steps.
+type Bounds = (Vec<Dim>, Vec<Dim>, Vec<i64>, Vec<Dim>);
+
+impl Slice {
+    /// The bounds as far as they are known; `None` where not even the axes are.
+    fn symbolic_bounds(
+        &self,
+        cx: &InferContext<'_>,
+        rank: usize,
+    ) -> Result<Option<Bounds>, InferError> {
+        let ones = |n: usize| vec![Dim::Known(1); n];
+        let first_axes = |n: usize| (0..n as i64).collect();
+        if let Some((starts, ends, axes)) = &self.bounds {
+            let dims = |v: &[i64]| v.iter().map(|&n| Dim::Known(n)).collect();
+            let axes = axes.clone().unwrap_or_else(|| first_axes(starts.len()));
+            return Ok(Some((dims(starts), dims(ends), axes, ones(starts.len()))));
+        }
+        cx.tensor(1)?;
+        cx.tensor(2)?;
+        let axes = match cx.fact(3) {
+            None => None,
+            Some(_) => match cx.const_ints(3) {
+                Some(axes) => Some(axes),
+                None => return Ok(None),
+            },
+        };
+        let elements = |i: usize| cx.elements(i);
+        let given = elements(1).map(|v| v.len()).or(axes.as_ref().map(Vec::len));
+        let Some(count) = given.filter(|&n| n <= rank.max(1)) else {
+            return Ok(None);
+        };
+        let or_unknown = |i: usize| elements(i).unwrap_or_else(|| vec![Dim::Unknown; count]);
+        let steps = if cx.fact(4).is_some() {
+            or_unknown(4)
+        } else {
+            ones(count)
+        };
+        let axes = axes.unwrap_or_else(|| first_axes(count));
+        Ok(Some((or_unknown(1), or_unknown(2), axes, steps)))
+    }
+}
+
+/// The first position and the number of positions of a slice; `None` for a step of 0.
+fn clamped(size: usize, start: i64, end: i64, step: i64) -> Option<(usize, usize)> {
+    let n = i64::try_from(size).ok()?;
+    let from_end = |b: i64| if b < 0 { b.saturating_add(n) } else { b };
+    let (start, end) = (from_end(start), from_end(end));
+    let (first, span) = match step {
+        0 => return None,
+        1.. => {
+            let first = start.clamp(0, n);
+            (first, end.clamp(0, n) - first)
+        }
+        _ => {
+            let first = start.clamp(-1, n - 1);
+            (first, first - end.clamp(-1, n - 1))
+        }
+    };
+    if span <= 0 || first < 0 {
+        return Some((0, 0));
+    }
+    let count = (span as u64).div_ceil(step.unsigned_abs());
+    Some((usize::try_from(first).ok()?, usize::try_from(count).ok()?))
+}
+
+fn position(first: usize, k: usize, step: i64) -> Option<usize> {
+    let moved = i64::try_from(k).ok()?.checked_mul(step)?;
+    usize::try_from(i64::try_from(first).ok()?.checked_add(moved)?).ok()
+}
+
+/// Bounds beyond which no symbolic axis goes: exporters write the limits of i32 and i64, or a round
+/// billion, for "to the end".
+const BEYOND: i64 = 1_000_000_000;
+const BEFORE: i64 = -BEYOND;
+
+/// The length of a slice of a symbolic axis; `None` for a step of 0.
+fn length(size: &Dim, start: &Dim, end: &Dim, step: &Dim) -> Option<Dim> {
+    let Some(step) = step.as_known() else {
+        return Some(Dim::Unknown);
+    };
+    if let (Some(n), Some(start), Some(end)) = (size.as_size(), start.as_known(), end.as_known()) {
+        return clamped(n, start, end, step).map(|(_, count)| count.into());
+    }
+    let backwards = step < 0;
+    let span = match step {
+        0 => return None,
+        1.. => bound(size, end) - bound(size, start),
+        _ => match (start.as_known(), end.as_known()) {
+            (Some(-1 | BEYOND..), Some(i64::MIN..=BEFORE)) => size.clone(),
+            _ => Dim::Unknown,
+        },
+    };
+    let span = match span.as_known() {
+        Some(n) => Dim::Known(n.max(0)),
+        None => span,
+    };
+    let stride = if backwards { step.checked_neg()? } else { step };
+    Some(span.ceil_div(&Dim::Known(stride)))
+}
+
+/// A bound of a forward slice as a position in `0..=size`.
+fn bound(size: &Dim, bound: &Dim) -> Dim {
+    match bound.as_known() {
+        Some(BEYOND..) => size.clone(),
+        Some(i64::MIN..=BEFORE) => Dim::Known(0),
+        Some(n) if n < 0 => size.clone() + Dim::Known(n),
+        Some(0 | 1) => bound.clone(),
+        Some(_) => bound.min(size),
+        // A symbolic bound that is negative for large sizes, such as `-n`, counts from the end.
+        None if bound.eval(&|_| Some(1 << 20)).is_some_and(|n| n < 0) => {
+            size.clone() + bound.clone()
+        }
+        None => bound.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_clamped_as_numpy_does() {
+        assert_eq!(clamped(5, -3, i64::MAX, 1), Some((2, 3)));
+        assert_eq!(clamped(5, 20, i64::MIN, -2), Some((4, 3)));
+        assert_eq!(clamped(5, 3, 3, 1), Some((0, 0)));
+        assert_eq!(clamped(0, -1, i64::MIN, -1), Some((0, 0)));
+        assert_eq!(clamped(5, 0, 5, 0), None);
+        assert_eq!(clamped(5, 4, i64::MIN, i64::MIN), Some((4, 1)));
+    }
+
+    #[test]
+    fn symbolic_axes_keep_their_symbol() {
+        let n = Dim::symbol("n");
+        let len = |start: i64, end: Dim| {
+            length(&n, &start.into(), &end, &Dim::Known(1))
+                .unwrap()
+                .to_string()
+        };
+        assert_eq!(len(0, Dim::Known(i64::MAX)), "n");
+        assert_eq!(len(0, Dim::Known(1_000_000_000)), "n");
+        assert_eq!(len(1, Dim::Known(i64::MAX)), "n - 1");
+        assert_eq!(len(-2, Dim::Known(i64::MAX)), "2");
+        assert_eq!(len(0, Dim::Known(1)), "1");
+        assert_eq!(len(0, Dim::symbol("m")), "m");
+        assert_eq!(len(0, Dim::Known(0) - Dim::symbol("m")), "-m + n");
+    }
+}

@@ -1,0 +1,44 @@
+//! `SoftmaxCrossEntropyLoss`: `-log_softmax(scores)[label] * weight[label]`, reduced; output 1 is the
+//! logarithm of the softmax over axis 1.
+//! <https://onnx.ai/onnx/operators/onnx__SoftmaxCrossEntropyLoss.html>
+
+use super::likelihood::Likelihood;
+use crate::operator::prelude::*;
+use crate::ops::activation::log_softmax::log_softmax;
+use crate::ops::lanes::{Lanes, floats, rounded};
+
+/// The attributes of `SoftmaxCrossEntropyLoss`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SoftmaxCrossEntropyLoss {
+    /// Reduction and ignored label.
+    pub likelihood: Likelihood,
+}
+
+impl Operator for SoftmaxCrossEntropyLoss {
+    const SIGNATURE: Signature = Signature::onnx("SoftmaxCrossEntropyLoss", &[12, 13]);
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self {
+            likelihood: Likelihood::parse(attrs)?,
+        })
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        let scores = cx.tensor(0)?;
+        Ok(vec![
+            self.likelihood.infer(cx)?.into(),
+            TensorFact::with_shape(scores.dtype, scores.shape).into(),
+        ])
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let scores = cx.tensor(0)?;
+        if scores.rank() < 2 {
+            let found = format!("{:?}", scores.shape());
+            return Err(EvalError::rule("scores need a class axis", found));
+        }
+        let wide = Tensor::from_vec(scores.shape(), floats(scores)?)?;
+        let log_prob = floats(&Lanes::new(scores.shape(), 1, 2).map(&wide, log_softmax)?)?;
+        let loss = self.likelihood.eval(cx, scores, &log_prob)?;
+        let log_prob = rounded(scores.dtype(), scores.shape(), log_prob)?;
+        Ok(vec![loss.into(), log_prob.into()])
+    }
+}

@@ -1,0 +1,56 @@
+//! `MeanVarianceNormalization`: `y = (x - mean) / (sqrt(var) + 1e-9)` with the statistics over `axes`.
+//! <https://onnx.ai/onnx/operators/onnx__MeanVarianceNormalization.html>
+
+use super::moments::Moments;
+use crate::operator::prelude::*;
+use crate::ops::elementwise::unary;
+use crate::ops::lanes::{floats, rounded};
+use crate::ops::{axis, broadcast};
+
+/// The attributes of `MeanVarianceNormalization`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeanVarianceNormalization {
+    /// The axes that statistics are taken over.
+    pub axes: Vec<i64>,
+}
+
+impl Operator for MeanVarianceNormalization {
+    const SIGNATURE: Signature = Signature::onnx("MeanVarianceNormalization", &[9, 13]);
+
+    fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self {
+            axes: attrs.ints_or("axes", vec![0, 2, 3])?,
+        })
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        if let Some(rank) = cx.tensor(0)?.rank() {
+            for &axis in &self.axes {
+                axis::infer(axis, rank)?;
+            }
+        }
+        unary::infer(cx)
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let x = cx.tensor(0)?;
+        let mut kept = x.shape().to_vec();
+        for &axis in &self.axes {
+            kept[axis::eval(axis, x.rank())?] = 1;
+        }
+        let mut values = floats(x)?;
+        // The group of every element: its position with the normalised axes left out.
+        let mut group_of = Vec::with_capacity(values.len());
+        let strides = broadcast::strides(&kept, x.shape());
+        broadcast::for_each(x.shape(), [&strides], |[g]| group_of.push(g));
+        let mut groups: Vec<Vec<usize>> = vec![Vec::new(); kept.iter().product()];
+        for (p, &g) in group_of.iter().enumerate() {
+            groups[g].push(p);
+        }
+        for group in groups {
+            let m = Moments::of(group.iter().map(|&p| values[p]));
+            for p in group {
+                values[p] = (values[p] - m.mean) / (m.variance.sqrt() + 1e-9);
+            }
+        }
+        Ok(vec![rounded(x.dtype(), x.shape(), values)?.into()])
+    }
+}
