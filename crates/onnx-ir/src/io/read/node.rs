@@ -1,0 +1,207 @@
+//! `NodeProto` and `AttributeProto` → [`Node`] and [`Attribute`].
+
+use std::collections::HashSet;
+
+use super::{graph, metadata, preserved, sparse_tensor, take_tensor, text};
+use crate::graph::{Attribute, Node};
+use crate::io::error::{LoadError, TensorDataError, TensorOwner};
+use crate::io::external::ExternalFiles;
+use crate::io::types::fact_of_type;
+use crate::proto::attribute_proto::AttributeType;
+use crate::proto::{AttributeProto, NodeProto, TensorProto};
+
+/// Takes `proto` apart, whose inputs and outputs were taken out before.
+pub(super) fn node(mut proto: NodeProto, files: &mut ExternalFiles) -> Result<Node, LoadError> {
+    let op_type = text(&mut proto.op_type);
+    let name = text(&mut proto.name);
+    let shown = if name.is_empty() {
+        op_type.clone()
+    } else {
+        name.clone()
+    };
+    let mut attributes = Vec::with_capacity(proto.attribute.len());
+    let mut kept = Vec::new();
+    for attribute in std::mem::take(&mut proto.attribute) {
+        let read = self::attribute(attribute, &shown, files)?;
+        kept.extend(read.kept);
+        attributes.push((read.name, read.value));
+    }
+    let mut names = HashSet::with_capacity(attributes.len());
+    if let Some((twice, _)) = attributes
+        .iter()
+        .find(|(name, _)| !names.insert(name.as_str()))
+    {
+        return Err(LoadError::DuplicateAttribute {
+            node: shown,
+            attribute: twice.clone(),
+        });
+    }
+    proto.attribute = kept;
+    Ok(Node {
+        name,
+        domain: text(&mut proto.domain),
+        op_type,
+        overload: text(&mut proto.overload),
+        attributes: attributes.into_iter().collect(),
+        doc: text(&mut proto.doc_string),
+        metadata: metadata(&mut proto.metadata_props),
+        preserved: preserved(&proto),
+        inputs: Vec::new(),
+        outputs: Vec::new(),
+    })
+}
+
+/// An attribute that was read.
+pub(super) struct ReadAttribute {
+    pub(super) name: String,
+    pub(super) value: Attribute,
+    /// Name, documentation and details of its tensors, where there are any.
+    pub(super) kept: Option<AttributeProto>,
+}
+
+/// Takes an attribute of the node or function called `node` apart.
+pub(super) fn attribute(
+    mut proto: AttributeProto,
+    node: &str,
+    files: &mut ExternalFiles,
+) -> Result<ReadAttribute, LoadError> {
+    let name = text(&mut proto.name);
+    let mut kept = AttributeProto {
+        doc_string: proto.doc_string.take(),
+        ..Default::default()
+    };
+    let value = value(&mut proto, &mut kept, files).map_err(|error| error.of(node, &name))?;
+    let has_more = kept != AttributeProto::default();
+    let kept = has_more.then(|| AttributeProto {
+        name: Some(name.clone()),
+        ..kept
+    });
+    Ok(ReadAttribute { name, value, kept })
+}
+
+fn value(
+    proto: &mut AttributeProto,
+    kept: &mut AttributeProto,
+    files: &mut ExternalFiles,
+) -> Result<Attribute, ValueError> {
+    use std::mem::take;
+    let code = proto.r#type.unwrap_or_default();
+    if let Some(name) = proto.ref_attr_name.take().filter(|name| !name.is_empty()) {
+        return Ok(Attribute::Reference { name, kind: code });
+    }
+    let kind = match AttributeType::try_from(code) {
+        Ok(AttributeType::Undefined) => kind_of_value(proto),
+        Ok(kind) => kind,
+        Err(_) => AttributeType::Undefined,
+    };
+    let missing = || ValueError::Missing { code };
+    Ok(match kind {
+        // Writers of the third protobuf syntax leave zeros out.
+        AttributeType::Float => Attribute::Float(proto.f()),
+        AttributeType::Int => Attribute::Int(proto.i()),
+        AttributeType::String => Attribute::String(proto.s().to_vec()),
+        AttributeType::Tensor => {
+            let mut tensor = proto.t.take().ok_or_else(missing)?;
+            let value = take_tensor(&mut tensor, files)?;
+            kept.t = (tensor != TensorProto::default()).then_some(tensor);
+            Attribute::Tensor(value)
+        }
+        AttributeType::Graph => {
+            let graph = graph::graph(proto.g.take().ok_or_else(missing)?, files)?;
+            Attribute::Graph(graph.into())
+        }
+        AttributeType::SparseTensor => {
+            let sparse = proto.sparse_tensor.take().ok_or_else(missing)?;
+            Attribute::SparseTensor(sparse_tensor(sparse, files)?)
+        }
+        AttributeType::TypeProto => {
+            let declared = proto.tp.take().ok_or_else(missing)?;
+            let fact = fact_of_type(&declared);
+            kept.tp = Some(declared);
+            Attribute::Type(fact)
+        }
+        AttributeType::Floats => Attribute::Floats(take(&mut proto.floats)),
+        AttributeType::Ints => Attribute::Ints(take(&mut proto.ints)),
+        AttributeType::Strings => {
+            Attribute::Strings(proto.strings.iter().map(|text| text.to_vec()).collect())
+        }
+        AttributeType::Tensors => {
+            let tensors = take(&mut proto.tensors).into_iter();
+            let read: Result<_, _> = tensors
+                .map(|mut tensor| take_tensor(&mut tensor, files))
+                .collect();
+            Attribute::Tensors(read?)
+        }
+        AttributeType::Graphs => {
+            let graphs = take(&mut proto.graphs).into_iter();
+            let read = graphs.map(|proto| graph::graph(proto, files).map(Into::into));
+            Attribute::Graphs(read.collect::<Result<_, LoadError>>()?)
+        }
+        AttributeType::SparseTensors => {
+            let sparse = take(&mut proto.sparse_tensors).into_iter();
+            let read: Result<_, _> = sparse.map(|proto| sparse_tensor(proto, files)).collect();
+            Attribute::SparseTensors(read?)
+        }
+        AttributeType::TypeProtos => {
+            let facts = proto.type_protos.iter().map(fact_of_type).collect();
+            kept.type_protos = take(&mut proto.type_protos);
+            Attribute::Types(facts)
+        }
+        AttributeType::Undefined => return Err(missing()),
+    })
+}
+
+/// The type by the field that holds something: files older than IR version 2 do not say it.
+fn kind_of_value(proto: &AttributeProto) -> AttributeType {
+    let fields = [
+        (proto.f.is_some(), AttributeType::Float),
+        (proto.i.is_some(), AttributeType::Int),
+        (proto.s.is_some(), AttributeType::String),
+        (proto.t.is_some(), AttributeType::Tensor),
+        (proto.g.is_some(), AttributeType::Graph),
+        (!proto.floats.is_empty(), AttributeType::Floats),
+        (!proto.ints.is_empty(), AttributeType::Ints),
+        (!proto.strings.is_empty(), AttributeType::Strings),
+        (!proto.tensors.is_empty(), AttributeType::Tensors),
+        (!proto.graphs.is_empty(), AttributeType::Graphs),
+    ];
+    let found = fields.iter().find(|(is_set, _)| *is_set);
+    found.map_or(AttributeType::Undefined, |&(_, kind)| kind)
+}
+
+/// Why an attribute's value cannot be read; node and attribute are added by [`ValueError::of`].
+enum ValueError {
+    Missing { code: i32 },
+    Tensor(TensorDataError),
+    Graph(LoadError),
+}
+
+impl ValueError {
+    fn of(self, node: &str, attribute: &str) -> LoadError {
+        let (node, attribute) = (node.to_owned(), attribute.to_owned());
+        match self {
+            Self::Missing { code } => LoadError::NoAttributeValue {
+                node,
+                attribute,
+                code,
+            },
+            Self::Tensor(source) => LoadError::Tensor {
+                owner: TensorOwner::Attribute { node, attribute },
+                source,
+            },
+            Self::Graph(error) => error,
+        }
+    }
+}
+
+impl From<TensorDataError> for ValueError {
+    fn from(source: TensorDataError) -> Self {
+        Self::Tensor(source)
+    }
+}
+
+impl From<LoadError> for ValueError {
+    fn from(error: LoadError) -> Self {
+        Self::Graph(error)
+    }
+}
