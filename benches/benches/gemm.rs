@@ -1,0 +1,124 @@
+//! Matrix products on one thread: ours (weights packed before, and packed on the way) beside the
+//! crates `gemm` and `matrixmultiply`, and the exact int8 product.
+
+use std::time::Duration;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use runtime_kernels::gemm::{
+    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, PackedF32, PackedInt8, Side, gemm,
+    gemm_int8,
+};
+use runtime_kernels::quantized::RawOutput;
+use runtime_kernels::{Context, MatRef, Scratch};
+
+/// Rows, depth, columns: square ones, a transformer's, and a vector.
+const SHAPES: [(usize, usize, usize); 6] = [
+    (256, 256, 256),
+    (512, 512, 512),
+    (128, 384, 384),
+    (128, 384, 1536),
+    (64, 576, 3136),
+    (1, 2048, 1000),
+];
+
+fn products(c: &mut Criterion) {
+    let ctx = Context::default();
+    for (m, k, n) in SHAPES {
+        let mut group = c.benchmark_group(format!("{m}x{k}x{n}"));
+        group.throughput(Throughput::Elements(2 * (m * k * n) as u64));
+        group
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(200))
+            .measurement_time(Duration::from_millis(600));
+        let (a, b) = (vec![0.5f32; m * k], vec![0.25f32; k * n]);
+        let mut out = vec![0f32; m * n];
+        let lhs = MatRef::row_major(&a, m, k).expect("the slice holds the matrix");
+        let rhs = MatRef::row_major(&b, k, n).expect("the slice holds the matrix");
+        let packed = PackedF32::new(ctx.isa, Side::Rhs, rhs).expect("the matrix is small");
+        let mut scratch = Scratch::new();
+        for (name, rhs) in [
+            ("packed", FloatOperand::Packed(&packed)),
+            ("unpacked", FloatOperand::Matrix(rhs)),
+        ] {
+            group.bench_function(format!("ours {name}"), |bench| {
+                bench.iter(|| {
+                    gemm(
+                        &ctx,
+                        &mut scratch,
+                        FloatOperand::Matrix(lhs),
+                        rhs,
+                        &Epilogue::default(),
+                        &mut out,
+                    )
+                });
+            });
+        }
+        group.bench_function("matrixmultiply", |bench| {
+            bench.iter(|| {
+                // SAFETY: the strides describe the row-major slices above.
+                unsafe {
+                    matrixmultiply::sgemm(
+                        m,
+                        k,
+                        n,
+                        1.0,
+                        a.as_ptr(),
+                        k as isize,
+                        1,
+                        b.as_ptr(),
+                        n as isize,
+                        1,
+                        0.0,
+                        out.as_mut_ptr(),
+                        n as isize,
+                        1,
+                    );
+                }
+            });
+        });
+        group.bench_function("gemm", |bench| {
+            bench.iter(|| {
+                // SAFETY: the strides describe the row-major slices above.
+                unsafe {
+                    gemm::gemm(
+                        m,
+                        n,
+                        k,
+                        out.as_mut_ptr(),
+                        1,
+                        n as isize,
+                        false,
+                        a.as_ptr(),
+                        1,
+                        k as isize,
+                        b.as_ptr(),
+                        1,
+                        n as isize,
+                        0.0,
+                        1.0,
+                        false,
+                        false,
+                        false,
+                        gemm::Parallelism::None,
+                    );
+                }
+            });
+        });
+        let (a, b) = (vec![3u8; m * k], vec![-2i8; k * n]);
+        let lhs = Int8Matrix::U8(MatRef::row_major(&a, m, k).expect("the slice holds the matrix"));
+        let rhs = Int8Matrix::I8(MatRef::row_major(&b, k, n).expect("the slice holds the matrix"));
+        let packed = PackedInt8::new(ctx.isa, Side::Rhs, rhs, &[0]).expect("the matrix is small");
+        let product = Int8Gemm {
+            lhs: Int8Operand::Matrix(lhs, &[5]),
+            rhs: Int8Operand::Packed(&packed),
+            bias: &[],
+        };
+        let mut sums = vec![0i32; m * n];
+        group.bench_function("ours int8", |bench| {
+            bench.iter(|| gemm_int8(&ctx, &mut scratch, &product, &RawOutput, &mut sums));
+        });
+    }
+}
+
+criterion_group!(benches, products);
+criterion_main!(benches);

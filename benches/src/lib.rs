@@ -1,0 +1,1 @@
+//! Criterion benches of the kernels, beside their peers: `cargo bench -p modelpress-benches`.

@@ -1,0 +1,120 @@
+//! What every kernel is given beside its operands: instruction set, threads, scratch memory.
+
+use crate::{Isa, Parallelism};
+
+/// The instruction set to run and the threads to run on.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Context {
+    /// The instruction set; packed operands must have been packed for it.
+    pub isa: Isa,
+    /// The threads.
+    pub parallelism: Parallelism,
+}
+
+impl Context {
+    /// The best instruction set of this CPU on the given threads.
+    pub fn new(parallelism: Parallelism) -> Self {
+        Self {
+            isa: Isa::best(),
+            parallelism,
+        }
+    }
+
+    /// The same with a chosen instruction set.
+    pub fn with_isa(mut self, isa: Isa) -> Self {
+        self.isa = isa;
+        self
+    }
+}
+
+impl Default for Context {
+    /// The best instruction set, sequential.
+    fn default() -> Self {
+        Self::new(Parallelism::sequential())
+    }
+}
+
+/// Memory that kernels work in, kept by the caller from call to call.
+///
+/// It grows to the largest need seen; a session that runs the same shapes again allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    floats: Vec<f32>,
+    words: Vec<i32>,
+}
+
+/// Cache line, in elements of four bytes.
+const LINE: usize = 16;
+
+impl Scratch {
+    /// Empty scratch memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Bytes held at present.
+    pub fn bytes(&self) -> usize {
+        4 * (self.floats.len() + self.words.len())
+    }
+
+    /// Both kinds at once; the contents are arbitrary.
+    pub(crate) fn parts(&mut self, floats: usize, words: usize) -> (&mut [f32], &mut [i32]) {
+        (
+            aligned(&mut self.floats, floats),
+            aligned(&mut self.words, words),
+        )
+    }
+}
+
+/// `len` elements that start on a cache line.
+fn aligned<T: Copy + Default>(store: &mut Vec<T>, len: usize) -> &mut [T] {
+    if len == 0 {
+        return &mut [];
+    }
+    if store.len() < len + LINE {
+        store.resize(len + LINE, T::default());
+    }
+    let start = store.as_ptr().align_offset(4 * LINE).min(LINE);
+    &mut store[start..start + len]
+}
+
+/// A vector whose live part starts on a cache line: packed weights.
+#[derive(Clone, Debug)]
+pub(crate) struct AlignedVec<T> {
+    store: Vec<T>,
+    start: usize,
+    len: usize,
+}
+
+impl<T: Copy + Default> AlignedVec<T> {
+    pub(crate) fn zeroed(len: usize) -> Self {
+        let store = vec![T::default(); len + LINE];
+        let start = store.as_ptr().align_offset(4 * LINE).min(LINE);
+        Self { store, start, len }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[T] {
+        &self.store[self.start..self.start + self.len]
+    }
+
+    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        &mut self.store[self.start..self.start + self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scratch_is_aligned_and_reused() {
+        let mut scratch = Scratch::new();
+        let (floats, words) = scratch.parts(100, 50);
+        assert_eq!((floats.len(), words.len()), (100, 50));
+        assert_eq!(floats.as_ptr() as usize % 64, 0);
+        let bytes = scratch.bytes();
+        scratch.parts(10, 5);
+        assert_eq!(scratch.bytes(), bytes);
+    }
+}

@@ -1,0 +1,312 @@
+//! Depthwise convolution in two dimensions, a direct loop over planes or pixels.
+//!
+//! Sums are taken in f32. For bytes that is exact: with at most [`EXACT_TAPS`] taps every partial
+//! sum is an integer below 2^24 in magnitude.
+
+use super::shape::{ConvShape, Layout};
+use crate::gemm::arith::Float;
+use crate::gemm::driver::{Finish, Part};
+use crate::isa::{MAX_LANES, Simd, simd_dispatch};
+use crate::{Context, Scratch};
+
+/// `258 * 255 * 255 < 2^24`.
+pub(super) const EXACT_TAPS: usize = 258;
+
+/// The operands beside the image.
+pub(super) struct Depthwise<'a> {
+    pub(super) shape: &'a ConvShape,
+    /// `[out channel][tap]` (channels first) or `[tap][out channel]` (channels last), less their
+    /// zero points.
+    pub(super) weights: &'a [f32],
+    /// Subtracted from the image.
+    pub(super) zero_point: i32,
+}
+
+/// An image element, read as a float.
+pub(super) trait Pixel: Copy + Send + Sync {
+    /// The value less the zero point.
+    fn real(self, zero_point: i32) -> f32;
+    /// One vector of values less the zero point.
+    fn load<S: Simd>(s: S, src: &[Self], zero_point: S::I) -> S::F;
+}
+
+impl Pixel for f32 {
+    #[inline(always)]
+    fn real(self, _: i32) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, src: &[f32], _: S::I) -> S::F {
+        s.load(src)
+    }
+}
+impl Pixel for u8 {
+    #[inline(always)]
+    fn real(self, zero_point: i32) -> f32 {
+        (i32::from(self) - zero_point) as f32
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, src: &[u8], zero_point: S::I) -> S::F {
+        s.to_f32(s.sub_i32(s.load_u8(src), zero_point))
+    }
+}
+impl Pixel for i8 {
+    #[inline(always)]
+    fn real(self, zero_point: i32) -> f32 {
+        (i32::from(self) - zero_point) as f32
+    }
+    #[inline(always)]
+    fn load<S: Simd>(s: S, src: &[i8], zero_point: S::I) -> S::F {
+        s.to_f32(s.sub_i32(s.load_i8(src), zero_point))
+    }
+}
+
+/// Convolves one image.
+pub(super) fn run_depthwise<T: Pixel, F: Finish<Float>>(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    op: &Depthwise<'_>,
+    image: &[T],
+    finish: &F,
+    out: &mut [F::Out],
+) {
+    let shape = op.shape;
+    let [_, oh, ow] = shape.output;
+    let (row_len, work, own) = match shape.layout {
+        Layout::ChannelsFirst => (
+            oh * ow,
+            oh * ow * (shape.taps() + 4),
+            PaddedPlane::new(shape).len(),
+        ),
+        Layout::ChannelsLast => (
+            ow * shape.out_channels,
+            ow * shape.out_channels * (shape.taps() + 4),
+            shape.out_channels + MAX_LANES,
+        ),
+    };
+    let rows = out.len() / row_len.max(1);
+    let tasks = ctx.parallelism.tasks(rows.saturating_mul(work), rows);
+    let per_task = rows.div_ceil(tasks).max(1);
+    let (mut floats, _) = scratch.parts(own * tasks, 0);
+    let mut parts = Vec::with_capacity(tasks);
+    for (t, out) in out.chunks_mut((per_task * row_len).max(1)).enumerate() {
+        let (mine, rest) = floats.split_at_mut(own);
+        parts.push((t * per_task, out, mine));
+        floats = rest;
+    }
+    ctx.parallelism
+        .for_each(parts, |(first, out, floats)| match shape.layout {
+            Layout::ChannelsFirst => planes(ctx.isa, op, image, finish, first, floats, out),
+            Layout::ChannelsLast => pixel_rows(ctx.isa, op, image, finish, first, floats, out),
+        });
+}
+
+/// One plane with its padding, split by column phase so that every tap of a strided window reads
+/// neighbours: column `c` of a row stands at `phase(c % stride)[c / stride]`.
+#[derive(Clone, Copy)]
+struct PaddedPlane {
+    rows: usize,
+    phases: usize,
+    phase_len: usize,
+    acc_len: usize,
+}
+
+impl PaddedPlane {
+    fn new(shape: &ConvShape) -> Self {
+        let [_, oh, ow] = shape.output;
+        let reach = |d: usize| (shape.kernel[d] - 1) * shape.dilations[d];
+        let acc_len = ow.next_multiple_of(MAX_LANES);
+        Self {
+            rows: (oh - 1) * shape.strides[1] + reach(1) + 1,
+            phases: shape.strides[2],
+            phase_len: acc_len + reach(2) / shape.strides[2] + 1,
+            acc_len,
+        }
+    }
+
+    fn row_len(&self) -> usize {
+        self.phases * self.phase_len
+    }
+
+    fn len(&self) -> usize {
+        self.rows * self.row_len() + self.acc_len
+    }
+}
+
+simd_dispatch! {
+    /// Channels first: output planes from `first` on.
+    fn planes[T: Pixel, F: Finish<Float>](
+        s: S,
+        op: &Depthwise<'_>,
+        image: &[T],
+        finish: &F,
+        first: usize,
+        scratch: &mut [f32],
+        out: &mut [F::Out],
+    ) {
+        let shape = op.shape;
+        let layout = PaddedPlane::new(shape);
+        let [_, oh, ow] = shape.output;
+        let (pixels, taps) = (shape.in_pixels(), shape.taps());
+        let (padded, acc) = scratch.split_at_mut(layout.rows * layout.row_len());
+        let mut held = usize::MAX;
+        for (i, out) in out.chunks_exact_mut(oh * ow).enumerate() {
+            let channel = first + i;
+            let plane = channel / shape.out_per_group();
+            if plane != held {
+                fill_plane(shape, layout, &image[plane * pixels..(plane + 1) * pixels], op.zero_point, padded);
+                held = plane;
+            }
+            let weights = &op.weights[channel * taps..(channel + 1) * taps];
+            for (y, out) in out.chunks_exact_mut(ow).enumerate() {
+                convolve_row(s, shape, layout, padded, weights, y, acc);
+                finish.row(s, Part { first: true, last: true }, channel, y * ow, acc, out);
+            }
+        }
+    }
+}
+
+/// Copies one plane into its padded form.
+#[inline(always)]
+fn fill_plane<T: Pixel>(
+    shape: &ConvShape,
+    layout: PaddedPlane,
+    plane: &[T],
+    zero_point: i32,
+    padded: &mut [f32],
+) {
+    let [_, h, w] = shape.input;
+    let (stride, pad) = (shape.strides[2], shape.pads[2]);
+    padded.fill(0.0);
+    for (r, row) in padded.chunks_exact_mut(layout.row_len()).enumerate() {
+        let Some(y) = r.checked_sub(shape.pads[1]).filter(|&y| y < h) else {
+            continue;
+        };
+        let src = &plane[y * w..(y + 1) * w];
+        for (p, phase) in row.chunks_exact_mut(layout.phase_len).enumerate() {
+            // The first image column of this phase, and where it stands.
+            let start = (p + stride - pad % stride) % stride;
+            let from = (start + pad) / stride;
+            if stride == 1 {
+                let live = w.min(phase.len().saturating_sub(from));
+                phase[from..from + live]
+                    .iter_mut()
+                    .zip(src)
+                    .for_each(|(o, &x)| *o = x.real(zero_point));
+            } else if start < w && from < phase.len() {
+                let columns = src[start..].iter().step_by(stride);
+                phase[from..]
+                    .iter_mut()
+                    .zip(columns)
+                    .for_each(|(o, &x)| *o = x.real(zero_point));
+            }
+        }
+    }
+}
+
+/// One output row, whole vectors of it.
+#[inline(always)]
+fn convolve_row<S: Simd>(
+    s: S,
+    shape: &ConvShape,
+    layout: PaddedPlane,
+    padded: &[f32],
+    weights: &[f32],
+    y: usize,
+    acc: &mut [f32],
+) {
+    let [_, kh, kw] = shape.kernel;
+    let stride = shape.strides[2];
+    let mut x = 0;
+    while x < shape.output[2] {
+        let two = x + S::LANES < shape.output[2];
+        let (mut a, mut b) = (s.splat(0.0), s.splat(0.0));
+        for ky in 0..kh {
+            let row = (y * shape.strides[1] + ky * shape.dilations[1]) * layout.row_len();
+            for kx in 0..kw {
+                let column = kx * shape.dilations[2];
+                let at = row + column % stride * layout.phase_len + column / stride + x;
+                let w = s.splat(weights[ky * kw + kx]);
+                a = s.fma(s.load(&padded[at..]), w, a);
+                if two {
+                    b = s.fma(s.load(&padded[at + S::LANES..]), w, b);
+                }
+            }
+        }
+        s.store(a, &mut acc[x..]);
+        if two {
+            s.store(b, &mut acc[x + S::LANES..]);
+        }
+        x += 2 * S::LANES;
+    }
+}
+
+simd_dispatch! {
+    /// Channels last: output rows from `first` on. One output channel per input channel.
+    fn pixel_rows[T: Pixel, F: Finish<Float>](
+        s: S,
+        op: &Depthwise<'_>,
+        image: &[T],
+        finish: &F,
+        first: usize,
+        acc: &mut [f32],
+        out: &mut [F::Out],
+    ) {
+        let shape = op.shape;
+        let [_, _, ow] = shape.output;
+        let channels = shape.out_channels;
+        for (i, out) in out.chunks_exact_mut(ow * channels).enumerate() {
+            for (x, out) in out.chunks_exact_mut(channels).enumerate() {
+                convolve_pixel(s, op, image, first + i, x, acc);
+                finish.row(s, Part { first: true, last: true }, (first + i) * ow + x, 0, acc, out);
+            }
+        }
+    }
+}
+
+/// All channels of one output pixel.
+#[inline(always)]
+fn convolve_pixel<S: Simd, T: Pixel>(
+    s: S,
+    op: &Depthwise<'_>,
+    image: &[T],
+    y: usize,
+    x: usize,
+    acc: &mut [f32],
+) {
+    let shape = op.shape;
+    let [_, kh, kw] = shape.kernel;
+    let channels = shape.in_channels;
+    let zero_point = s.splat_i32(op.zero_point);
+    let mut c = 0;
+    while c < channels {
+        let n = S::LANES.min(channels - c);
+        let mut sum = s.splat(0.0);
+        for ky in 0..kh {
+            let Some(iy) = shape.coordinate(1, y, ky) else {
+                continue;
+            };
+            for kx in 0..kw {
+                let Some(ix) = shape.coordinate(2, x, kx) else {
+                    continue;
+                };
+                let at = (iy * shape.input[2] + ix) * channels + c;
+                let tap = (ky * kw + kx) * channels + c;
+                if n == S::LANES {
+                    let pixel = T::load(s, &image[at..], zero_point);
+                    sum = s.fma(pixel, s.load(&op.weights[tap..]), sum);
+                } else {
+                    let mut lanes = [0.0; MAX_LANES];
+                    lanes
+                        .iter_mut()
+                        .zip(&image[at..at + n])
+                        .for_each(|(o, &p)| *o = p.real(op.zero_point));
+                    let w = s.load_partial(&op.weights[tap..tap + n], 0.0);
+                    sum = s.fma(s.load(&lanes), w, sum);
+                }
+            }
+        }
+        s.store(sum, &mut acc[c..]);
+        c += S::LANES;
+    }
+}

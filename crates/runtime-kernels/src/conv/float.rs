@@ -1,0 +1,363 @@
+//! Single-precision convolution: `out = activation(weights * image + bias + residual)`.
+
+use super::depthwise::{Depthwise, run_depthwise};
+use super::patches::Patches;
+use super::shape::{ConvParams, ConvShape, Layout};
+use crate::elementwise::Activation;
+use crate::error::{check_extent, check_len, product};
+use crate::gemm::arith::Float;
+use crate::gemm::driver::{Operand, Product};
+use crate::gemm::panel::{FloatLines, PanelSource};
+use crate::gemm::{Bias, FloatFinish, PackedF32, Side};
+use crate::threads::TileMut;
+use crate::{Context, Isa, KernelError, MatRef, Scratch};
+
+/// Weights of a convolution, packed once for one instruction set and layout.
+#[derive(Clone, Debug)]
+pub struct PackedConvF32 {
+    layout: Layout,
+    out_channels: usize,
+    depth: usize,
+    /// One matrix per group.
+    groups: Vec<PackedF32>,
+    /// The weights in the order of the direct loop, where each group has one input channel.
+    depthwise: Vec<f32>,
+}
+
+impl PackedConvF32 {
+    /// Packs weights `[out_channels, in_channels / groups, kernel…]`.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `weights` does not have that many elements,
+    /// [`KernelError::Extent`] if the groups do not divide the output channels.
+    pub fn new(
+        isa: Isa,
+        params: &ConvParams,
+        weights: &[f32],
+        out_channels: usize,
+        in_per_group: usize,
+        kernel: &[usize],
+    ) -> Result<Self, KernelError> {
+        let taps = product(kernel);
+        let depth = taps.and_then(|t| t.checked_mul(in_per_group));
+        check_len(
+            "weights",
+            weights.len(),
+            depth.and_then(|d| d.checked_mul(out_channels)),
+        )?;
+        let (taps, depth) = (taps.unwrap_or(0), depth.unwrap_or(0));
+        if params.groups == 0 {
+            return Err(KernelError::Invalid {
+                what: "groups",
+                value: 0,
+            });
+        }
+        check_extent(
+            "output channels left over by the groups",
+            out_channels % params.groups,
+            0,
+        )?;
+        let per_group = out_channels / params.groups;
+        let mut groups = Vec::with_capacity(params.groups);
+        let depthwise = match (in_per_group == 1 && params.groups > 1, params.layout) {
+            (false, _) => Vec::new(),
+            (true, Layout::ChannelsFirst) => weights.to_vec(),
+            (true, Layout::ChannelsLast) => taps_first(weights, out_channels, taps),
+        };
+        for weights in weights
+            .chunks_exact((per_group * depth).max(1))
+            .take(params.groups)
+        {
+            groups.push(match params.layout {
+                Layout::ChannelsFirst => PackedF32::new(
+                    isa,
+                    Side::Lhs,
+                    MatRef::row_major(weights, per_group, depth)?,
+                )?,
+                Layout::ChannelsLast => {
+                    let reordered = taps_before_channels(weights, in_per_group, taps);
+                    let matrix = MatRef::row_major(&reordered, per_group, depth)?;
+                    PackedF32::new(isa, Side::Rhs, matrix.transposed())?
+                }
+            });
+        }
+        Ok(Self {
+            layout: params.layout,
+            out_channels,
+            depth,
+            groups,
+            depthwise,
+        })
+    }
+
+    /// Bytes of the packed form.
+    pub fn bytes(&self) -> usize {
+        4 * self.depthwise.len() + self.groups.iter().map(PackedF32::bytes).sum::<usize>()
+    }
+}
+
+/// `[out, in, taps]` as `[out, taps, in]`.
+pub(super) fn taps_before_channels<T: Copy>(weights: &[T], channels: usize, taps: usize) -> Vec<T> {
+    let filter = (channels * taps).max(1);
+    let order = |i: usize| i % channels * taps + i / channels;
+    weights
+        .chunks_exact(filter)
+        .flat_map(|w| (0..filter).map(move |i| w[order(i)]))
+        .collect()
+}
+
+/// `[out, taps]` as `[taps, out]`.
+pub(super) fn taps_first<T: Copy>(weights: &[T], out: usize, taps: usize) -> Vec<T> {
+    (0..taps)
+        .flat_map(|t| (0..out).map(move |o| weights[o * taps + t]))
+        .collect()
+}
+
+/// What is done to the sums before they are stored.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct ConvEpilogue<'a> {
+    /// One summand per output channel.
+    pub bias: Option<&'a [f32]>,
+    /// Summand of the shape and layout of the result, added before the activation.
+    pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+/// Convolves `input` into `out`.
+///
+/// # Errors
+/// [`KernelError::Length`] or [`KernelError::Extent`] if a slice or the weights do not have the
+/// extents of `shape`, [`KernelError::PackedFor`] if the weights were packed for another
+/// instruction set.
+pub fn conv(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &PackedConvF32,
+    epilogue: &ConvEpilogue<'_>,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    check(shape, input, weights, epilogue, out)?;
+    let image = shape.in_channels * shape.in_pixels();
+    let result = shape.out_channels * shape.out_pixels();
+    if image == 0 || result == 0 {
+        return conv_nothing(ctx, scratch, shape, weights, epilogue, out);
+    }
+    for (n, (input, out)) in input
+        .chunks_exact(image)
+        .zip(out.chunks_exact_mut(result))
+        .enumerate()
+    {
+        let residual = epilogue.residual.map(|r| &r[n * result..(n + 1) * result]);
+        if shape.is_depthwise() && !weights.depthwise.is_empty() {
+            let finish = finish_of(shape, epilogue, residual, 0);
+            let depthwise = Depthwise {
+                shape,
+                weights: &weights.depthwise,
+                zero_point: 0,
+            };
+            run_depthwise(ctx, scratch, &depthwise, input, &finish, out);
+            continue;
+        }
+        for group in 0..shape.groups {
+            conv_group(
+                ctx, scratch, shape, input, weights, epilogue, residual, group, out,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// No input channels: the result is the activated bias. Nothing to do for an empty result.
+fn conv_nothing(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    shape: &ConvShape,
+    weights: &PackedConvF32,
+    epilogue: &ConvEpilogue<'_>,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let result = (shape.out_channels * shape.out_pixels()).max(1);
+    for (n, out) in out.chunks_exact_mut(result).enumerate() {
+        let residual = epilogue.residual.map(|r| &r[n * result..(n + 1) * result]);
+        for group in 0..shape.groups.min(weights.groups.len()) {
+            conv_group(
+                ctx,
+                scratch,
+                shape,
+                &[],
+                weights,
+                epilogue,
+                residual,
+                group,
+                out,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn check(
+    shape: &ConvShape,
+    input: &[f32],
+    weights: &PackedConvF32,
+    epilogue: &ConvEpilogue<'_>,
+    out: &[f32],
+) -> Result<(), KernelError> {
+    check_len("input", input.len(), shape.input_len())?;
+    check_len("result", out.len(), shape.output_len())?;
+    check_extent(
+        "layout of the packed weights",
+        weights.layout as usize,
+        shape.layout as usize,
+    )?;
+    check_extent(
+        "output channels of the weights",
+        weights.out_channels,
+        shape.out_channels,
+    )?;
+    check_extent(
+        "input channels times taps of the weights",
+        weights.depth,
+        shape.depth(),
+    )?;
+    if weights.depth > 0 {
+        check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
+    }
+    if let Some(bias) = epilogue.bias {
+        check_len("bias", bias.len(), Some(shape.out_channels))?;
+    }
+    if let Some(residual) = epilogue.residual {
+        check_len("residual", residual.len(), shape.output_len())?;
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the operands of one group, used in one place"
+)]
+fn conv_group(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    shape: &ConvShape,
+    image: &[f32],
+    weights: &PackedConvF32,
+    epilogue: &ConvEpilogue<'_>,
+    residual: Option<&[f32]>,
+    group: usize,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let (pixels, per_group) = (shape.out_pixels(), shape.out_per_group());
+    let channel = group * shape.in_per_group();
+    let patches = Patches {
+        shape,
+        image,
+        channel,
+        pad: 0.0,
+    };
+    let pointwise = shape
+        .is_pointwise()
+        .then(|| pointwise(shape, image, channel))
+        .transpose()?
+        .map(FloatLines);
+    let source: &dyn PanelSource<f32> = match &pointwise {
+        Some(lines) => lines,
+        None => &patches,
+    };
+    let finish = finish_of(shape, epilogue, residual, group * per_group);
+    let packed = Operand::Packed(weights.groups[group].panels());
+    let (lhs, rhs, rows, cols) = match shape.layout {
+        Layout::ChannelsFirst => (packed, Operand::Source(source), per_group, pixels),
+        Layout::ChannelsLast => (Operand::Source(source), packed, pixels, per_group),
+    };
+    let product = Product::<Float, _> {
+        rows,
+        cols,
+        groups: shape.depth(),
+        lhs,
+        rhs,
+        finish: &finish,
+    };
+    let tile = group_tile(shape, group, out)?;
+    let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
+    product.run(ctx, tile, floats)
+}
+
+/// The image of a 1x1 convolution as lines: one per pixel.
+pub(super) fn pointwise<'a, T: Copy>(
+    shape: &ConvShape,
+    image: &'a [T],
+    channel: usize,
+) -> Result<MatRef<'a, T>, KernelError> {
+    let (pixels, channels) = (shape.out_pixels(), shape.in_per_group());
+    match shape.layout {
+        Layout::ChannelsFirst => {
+            let planes = image.get(channel * pixels..).unwrap_or(&[]);
+            MatRef::strided(planes, pixels, channels, 1, pixels)
+        }
+        Layout::ChannelsLast => MatRef::strided(
+            image.get(channel..).unwrap_or(&[]),
+            pixels,
+            channels,
+            shape.in_channels,
+            1,
+        ),
+    }
+}
+
+/// The part of one image's result that a group writes.
+pub(super) fn group_tile<'a, T>(
+    shape: &ConvShape,
+    group: usize,
+    out: &'a mut [T],
+) -> Result<TileMut<'a, T>, KernelError> {
+    let (pixels, per_group, len) = (shape.out_pixels(), shape.out_per_group(), out.len());
+    let (rows, cols, stride, from) = match shape.layout {
+        Layout::ChannelsFirst => (per_group, pixels, pixels, group * per_group * pixels),
+        Layout::ChannelsLast => (pixels, per_group, shape.out_channels, group * per_group),
+    };
+    out.get_mut(from..)
+        .and_then(|out| TileMut::new(out, rows, cols, stride))
+        .ok_or(KernelError::OutOfBounds {
+            operand: "result",
+            rows,
+            cols,
+            len,
+        })
+}
+
+/// The epilogue from output channel `channel` on.
+fn finish_of<'a>(
+    shape: &ConvShape,
+    epilogue: &ConvEpilogue<'a>,
+    residual: Option<&'a [f32]>,
+    channel: usize,
+) -> FloatFinish<'a> {
+    let bias = epilogue.bias.map(|b| &b[channel..]);
+    let (bias, residual) = match shape.layout {
+        Layout::ChannelsFirst => {
+            let pixels = shape.out_pixels();
+            (
+                bias.map_or(Bias::None, Bias::PerRow),
+                residual.map(|r| (&r[channel * pixels..], pixels)),
+            )
+        }
+        Layout::ChannelsLast => {
+            let stride = shape.out_channels;
+            (
+                bias.map_or(Bias::None, Bias::PerCol),
+                residual.map(|r| (&r[channel..], stride)),
+            )
+        }
+    };
+    FloatFinish {
+        alpha: 1.0,
+        bias,
+        residual,
+        activation: epilogue.activation,
+    }
+}

@@ -1,0 +1,418 @@
+//! Single-precision matrix product: `out = activation(alpha * lhs * rhs + bias + residual)`.
+
+use super::Side;
+use super::arith::Float;
+use super::driver::{Finish, Operand, Part, Product};
+use super::panel::{FloatLines, Packed};
+use crate::elementwise::Activation;
+use crate::error::{check_extent, check_len};
+use crate::isa::Simd;
+use crate::threads::TileMut;
+use crate::{Context, Isa, KernelError, MatRef, Scratch};
+
+/// A matrix in the panel order of one instruction set: weights, packed once.
+#[derive(Clone, Debug)]
+pub struct PackedF32 {
+    panels: Packed<f32>,
+    side: Side,
+}
+
+impl PackedF32 {
+    /// Packs `matrix` to stand on `side`.
+    ///
+    /// # Errors
+    /// [`KernelError::OutOfBounds`] if the padded size does not fit the address space.
+    pub fn new(isa: Isa, side: Side, matrix: MatRef<'_, f32>) -> Result<Self, KernelError> {
+        let lines = lines_of(side, matrix);
+        let (rows, cols) = (matrix.rows(), matrix.cols());
+        let panels = Packed::new(
+            &FloatLines(lines),
+            lines.rows(),
+            lines.cols(),
+            side.width(isa),
+        )
+        .ok_or(KernelError::OutOfBounds {
+            operand: side.name(),
+            rows,
+            cols,
+            len: usize::MAX,
+        })?;
+        Ok(Self { panels, side })
+    }
+
+    /// Rows of the matrix.
+    pub fn rows(&self) -> usize {
+        match self.side {
+            Side::Lhs => self.panels.lines(),
+            Side::Rhs => self.panels.groups(),
+        }
+    }
+
+    /// Columns of the matrix.
+    pub fn cols(&self) -> usize {
+        match self.side {
+            Side::Lhs => self.panels.groups(),
+            Side::Rhs => self.panels.lines(),
+        }
+    }
+
+    /// The side that it was packed for.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Bytes of the packed form.
+    pub fn bytes(&self) -> usize {
+        4 * self.panels.words()
+    }
+
+    pub(crate) fn panels(&self) -> &Packed<f32> {
+        &self.panels
+    }
+}
+
+/// Rows are the lines of a left operand; columns those of a right one.
+fn lines_of(side: Side, matrix: MatRef<'_, f32>) -> MatRef<'_, f32> {
+    match side {
+        Side::Lhs => matrix,
+        Side::Rhs => matrix.transposed(),
+    }
+}
+
+/// An operand of [`gemm`].
+#[derive(Clone, Copy, Debug)]
+pub enum FloatOperand<'a> {
+    /// A matrix that is packed on the way.
+    Matrix(MatRef<'a, f32>),
+    /// A matrix packed before, for the side on which it stands.
+    Packed(&'a PackedF32),
+}
+
+impl FloatOperand<'_> {
+    fn rows(&self) -> usize {
+        match self {
+            Self::Matrix(m) => m.rows(),
+            Self::Packed(p) => p.rows(),
+        }
+    }
+
+    fn cols(&self) -> usize {
+        match self {
+            Self::Matrix(m) => m.cols(),
+            Self::Packed(p) => p.cols(),
+        }
+    }
+
+    /// The operand as the driver reads it; `lines` holds the source that an unpacked one needs.
+    fn operand<'a>(
+        &'a self,
+        side: Side,
+        lines: &'a mut Option<FloatLines<'a>>,
+    ) -> Operand<'a, f32> {
+        match self {
+            Self::Packed(p) => Operand::Packed(p.panels()),
+            Self::Matrix(m) => Operand::Source(lines.insert(FloatLines(lines_of(side, *m)))),
+        }
+    }
+
+    fn check_side(&self, side: Side) -> Result<(), KernelError> {
+        match self {
+            Self::Packed(p) if p.side() != side => Err(KernelError::Extent {
+                what: "side of the packed operand",
+                expected: side as usize,
+                found: p.side() as usize,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A per-channel summand.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Bias<'a> {
+    /// No bias.
+    #[default]
+    None,
+    /// One number per row of the result.
+    PerRow(&'a [f32]),
+    /// One number per column of the result.
+    PerCol(&'a [f32]),
+}
+
+/// What is done to the sums before they are stored.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Epilogue<'a> {
+    /// Factor of the product.
+    pub alpha: f32,
+    /// Summand per channel.
+    pub bias: Bias<'a>,
+    /// Summand of the shape of the result (a residual connection), added before the activation.
+    pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl Default for Epilogue<'_> {
+    fn default() -> Self {
+        Self {
+            alpha: 1.0,
+            bias: Bias::None,
+            residual: None,
+            activation: Activation::None,
+        }
+    }
+}
+
+/// `out = activation(alpha * lhs * rhs + bias + residual)`, row-major, `lhs.rows() x rhs.cols()`.
+///
+/// # Errors
+/// [`KernelError::Extent`] if the depths differ or an operand was packed for the other side,
+/// [`KernelError::Length`] if `out`, the bias or the residual does not have the result's size,
+/// [`KernelError::PackedFor`] if an operand was packed for another instruction set.
+///
+/// # Examples
+/// ```
+/// use runtime_kernels::{Context, MatRef, Scratch};
+/// use runtime_kernels::gemm::{Epilogue, FloatOperand, gemm};
+///
+/// let a = MatRef::row_major(&[1.0, 2.0, 3.0, 4.0], 2, 2)?;
+/// let b = MatRef::row_major(&[1.0, 0.0, 0.0, 2.0], 2, 2)?;
+/// let mut out = [0.0; 4];
+/// let (a, b) = (FloatOperand::Matrix(a), FloatOperand::Matrix(b));
+/// gemm(&Context::default(), &mut Scratch::new(), a, b, &Epilogue::default(), &mut out)?;
+/// assert_eq!(out, [1.0, 4.0, 3.0, 8.0]);
+/// # Ok::<(), runtime_kernels::KernelError>(())
+/// ```
+pub fn gemm(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    lhs: FloatOperand<'_>,
+    rhs: FloatOperand<'_>,
+    epilogue: &Epilogue<'_>,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let (rows, cols) = check(lhs, rhs, epilogue, out.len())?;
+    with_product(lhs, rhs, &finish_of(epilogue, cols), |product| {
+        let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
+        product.run(ctx, tile(out, rows, cols)?, floats)
+    })
+}
+
+/// `count` products of one shape: `out[i] = epilogue(lhs(i) * rhs(i))`, results one after another.
+///
+/// The residual, if any, holds all results; the bias is shared.
+///
+/// # Errors
+/// As [`gemm`], for any of the products.
+pub fn gemm_batched<'a>(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    count: usize,
+    lhs: impl Fn(usize) -> FloatOperand<'a> + Sync,
+    rhs: impl Fn(usize) -> FloatOperand<'a> + Sync,
+    epilogue: &Epilogue<'_>,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    if count == 0 {
+        return check_len("result", out.len(), Some(0));
+    }
+    let size = out.len() / count;
+    check_len("result", out.len(), size.checked_mul(count))?;
+    let residual = |i: usize| {
+        epilogue
+            .residual
+            .map(|r| r.get(i * size..(i + 1) * size).unwrap_or(&[]))
+    };
+    let mut words = 0;
+    let sequential = Context {
+        isa: ctx.isa,
+        parallelism: crate::Parallelism::sequential(),
+    };
+    let threads = ctx.parallelism.threads();
+    let shared = count >= threads && threads > 1;
+    let inner = if shared { &sequential } else { ctx };
+    for i in 0..count {
+        let e = Epilogue {
+            residual: residual(i),
+            ..*epilogue
+        };
+        check(lhs(i), rhs(i), &e, size)?;
+        let (l, r) = (lhs(i), rhs(i));
+        words = words.max(with_product(l, r, &finish_of(&e, 0), |p| {
+            Ok(p.scratch_words(inner))
+        })?);
+    }
+    let one = |i: usize, out: &mut [f32], floats: &mut [f32]| {
+        let e = Epilogue {
+            residual: residual(i),
+            ..*epilogue
+        };
+        let (l, r) = (lhs(i), rhs(i));
+        let (rows, cols) = check(l, r, &e, size)?;
+        with_product(l, r, &finish_of(&e, cols), |p| {
+            p.run(inner, tile(out, rows, cols)?, floats)
+        })
+    };
+    if !shared {
+        let (floats, _) = scratch.parts(words, 0);
+        return out
+            .chunks_mut(size.max(1))
+            .enumerate()
+            .try_for_each(|(i, out)| one(i, out, floats));
+    }
+    let work = size.saturating_mul(lhs(0).cols()).saturating_mul(count);
+    let tasks = ctx.parallelism.tasks(work, count);
+    let per_task = count.div_ceil(tasks);
+    let (floats, _) = scratch.parts(words.saturating_mul(tasks), 0);
+    let failed = std::sync::Mutex::new(None);
+    let mut floats = floats;
+    let mut parts = Vec::with_capacity(tasks);
+    for (t, out) in out.chunks_mut((per_task * size).max(1)).enumerate() {
+        let (own, rest) = floats.split_at_mut(words);
+        parts.push((t * per_task, out, own));
+        floats = rest;
+    }
+    ctx.parallelism.for_each(parts, |(from, out, floats)| {
+        for (i, out) in out.chunks_mut(size.max(1)).enumerate() {
+            if let Err(e) = one(from + i, out, floats) {
+                failed
+                    .lock()
+                    .unwrap_or_else(std::sync::PoisonError::into_inner)
+                    .get_or_insert(e);
+            }
+        }
+    });
+    failed
+        .into_inner()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .map_or(Ok(()), Err)
+}
+
+/// Checks the shapes; returns the rows and columns of the result.
+fn check(
+    lhs: FloatOperand<'_>,
+    rhs: FloatOperand<'_>,
+    epilogue: &Epilogue<'_>,
+    out: usize,
+) -> Result<(usize, usize), KernelError> {
+    lhs.check_side(Side::Lhs)?;
+    rhs.check_side(Side::Rhs)?;
+    let (rows, cols) = (lhs.rows(), rhs.cols());
+    check_extent("rows of the right operand", rhs.rows(), lhs.cols())?;
+    check_len("result", out, rows.checked_mul(cols))?;
+    match epilogue.bias {
+        Bias::None => {}
+        Bias::PerRow(b) => check_len("bias", b.len(), Some(rows))?,
+        Bias::PerCol(b) => check_len("bias", b.len(), Some(cols))?,
+    }
+    if let Some(r) = epilogue.residual {
+        check_len("residual", r.len(), rows.checked_mul(cols))?;
+    }
+    Ok((rows, cols))
+}
+
+fn tile(out: &mut [f32], rows: usize, cols: usize) -> Result<TileMut<'_, f32>, KernelError> {
+    let len = out.len();
+    TileMut::new(out, rows, cols, cols).ok_or(KernelError::OutOfBounds {
+        operand: "result",
+        rows,
+        cols,
+        len,
+    })
+}
+
+fn finish_of<'a>(e: &Epilogue<'a>, cols: usize) -> FloatFinish<'a> {
+    FloatFinish {
+        alpha: e.alpha,
+        bias: e.bias,
+        residual: e.residual.map(|r| (r, cols)),
+        activation: e.activation,
+    }
+}
+
+fn with_product<R>(
+    lhs: FloatOperand<'_>,
+    rhs: FloatOperand<'_>,
+    finish: &FloatFinish<'_>,
+    f: impl FnOnce(&Product<'_, Float, FloatFinish<'_>>) -> R,
+) -> R {
+    let (mut l, mut r) = (None, None);
+    f(&Product {
+        rows: lhs.rows(),
+        cols: rhs.cols(),
+        groups: lhs.cols(),
+        lhs: lhs.operand(Side::Lhs, &mut l),
+        rhs: rhs.operand(Side::Rhs, &mut r),
+        finish,
+    })
+}
+
+/// The epilogue of one product; a residual comes with the distance of its rows.
+pub(crate) struct FloatFinish<'a> {
+    pub(crate) alpha: f32,
+    pub(crate) bias: Bias<'a>,
+    pub(crate) residual: Option<(&'a [f32], usize)>,
+    pub(crate) activation: Activation,
+}
+
+impl Finish<Float> for FloatFinish<'_> {
+    type Out = f32;
+    const K_BLOCK: usize = 256;
+
+    #[inline(always)]
+    fn row<S: Simd>(
+        &self,
+        s: S,
+        part: Part,
+        row: usize,
+        col: usize,
+        acc: &mut [f32],
+        out: &mut [f32],
+    ) {
+        let residual = match self.residual {
+            Some((r, stride)) if part.last => r.get(row * stride + col..).unwrap_or(&[]),
+            _ => &[],
+        };
+        let per_col = match self.bias {
+            Bias::PerCol(b) if part.last => b.get(col..).unwrap_or(&[]),
+            _ => &[],
+        };
+        let per_row = match self.bias {
+            Bias::PerRow(b) if part.last => b.get(row).copied().unwrap_or(0.0),
+            _ => 0.0,
+        };
+        let mut at = 0;
+        while at < out.len() {
+            let n = S::LANES.min(out.len() - at);
+            let whole = n == S::LANES;
+            let read = |src: &[f32]| {
+                if whole {
+                    s.load(&src[at..])
+                } else {
+                    s.load_partial(&src[at..at + n], 0.0)
+                }
+            };
+            let mut x = s.load(&acc[at..]);
+            if !part.first {
+                x = s.add(x, read(out));
+            }
+            if part.last {
+                x = s.fma(x, s.splat(self.alpha), s.splat(per_row));
+                if !per_col.is_empty() {
+                    x = s.add(x, read(per_col));
+                }
+                if !residual.is_empty() {
+                    x = s.add(x, read(residual));
+                }
+                x = self.activation.apply(s, x);
+            }
+            if whole {
+                s.store(x, &mut out[at..]);
+            } else {
+                s.store_partial(x, &mut out[at..]);
+            }
+            at += S::LANES;
+        }
+    }
+}

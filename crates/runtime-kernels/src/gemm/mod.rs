@@ -1,0 +1,40 @@
+//! Matrix products: `f32` and exact int8, with packed weights and fused epilogues.
+
+pub(crate) mod arith;
+pub(crate) mod bytes;
+pub(crate) mod driver;
+mod float;
+mod int8;
+pub(crate) mod panel;
+
+pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
+pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
+
+pub(crate) use float::FloatFinish;
+pub(crate) use int8::{FinishAs, Int8Finish};
+
+/// On which side of a matrix product an operand stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The left operand, `rows x depth`.
+    Lhs,
+    /// The right operand, `depth x cols`.
+    Rhs,
+}
+
+impl Side {
+    /// The panel width of this side.
+    pub(crate) fn width(self, isa: crate::Isa) -> usize {
+        match self {
+            Self::Lhs => isa.tile().mr,
+            Self::Rhs => isa.tile().nr,
+        }
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Lhs => "left operand",
+            Self::Rhs => "right operand",
+        }
+    }
+}

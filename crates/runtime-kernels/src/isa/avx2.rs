@@ -1,0 +1,144 @@
+//! AVX2 with FMA: eight lanes; int8 words of two values widened to 16 bits, so that
+//! `vpmaddwd` sums two products exactly where `vpmaddubsw` would saturate.
+
+use std::arch::x86_64::*;
+
+use super::simd::Simd;
+
+/// Proof that the CPU has AVX2 and FMA.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Avx2(());
+
+impl Avx2 {
+    /// The token, if this CPU has the features.
+    pub fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        found.then_some(Self(()))
+    }
+}
+
+/// Methods that are one expression of register intrinsics (no memory access).
+macro_rules! register_ops {
+    ($(fn $name:ident($($arg:ident : $ty:ident),*) -> $ret:ident = $e:expr;)*) => {
+        $(#[inline(always)]
+        fn $name(self, $($arg: Self::$ty),*) -> Self::$ret {
+            // SAFETY: `self` proves AVX2 and FMA; the intrinsics touch registers only.
+            unsafe { $e }
+        })*
+    };
+}
+
+const N: usize = 8;
+
+impl Simd for Avx2 {
+    type F = __m256;
+    type I = __m256i;
+    type M = __m256;
+    const LANES: usize = N;
+    const MR: usize = 6;
+    const K_GROUP: usize = 2;
+
+    register_ops! {
+        fn add(a: F, b: F) -> F = _mm256_add_ps(a, b);
+        fn sub(a: F, b: F) -> F = _mm256_sub_ps(a, b);
+        fn mul(a: F, b: F) -> F = _mm256_mul_ps(a, b);
+        fn div(a: F, b: F) -> F = _mm256_div_ps(a, b);
+        fn fma(a: F, b: F, c: F) -> F = _mm256_fmadd_ps(a, b, c);
+        fn min(a: F, b: F) -> F = _mm256_min_ps(a, b);
+        fn max(a: F, b: F) -> F = _mm256_max_ps(a, b);
+        fn sqrt(a: F) -> F = _mm256_sqrt_ps(a);
+        fn abs(a: F) -> F = _mm256_andnot_ps(_mm256_set1_ps(-0.0), a);
+        fn round(a: F) -> F = _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(a);
+        fn lt(a: F, b: F) -> M = _mm256_cmp_ps::<_CMP_LT_OQ>(a, b);
+        fn is_nan(a: F) -> M = _mm256_cmp_ps::<_CMP_UNORD_Q>(a, a);
+        fn select(m: M, a: F, b: F) -> F = _mm256_blendv_ps(b, a, m);
+        fn bits(a: F) -> I = _mm256_castps_si256(a);
+        fn float_from_bits(a: I) -> F = _mm256_castsi256_ps(a);
+        fn to_i32(a: F) -> I = _mm256_cvtps_epi32(a);
+        fn to_f32(a: I) -> F = _mm256_cvtepi32_ps(a);
+        fn add_i32(a: I, b: I) -> I = _mm256_add_epi32(a, b);
+        fn sub_i32(a: I, b: I) -> I = _mm256_sub_epi32(a, b);
+        fn mul_i32(a: I, b: I) -> I = _mm256_mullo_epi32(a, b);
+        fn min_i32(a: I, b: I) -> I = _mm256_min_epi32(a, b);
+        fn max_i32(a: I, b: I) -> I = _mm256_max_epi32(a, b);
+        fn and_i32(a: I, b: I) -> I = _mm256_and_si256(a, b);
+        fn dot(acc: I, u: I, s: I) -> I = _mm256_add_epi32(acc, _mm256_madd_epi16(u, s));
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m256 {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_set1_epi32(x) }
+    }
+    #[inline(always)]
+    fn load(self, src: &[f32]) -> __m256 {
+        let src = &src[..N];
+        // SAFETY: `self` proves AVX2; `src` holds eight elements; the load is unaligned.
+        unsafe { _mm256_loadu_ps(src.as_ptr()) }
+    }
+    #[inline(always)]
+    fn store(self, v: __m256, dst: &mut [f32]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves AVX2; `dst` holds eight elements; the store is unaligned.
+        unsafe { _mm256_storeu_ps(dst.as_mut_ptr(), v) }
+    }
+    #[inline(always)]
+    fn load_i32(self, src: &[i32]) -> __m256i {
+        let src = &src[..N];
+        // SAFETY: `self` proves AVX2; `src` holds eight elements; the load is unaligned.
+        unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_i32(self, v: __m256i, dst: &mut [i32]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves AVX2; `dst` holds eight elements; the store is unaligned.
+        unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn shl_i32<const S: i32>(self, a: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_slli_epi32::<S>(a) }
+    }
+    #[inline(always)]
+    fn shr_i32<const S: i32>(self, a: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe { _mm256_srai_epi32::<S>(a) }
+    }
+    #[inline(always)]
+    fn load_u8(self, src: &[u8]) -> __m256i {
+        let src = &src[..N];
+        // SAFETY: `self` proves AVX2; `src` holds the eight bytes that are read.
+        unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(src.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn load_i8(self, src: &[i8]) -> __m256i {
+        let src = &src[..N];
+        // SAFETY: `self` proves AVX2; `src` holds the eight bytes that are read.
+        unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(src.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn store_u8(self, v: __m256i, dst: &mut [u8]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves AVX2; `dst` holds the eight bytes that are written.
+        unsafe {
+            let words =
+                _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            _mm_storel_epi64(dst.as_mut_ptr().cast(), _mm_packus_epi16(words, words));
+        }
+    }
+    #[inline(always)]
+    fn store_i8(self, v: __m256i, dst: &mut [i8]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves AVX2; `dst` holds the eight bytes that are written.
+        unsafe {
+            let words =
+                _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            _mm_storel_epi64(dst.as_mut_ptr().cast(), _mm_packs_epi16(words, words));
+        }
+    }
+}

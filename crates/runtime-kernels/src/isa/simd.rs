@@ -1,0 +1,203 @@
+//! The vector trait that every algorithm of this crate is written over.
+//!
+//! A value of a type that implements [`Simd`] is a token: it exists only where the CPU feature
+//! was detected, so its methods are safe. Each method is one instruction or a short sequence and
+//! must inline into a function that has the feature enabled, which [`simd_dispatch!`] arranges.
+
+/// Vectors of `f32` and `i32` with [`Simd::LANES`] lanes, and the int8 dot product.
+///
+/// Loads and stores take slices of at least [`Simd::LANES`] elements and are checked; where the
+/// length is known the compiler removes the check.
+pub trait Simd: Copy + Send + Sync + 'static {
+    /// A vector of `f32`.
+    type F: Copy;
+    /// A vector of `i32`.
+    type I: Copy;
+    /// The result of a comparison of two `f32` vectors.
+    type M: Copy;
+
+    /// Lanes of a vector.
+    const LANES: usize;
+    /// Rows of the register tile of a matrix product; its columns are two vectors.
+    const MR: usize;
+    /// Bytes of the reduction dimension that one 32-bit word of [`Simd::dot`] holds: 4 (bytes) or
+    /// 2 (bytes widened to 16 bits).
+    const K_GROUP: usize;
+
+    fn splat(self, x: f32) -> Self::F;
+    fn load(self, src: &[f32]) -> Self::F;
+    fn store(self, v: Self::F, dst: &mut [f32]);
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a * b + c`, with one rounding where the instruction set has it.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
+    /// `a < b ? a : b` per lane: a NaN in either gives `b`.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// `a > b ? a : b` per lane: a NaN in either gives `b`.
+    fn max(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sqrt(self, a: Self::F) -> Self::F;
+    fn abs(self, a: Self::F) -> Self::F;
+    /// Rounds to the nearest integer, halves to even.
+    fn round(self, a: Self::F) -> Self::F;
+    fn lt(self, a: Self::F, b: Self::F) -> Self::M;
+    /// Whether each lane is NaN.
+    fn is_nan(self, a: Self::F) -> Self::M;
+    /// `m ? a : b` per lane.
+    fn select(self, m: Self::M, a: Self::F, b: Self::F) -> Self::F;
+    /// The bits of `a`.
+    fn bits(self, a: Self::F) -> Self::I;
+    /// The float with the bits `a`.
+    fn float_from_bits(self, a: Self::I) -> Self::F;
+    /// Rounds to the nearest integer, halves to even; the values must fit `i32`.
+    fn to_i32(self, a: Self::F) -> Self::I;
+    fn to_f32(self, a: Self::I) -> Self::F;
+
+    fn splat_i32(self, x: i32) -> Self::I;
+    fn load_i32(self, src: &[i32]) -> Self::I;
+    fn store_i32(self, v: Self::I, dst: &mut [i32]);
+    fn add_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn sub_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn mul_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn min_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn max_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn and_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn shl_i32<const N: i32>(self, a: Self::I) -> Self::I;
+    fn shr_i32<const N: i32>(self, a: Self::I) -> Self::I;
+    fn load_u8(self, src: &[u8]) -> Self::I;
+    fn load_i8(self, src: &[i8]) -> Self::I;
+    /// Stores lanes that are known to lie in `0..=255`.
+    fn store_u8(self, v: Self::I, dst: &mut [u8]);
+    /// Stores lanes that are known to lie in `-128..=127`.
+    fn store_i8(self, v: Self::I, dst: &mut [i8]);
+
+    /// `acc + dot(u, s)` per 32-bit word, exact: each word of `u` holds [`Simd::K_GROUP`] values
+    /// of `0..=255`, each word of `s` as many of `-128..=127` (see [`word_unsigned`] and
+    /// [`word_signed`]).
+    fn dot(self, acc: Self::I, u: Self::I, s: Self::I) -> Self::I;
+
+    /// Loads up to [`Simd::LANES`] elements; the missing lanes are `fill`.
+    #[inline(always)]
+    fn load_partial(self, src: &[f32], fill: f32) -> Self::F {
+        let mut lanes = [fill; MAX_LANES];
+        let n = src.len().min(Self::LANES);
+        lanes[..n].copy_from_slice(&src[..n]);
+        self.load(&lanes)
+    }
+
+    /// Stores the first `dst.len()` lanes, at most [`Simd::LANES`].
+    #[inline(always)]
+    fn store_partial(self, v: Self::F, dst: &mut [f32]) {
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(v, &mut lanes);
+        let n = dst.len().min(Self::LANES);
+        dst[..n].copy_from_slice(&lanes[..n]);
+    }
+
+    /// The sum of all lanes, added pairwise in an order that does not depend on the data.
+    #[inline(always)]
+    fn sum(self, v: Self::F) -> f32 {
+        self.fold(v, |a, b| a + b)
+    }
+
+    /// Folds the lanes pairwise: lane `i` with lane `i + half`.
+    #[inline(always)]
+    fn fold(self, v: Self::F, f: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut lanes = [0.0; MAX_LANES];
+        self.store(v, &mut lanes);
+        let mut half = Self::LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                lanes[i] = f(lanes[i], lanes[i + half]);
+            }
+            half /= 2;
+        }
+        lanes[0]
+    }
+}
+
+/// No instruction set here has more lanes.
+pub(crate) const MAX_LANES: usize = 16;
+/// No instruction set here has a register tile of more rows.
+pub(crate) const MAX_MR: usize = 12;
+/// No instruction set here has a register tile of more columns.
+pub(crate) const MAX_NR: usize = 2 * MAX_LANES;
+
+/// The word of [`Simd::dot`] that holds unsigned bytes.
+#[inline(always)]
+pub(crate) fn word_unsigned(k_group: usize, b: [u8; 4]) -> i32 {
+    if k_group == 4 {
+        i32::from_le_bytes(b)
+    } else {
+        i32::from(b[0]) | (i32::from(b[1]) << 16)
+    }
+}
+
+/// The word of [`Simd::dot`] that holds signed bytes.
+#[inline(always)]
+pub(crate) fn word_signed(k_group: usize, b: [i8; 4]) -> i32 {
+    if k_group == 4 {
+        i32::from_le_bytes(b.map(|x| x as u8))
+    } else {
+        (i32::from(b[0]) & 0xffff) | (i32::from(b[1]) << 16)
+    }
+}
+
+/// Declares a function whose body is compiled once per instruction set.
+///
+/// `fn name(simd: S, args…) -> R { body }` becomes `fn name(isa: Isa, args…) -> R`: the body is
+/// generic over `S: Simd` and runs with the features of `isa` enabled. All that the body calls
+/// with `simd` must be `#[inline(always)]`, or its vectors travel through memory.
+macro_rules! simd_dispatch {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $([$($g:ident : $bound:path),* $(,)?])?
+        ($simd:ident : S $(, $arg:ident : $ty:ty)* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name $(<$($g: $bound),*>)? (isa: $crate::isa::Isa $(, $arg: $ty)*) $(-> $ret)? {
+            #[inline(always)]
+            #[allow(unused_mut, reason = "the pattern serves bodies that do and do not mutate")]
+            fn body<S: $crate::isa::Simd $($(, $g: $bound)*)?>($simd: S $(, $arg: $ty)*) $(-> $ret)? $body
+
+            match isa {
+                $crate::isa::Isa::Scalar(token) => body(token $(, $arg)*),
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx2(token) => {
+                    #[target_feature(enable = "avx2,fma")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::Avx2 $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: an `Avx2` exists only where AVX2 and FMA were detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512(token) => {
+                    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::Avx512 $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: an `Avx512` exists only where these features were detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512Vnni(token) => {
+                    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::Avx512Vnni $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: an `Avx512Vnni` exists only where these features were detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::Neon(token) => {
+                    #[target_feature(enable = "neon")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::Neon $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: a `Neon` exists only where NEON was detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+            }
+        }
+    };
+}
+pub(crate) use simd_dispatch;

@@ -1,0 +1,15 @@
+//! Exact int8 arithmetic: element types, linear quantisation, requantisation and its rounding
+//! rules, and elementwise operators on bytes.
+
+mod elementwise;
+mod linear;
+mod output;
+mod requantize;
+
+pub use elementwise::{BinaryScales, add_int8, lookup, lookup_table, mul_int8};
+pub use linear::{ScaleZero, dequantize, dequantize_wide, dynamic_scale, quantize, quantize_wide};
+pub use output::{Dequantize, IntegerEpilogue, QuantByte, RawOutput};
+pub use requantize::{RequantRule, Requantization};
+
+pub(crate) use output::Channels;
+pub(crate) use requantize::check_channels;

@@ -1,0 +1,327 @@
+//! Requantisation: an exact int32 sum becomes an 8-bit value of another scale.
+//!
+//! Runtimes round differently; each rule here has the bits of its runtime:
+//!
+//! * [`RequantRule::OnnxRuntime`]: `round_ties_even(clamp(f32(sum) * m)) + z`, all in f32, with
+//!   `m = x_scale * w_scale / y_scale` (the MLAS library's output step);
+//! * [`RequantRule::TfliteDoubleRounding`]: `m` as a 31-bit fixed-point number and a power of two;
+//!   a rounding doubling high multiplication, then a rounding right shift (gemmlowp; Jacob et al.
+//!   2018, arXiv:1712.05877, sec. 2.2);
+//! * [`RequantRule::TfliteSingleRounding`]: the same number with one 64-bit rounding shift.
+
+use super::output::sealed::WriteSums;
+use super::output::{Channels, IntegerEpilogue, QuantByte, channel_floats};
+use crate::KernelError;
+use crate::error::check_extent;
+use crate::isa::Simd;
+
+/// How a scaled sum is rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum RequantRule {
+    /// ONNX Runtime: f32 multiplication, half to even.
+    #[default]
+    OnnxRuntime,
+    /// TFLite and gemmlowp: fixed point, rounded twice, halves away from zero.
+    TfliteDoubleRounding,
+    /// TFLite built with single rounding: fixed point, rounded once, halves up.
+    TfliteSingleRounding,
+}
+
+/// Scales, zero point and rule with which sums become `u8` or `i8`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Requantization {
+    rule: RequantRule,
+    /// `m` per channel, or one for all.
+    multipliers: Vec<f32>,
+    fixed: Vec<FixedPoint>,
+    zero_point: i32,
+    q_min: i32,
+    q_max: i32,
+}
+
+/// `multiplier / 2^31 * 2^shift`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FixedPoint {
+    multiplier: i32,
+    shift: i32,
+}
+
+impl Requantization {
+    /// The step from `x_scale * w_scale[c]` (real units per step of the sum) to `y_scale`.
+    ///
+    /// `w_scales` holds one scale, or one per channel. `q_min..=q_max` is the range of the result:
+    /// that of its type, or less where an activation (ReLU, Clip) is fused.
+    ///
+    /// # Errors
+    /// [`KernelError::Invalid`] if there is no weight scale.
+    pub fn new(
+        rule: RequantRule,
+        x_scale: f32,
+        w_scales: &[f32],
+        y_scale: f32,
+        zero_point: i32,
+        (q_min, q_max): (i32, i32),
+    ) -> Result<Self, KernelError> {
+        if w_scales.is_empty() {
+            return Err(KernelError::Invalid {
+                what: "number of weight scales",
+                value: 0,
+            });
+        }
+        let multipliers = w_scales.iter().map(|&w| x_scale * w / y_scale).collect();
+        let exact = |&w: &f32| f64::from(x_scale) * f64::from(w) / f64::from(y_scale);
+        let fixed = match rule {
+            RequantRule::OnnxRuntime => Vec::new(),
+            _ => w_scales.iter().map(exact).map(FixedPoint::new).collect(),
+        };
+        Ok(Self {
+            rule,
+            multipliers,
+            fixed,
+            zero_point,
+            q_min,
+            q_max: q_max.max(q_min),
+        })
+    }
+
+    /// The rule.
+    pub fn rule(&self) -> RequantRule {
+        self.rule
+    }
+
+    /// The result of one sum of channel `channel`; the reference for the vector code.
+    pub fn apply(&self, sum: i32, channel: usize) -> i32 {
+        let c = if self.multipliers.len() == 1 {
+            0
+        } else {
+            channel
+        };
+        let (low, high) = (
+            self.q_min.saturating_sub(self.zero_point),
+            self.q_max.saturating_sub(self.zero_point),
+        );
+        let q = match self.rule {
+            RequantRule::OnnxRuntime => {
+                let m = self.multipliers.get(c).copied().unwrap_or(0.0);
+                (sum as f32 * m)
+                    .max(low as f32)
+                    .min(high as f32)
+                    .round_ties_even() as i32
+            }
+            rule => {
+                let fixed = self.fixed.get(c).copied().unwrap_or(FixedPoint {
+                    multiplier: 0,
+                    shift: 0,
+                });
+                fixed.multiply(sum, rule).clamp(low, high)
+            }
+        };
+        q.saturating_add(self.zero_point)
+    }
+}
+
+impl FixedPoint {
+    /// The nearest `multiplier / 2^31 * 2^shift`, `multiplier` in `2^30..2^31`.
+    fn new(real: f64) -> Self {
+        if real.is_nan() || real <= 0.0 {
+            return Self {
+                multiplier: 0,
+                shift: 0,
+            };
+        }
+        let mut shift = real.log2().floor() as i32 + 1;
+        let mut q = (real * 2f64.powi(31 - shift)).round() as i64;
+        if q < 1 << 30 {
+            shift -= 1;
+            q = (real * 2f64.powi(31 - shift)).round() as i64;
+        }
+        if q == 1 << 31 {
+            q /= 2;
+            shift += 1;
+        }
+        if shift < -31 {
+            return Self {
+                multiplier: 0,
+                shift: 0,
+            };
+        }
+        if shift > 30 {
+            return Self {
+                multiplier: i32::MAX,
+                shift: 30,
+            };
+        }
+        Self {
+            multiplier: q as i32,
+            shift,
+        }
+    }
+
+    fn multiply(self, x: i32, rule: RequantRule) -> i32 {
+        if rule == RequantRule::TfliteSingleRounding {
+            let shift = 31 - self.shift;
+            let product = i64::from(x) * i64::from(self.multiplier);
+            let rounded = (product + (1i64 << (shift - 1))) >> shift;
+            return rounded.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as i32;
+        }
+        let left = self.shift.max(0);
+        let right = (-self.shift).max(0);
+        let x = x.wrapping_shl(left as u32);
+        let product = i64::from(x) * i64::from(self.multiplier);
+        let nudge = if product >= 0 {
+            1i64 << 30
+        } else {
+            1 - (1i64 << 30)
+        };
+        // Division (not a shift) rounds towards zero, as the rule says.
+        let high = ((product + nudge) / (1i64 << 31)) as i32;
+        let mask = ((1i64 << right) - 1) as i32;
+        let remainder = high & mask;
+        let threshold = (mask >> 1) + i32::from(high < 0);
+        (high >> right) + i32::from(remainder > threshold)
+    }
+}
+
+impl<T: QuantByte> IntegerEpilogue<T> for Requantization {
+    fn channels(&self) -> Option<usize> {
+        (self.multipliers.len() > 1).then_some(self.multipliers.len())
+    }
+}
+
+impl<T: QuantByte> WriteSums<T> for Requantization {
+    #[inline(always)]
+    fn write<S: Simd>(&self, s: S, acc: &mut [i32], channels: Channels, out: &mut [T]) {
+        if self.rule != RequantRule::OnnxRuntime {
+            for (i, (out, &sum)) in out.iter_mut().zip(acc.iter()).enumerate() {
+                let channel = match channels {
+                    Channels::One(c) => c,
+                    Channels::From(c) => c + i,
+                };
+                *out = T::from_i32(self.apply(sum, channel).clamp(T::MIN, T::MAX));
+            }
+            return;
+        }
+        let low = s.splat(self.q_min.max(T::MIN).saturating_sub(self.zero_point) as f32);
+        let high = s.splat(self.q_max.min(T::MAX).saturating_sub(self.zero_point) as f32);
+        let zero_point = s.splat_i32(self.zero_point);
+        let mut at = 0;
+        while at < out.len() {
+            let n = S::LANES.min(out.len() - at);
+            let m = channel_floats(s, &self.multipliers, channels, at, n);
+            let x = s.mul(s.to_f32(s.load_i32(&acc[at..])), m);
+            let x = s.min(s.max(x, low), high);
+            let q = s.add_i32(s.to_i32(x), zero_point);
+            if n == S::LANES {
+                T::store(s, q, &mut out[at..]);
+            } else {
+                let mut lanes = [T::default(); crate::isa::MAX_LANES];
+                T::store(s, q, &mut lanes);
+                out[at..].copy_from_slice(&lanes[..n]);
+            }
+            at += S::LANES;
+        }
+    }
+}
+
+/// Checks that the parameters of an epilogue serve `channels` channels.
+pub(crate) fn check_channels<T>(
+    epilogue: &impl IntegerEpilogue<T>,
+    channels: usize,
+) -> Result<(), KernelError> {
+    match epilogue.channels() {
+        Some(found) => check_extent("channels of the epilogue", found, channels),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::{Isa, MAX_LANES, simd_dispatch};
+
+    fn requantization(rule: RequantRule, m: f32, z: i32) -> Requantization {
+        Requantization::new(rule, m, &[1.0], 1.0, z, (-128, 127)).unwrap()
+    }
+
+    #[test]
+    fn onnx_runtime_rounds_halves_to_even() {
+        let r = requantization(RequantRule::OnnxRuntime, 0.5, 3);
+        assert_eq!([1, 3, 5, -1, -3].map(|x| r.apply(x, 0)), [3, 5, 5, 3, 1]);
+        assert_eq!(r.apply(i32::MAX, 0), 127);
+        assert_eq!(r.apply(i32::MIN, 0), -128);
+    }
+
+    #[test]
+    fn tflite_rules_round_halves_as_gemmlowp_and_single_rounding_do() {
+        let double = requantization(RequantRule::TfliteDoubleRounding, 0.5, 0);
+        let single = requantization(RequantRule::TfliteSingleRounding, 0.5, 0);
+        assert_eq!([1, 3, -1, -3].map(|x| double.apply(x, 0)), [1, 2, 0, -1]);
+        assert_eq!([1, 3, -1, -3].map(|x| single.apply(x, 0)), [1, 2, 0, -1]);
+        let small = requantization(RequantRule::TfliteDoubleRounding, 0.125, 0);
+        assert_eq!([4, 12, -4, -12].map(|x| small.apply(x, 0)), [1, 2, -1, -2]);
+    }
+
+    #[test]
+    fn fixed_point_multipliers_are_normalised() {
+        assert_eq!(
+            FixedPoint::new(0.5),
+            FixedPoint {
+                multiplier: 1 << 30,
+                shift: 0
+            }
+        );
+        assert_eq!(
+            FixedPoint::new(1.0),
+            FixedPoint {
+                multiplier: 1 << 30,
+                shift: 1
+            }
+        );
+        assert_eq!(
+            FixedPoint::new(0.0),
+            FixedPoint {
+                multiplier: 0,
+                shift: 0
+            }
+        );
+        assert_eq!(
+            FixedPoint::new(1e-30),
+            FixedPoint {
+                multiplier: 0,
+                shift: 0
+            }
+        );
+    }
+
+    simd_dispatch! {
+        fn write_all(s: S, r: &Requantization, acc: &mut [i32], channels: Channels, out: &mut [u8]) {
+            r.write(s, acc, channels, out);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_gives_the_bits_of_the_scalar_rule() {
+        let scales: Vec<f32> = (0..37).map(|i| 0.0013 * (i + 1) as f32).collect();
+        let sums: Vec<i32> = (0..37).map(|i| (i - 18) * 977 + i * i * 31).collect();
+        for rule in [
+            RequantRule::OnnxRuntime,
+            RequantRule::TfliteDoubleRounding,
+            RequantRule::TfliteSingleRounding,
+        ] {
+            let r = Requantization::new(rule, 0.7, &scales, 1.3, 19, (0, 255)).unwrap();
+            let expected: Vec<u8> = sums
+                .iter()
+                .enumerate()
+                .map(|(i, &x)| r.apply(x, i) as u8)
+                .collect();
+            for isa in Isa::available() {
+                let mut acc = sums.clone();
+                acc.resize(37 + MAX_LANES, 0);
+                let mut out = vec![0u8; 37];
+                write_all(isa, &r, &mut acc, Channels::From(0), &mut out);
+                assert_eq!(out, expected, "{isa} {rule:?}");
+            }
+        }
+    }
+}

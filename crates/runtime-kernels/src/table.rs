@@ -1,0 +1,346 @@
+//! The inventory: every kernel family with its tolerance, runnable on every instruction set.
+//!
+//! One row per kernel and instruction set drives the agreement test below (and, through
+//! [`Kernel::run`], benches and fault reports): a row's result must agree with the scalar one, bit
+//! for bit where the row says [`Agreement::Exact`], and must not depend on the thread count.
+
+use crate::conv::{
+    ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8,
+};
+use crate::elementwise::{Activation, Unary};
+use crate::gemm::{
+    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, PackedF32, PackedInt8, Side,
+};
+use crate::norm::{Reduce, Softmax};
+use crate::quantized::{RawOutput, RequantRule, Requantization, ScaleZero};
+use crate::{Context, Isa, KernelError, MatRef, Scratch, conv, elementwise, gemm, norm, quantized};
+
+/// How far the results of two instruction sets may lie apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Agreement {
+    /// Not at all.
+    Exact,
+    /// By this much, times one plus the magnitude: sums are taken in another order, or with fused
+    /// multiply-adds.
+    Within(f32),
+}
+
+/// One kernel family.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Kernel {
+    /// Its name, `family/variant`.
+    pub name: &'static str,
+    /// How far instruction sets may differ.
+    pub agreement: Agreement,
+    run: fn(&Context) -> Result<Vec<f32>, KernelError>,
+}
+
+impl Kernel {
+    /// Runs the kernel on a fixed problem with awkward extents; integers come as floats.
+    ///
+    /// # Errors
+    /// None are expected: the problem is well formed.
+    pub fn run(&self, ctx: &Context) -> Result<Vec<f32>, KernelError> {
+        (self.run)(ctx)
+    }
+}
+
+/// All kernel families.
+pub const KERNELS: &[Kernel] = &[
+    Kernel {
+        name: "gemm/f32",
+        agreement: Agreement::Within(1e-5),
+        run: gemm_f32,
+    },
+    Kernel {
+        name: "gemm/int8",
+        agreement: Agreement::Exact,
+        run: gemm_int8,
+    },
+    Kernel {
+        name: "conv/f32-channels-first",
+        agreement: Agreement::Within(1e-5),
+        run: |c| conv_f32(c, Layout::ChannelsFirst, 1),
+    },
+    Kernel {
+        name: "conv/f32-channels-last",
+        agreement: Agreement::Within(1e-5),
+        run: |c| conv_f32(c, Layout::ChannelsLast, 1),
+    },
+    Kernel {
+        name: "conv/f32-depthwise",
+        agreement: Agreement::Within(1e-5),
+        run: |c| conv_f32(c, Layout::ChannelsFirst, 10),
+    },
+    Kernel {
+        name: "conv/int8-channels-first",
+        agreement: Agreement::Exact,
+        run: |c| conv_int8(c, Layout::ChannelsFirst, 1),
+    },
+    Kernel {
+        name: "conv/int8-channels-last",
+        agreement: Agreement::Exact,
+        run: |c| conv_int8(c, Layout::ChannelsLast, 1),
+    },
+    Kernel {
+        name: "conv/int8-depthwise",
+        agreement: Agreement::Exact,
+        run: |c| conv_int8(c, Layout::ChannelsFirst, 10),
+    },
+    Kernel {
+        name: "elementwise/exp",
+        agreement: Agreement::Within(1e-6),
+        run: |c| unary(c, Unary::Exp),
+    },
+    Kernel {
+        name: "elementwise/erf",
+        agreement: Agreement::Within(1e-6),
+        run: |c| unary(c, Unary::Erf),
+    },
+    Kernel {
+        name: "elementwise/tanh",
+        agreement: Agreement::Within(1e-6),
+        run: |c| unary(c, Unary::Activation(Activation::Tanh)),
+    },
+    Kernel {
+        name: "norm/softmax",
+        agreement: Agreement::Within(1e-6),
+        run: softmax,
+    },
+    Kernel {
+        name: "norm/layer",
+        agreement: Agreement::Within(1e-5),
+        run: layer_norm,
+    },
+    Kernel {
+        name: "norm/sum",
+        agreement: Agreement::Within(1e-5),
+        run: sum,
+    },
+    Kernel {
+        name: "quantized/linear",
+        agreement: Agreement::Exact,
+        run: quantize,
+    },
+];
+
+/// Every kernel on every instruction set of this CPU.
+pub fn rows() -> impl Iterator<Item = (&'static Kernel, Isa)> {
+    KERNELS
+        .iter()
+        .flat_map(|kernel| Isa::available().into_iter().map(move |isa| (kernel, isa)))
+}
+
+/// A fixed sequence in -1..1.
+fn floats(n: usize, seed: u32) -> Vec<f32> {
+    bytes(2 * n, seed)
+        .chunks(2)
+        .map(|b| f32::from(i16::from_le_bytes([b[0], b[1]])) / 32768.0)
+        .collect()
+}
+
+/// A fixed sequence of bytes (a linear congruential generator's high bits).
+fn bytes(n: usize, seed: u32) -> Vec<u8> {
+    let mut x = seed;
+    let mut next = || {
+        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (x >> 24) as u8
+    };
+    (0..n).map(|_| next()).collect()
+}
+
+fn gemm_f32(ctx: &Context) -> Result<Vec<f32>, KernelError> {
+    let (m, k, n) = (67, 301, 85);
+    let (a, b) = (floats(m * k, 1), floats(k * n, 2));
+    let packed = PackedF32::new(ctx.isa, Side::Rhs, MatRef::row_major(&b, k, n)?)?;
+    let lhs = FloatOperand::Matrix(MatRef::row_major(&a, m, k)?);
+    let epilogue = Epilogue {
+        activation: Activation::Gelu,
+        ..Epilogue::default()
+    };
+    let mut out = vec![0.0; m * n];
+    gemm::gemm(
+        ctx,
+        &mut Scratch::new(),
+        lhs,
+        FloatOperand::Packed(&packed),
+        &epilogue,
+        &mut out,
+    )?;
+    Ok(out)
+}
+
+fn gemm_int8(ctx: &Context) -> Result<Vec<f32>, KernelError> {
+    let (m, k, n) = (67, 301, 85);
+    let (a, b) = (bytes(m * k, 1), bytes(k * n, 2));
+    let weights = Int8Matrix::U8(MatRef::row_major(&b, k, n)?);
+    let packed = PackedInt8::new(ctx.isa, Side::Rhs, weights, &[121])?;
+    let product = Int8Gemm {
+        lhs: Int8Operand::Matrix(Int8Matrix::U8(MatRef::row_major(&a, m, k)?), &[17]),
+        rhs: Int8Operand::Packed(&packed),
+        bias: &[],
+    };
+    let mut out = vec![0i32; m * n];
+    gemm::gemm_int8(ctx, &mut Scratch::new(), &product, &RawOutput, &mut out)?;
+    Ok(out.into_iter().map(|x| x as f32).collect())
+}
+
+/// 10 channels of 19 x 23, 3 x 3 taps, stride 2, padding 1.
+fn conv_problem(layout: Layout, groups: usize) -> Result<(ConvParams, ConvShape), KernelError> {
+    let two = |x| vec![x; 2];
+    let params = ConvParams {
+        strides: two(2),
+        pads_begin: two(1),
+        pads_end: two(1),
+        groups,
+        layout,
+        ..ConvParams::default()
+    };
+    let shape = ConvShape::new(&params, 2, 10, &[19, 23], 20, &[3, 3])?;
+    Ok((params, shape))
+}
+
+fn conv_f32(ctx: &Context, layout: Layout, groups: usize) -> Result<Vec<f32>, KernelError> {
+    let (params, shape) = conv_problem(layout, groups)?;
+    let per_group = 10 / groups;
+    let weights = PackedConvF32::new(
+        ctx.isa,
+        &params,
+        &floats(20 * per_group * 9, 3),
+        20,
+        per_group,
+        &[3, 3],
+    )?;
+    let mut out = vec![0.0; shape.output_len().unwrap_or(0)];
+    let image = floats(2 * 10 * 19 * 23, 4);
+    conv::conv(
+        ctx,
+        &mut Scratch::new(),
+        &shape,
+        &image,
+        &weights,
+        &ConvEpilogue::default(),
+        &mut out,
+    )?;
+    Ok(out)
+}
+
+fn conv_int8(ctx: &Context, layout: Layout, groups: usize) -> Result<Vec<f32>, KernelError> {
+    let (params, shape) = conv_problem(layout, groups)?;
+    let (per_group, isa) = (10 / groups, ctx.isa);
+    let weights = bytes(20 * per_group * 9, 3);
+    let weights = PackedConvInt8::new(
+        isa,
+        &params,
+        Int8Input::U8(&weights),
+        &[128],
+        20,
+        per_group,
+        &[3, 3],
+    )?;
+    let epilogue = Requantization::new(RequantRule::OnnxRuntime, 0.02, &[0.01], 0.7, 30, (0, 255))?;
+    let mut out = vec![0u8; shape.output_len().unwrap_or(0)];
+    let image = bytes(2 * 10 * 19 * 23, 4);
+    let input = Int8Input::U8(&image);
+    conv::conv_int8(
+        ctx,
+        &mut Scratch::new(),
+        &shape,
+        input,
+        99,
+        &weights,
+        &[],
+        &epilogue,
+        &mut out,
+    )?;
+    Ok(out.into_iter().map(f32::from).collect())
+}
+
+fn unary(ctx: &Context, f: Unary) -> Result<Vec<f32>, KernelError> {
+    let x: Vec<f32> = floats(70_001, 5).iter().map(|x| x * 8.0).collect();
+    let mut y = vec![0.0; x.len()];
+    elementwise::unary(ctx, f, &x, &mut y)?;
+    Ok(y)
+}
+
+fn softmax(ctx: &Context) -> Result<Vec<f32>, KernelError> {
+    let x = floats(300 * 37, 6);
+    let mut y = vec![0.0; x.len()];
+    norm::softmax(
+        ctx,
+        &mut Scratch::new(),
+        Softmax::Plain,
+        [300, 37, 1],
+        &x,
+        &mut y,
+    )?;
+    Ok(y)
+}
+
+fn layer_norm(ctx: &Context) -> Result<Vec<f32>, KernelError> {
+    let (x, gamma, beta) = (floats(300 * 77, 7), floats(77, 8), floats(77, 9));
+    let mut y = vec![0.0; x.len()];
+    norm::layer_norm(ctx, 1e-5, &x, &gamma, &beta, &mut y)?;
+    Ok(y)
+}
+
+fn sum(ctx: &Context) -> Result<Vec<f32>, KernelError> {
+    let x = floats(61 * 29 * 41, 10);
+    let mut y = vec![0.0; 61 * 41];
+    norm::reduce(ctx, Reduce::Sum, [61, 29, 41], &x, &mut y)?;
+    Ok(y)
+}
+
+fn quantize(ctx: &Context) -> Result<Vec<f32>, KernelError> {
+    let x = floats(70_001, 11);
+    let mut q = vec![0i8; x.len()];
+    quantized::quantize(
+        ctx,
+        ScaleZero {
+            scale: 0.0071,
+            zero_point: -5,
+        },
+        &x,
+        &mut q,
+    )?;
+    Ok(q.into_iter().map(f32::from).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Parallelism;
+
+    #[test]
+    fn every_row_agrees_with_the_scalar_kernel_at_any_thread_count() {
+        for (kernel, isa) in rows() {
+            let expected = kernel
+                .run(&Context::default().with_isa(Isa::scalar()))
+                .unwrap();
+            let one = kernel.run(&Context::default().with_isa(isa)).unwrap();
+            let parallelism = Parallelism::with_threads(3).unwrap();
+            let three = kernel
+                .run(&Context::new(parallelism).with_isa(isa))
+                .unwrap();
+            assert_eq!(one, three, "{} on {isa}: threads", kernel.name);
+            let bound = match kernel.agreement {
+                Agreement::Exact => 0.0,
+                Agreement::Within(bound) => bound,
+            };
+            for (i, (&got, &e)) in one.iter().zip(&expected).enumerate() {
+                let apart = (got - e).abs();
+                assert!(
+                    apart <= bound * (1.0 + e.abs()),
+                    "{} on {isa}, element {i}: {got} {e}",
+                    kernel.name
+                );
+            }
+            assert!(
+                expected.iter().any(|&x| x != expected[0]),
+                "{}: a constant result",
+                kernel.name
+            );
+        }
+    }
+}

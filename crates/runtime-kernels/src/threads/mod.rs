@@ -1,0 +1,124 @@
+//! How work is spread over threads: an explicit handle, never a global pool.
+//!
+//! Every kernel cuts its output into parts and gives each part to one task; no task adds to
+//! another's numbers, so the results do not depend on the number of threads.
+
+mod tile;
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+pub(crate) use tile::TileMut;
+
+use crate::KernelError;
+
+/// Work (in multiply-adds, or elements weighted by their cost) below which one more task does not
+/// pay for waking a thread.
+const WORK_PER_TASK: usize = 64 * 1024;
+
+/// A rayon pool, or none: how many threads a kernel may use.
+#[derive(Clone, Debug, Default)]
+pub struct Parallelism {
+    pool: Option<Arc<rayon::ThreadPool>>,
+}
+
+impl Parallelism {
+    /// Runs everything on the calling thread.
+    pub fn sequential() -> Self {
+        Self::default()
+    }
+
+    /// A pool of its own with `threads` threads; 0 and 1 are sequential.
+    ///
+    /// # Errors
+    /// [`KernelError::ThreadPool`] if the system refuses the threads.
+    pub fn with_threads(threads: usize) -> Result<Self, KernelError> {
+        if threads <= 1 {
+            return Ok(Self::sequential());
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|i| format!("kernels-{i}"))
+            .build()
+            .map_err(|_| KernelError::ThreadPool { threads })?;
+        Ok(Self::from_pool(Arc::new(pool)))
+    }
+
+    /// Shares a pool with the rest of the program.
+    pub fn from_pool(pool: Arc<rayon::ThreadPool>) -> Self {
+        Self { pool: Some(pool) }
+    }
+
+    /// Threads that a kernel may use.
+    pub fn threads(&self) -> usize {
+        self.pool
+            .as_ref()
+            .map_or(1, |pool| pool.current_num_threads())
+    }
+
+    /// Into how many tasks `work` is worth cutting, at most `limit`.
+    pub(crate) fn tasks(&self, work: usize, limit: usize) -> usize {
+        self.threads()
+            .min(work / WORK_PER_TASK + 1)
+            .min(limit)
+            .max(1)
+    }
+
+    /// Runs `f` on each part, in any order, and waits for all.
+    pub(crate) fn for_each<T: Send>(&self, mut parts: Vec<T>, f: impl Fn(T) + Sync + Send) {
+        match &self.pool {
+            Some(pool) if parts.len() > 1 => pool.install(|| parts.into_par_iter().for_each(f)),
+            _ => parts.drain(..).for_each(f),
+        }
+    }
+
+    /// Runs `f(first_row, rows)` over runs of whole rows of `out`; `work_per_row` is their cost.
+    pub(crate) fn for_each_rows<T: Send>(
+        &self,
+        out: &mut [T],
+        row_len: usize,
+        work_per_row: usize,
+        f: impl Fn(usize, &mut [T]) + Sync + Send,
+    ) {
+        if out.is_empty() || row_len == 0 {
+            return;
+        }
+        let rows = out.len() / row_len;
+        let tasks = self.tasks(rows.saturating_mul(work_per_row), rows);
+        if tasks == 1 {
+            return f(0, out);
+        }
+        let per_task = rows.div_ceil(tasks);
+        let parts = out.chunks_mut(per_task * row_len).enumerate().collect();
+        self.for_each(parts, |(i, rows)| f(i * per_task, rows));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_covered_once_at_any_thread_count() {
+        for threads in [1, 2, 3] {
+            let parallelism = Parallelism::with_threads(threads).unwrap();
+            assert_eq!(parallelism.threads(), threads);
+            let mut out = vec![0usize; 7 * 3];
+            parallelism.for_each_rows(&mut out, 3, 1 << 20, |first, rows| {
+                for (i, row) in rows.chunks_mut(3).enumerate() {
+                    row.iter_mut().for_each(|x| *x += first + i + 1);
+                }
+            });
+            let expected: Vec<usize> = (0..21).map(|i| i / 3 + 1).collect();
+            assert_eq!(out, expected);
+        }
+    }
+
+    #[test]
+    fn small_work_stays_on_one_task() {
+        let parallelism = Parallelism::with_threads(2).unwrap();
+        assert_eq!(parallelism.tasks(100, 10), 1);
+        assert_eq!(parallelism.tasks(1 << 30, 10), 2);
+    }
+}

@@ -1,0 +1,121 @@
+//! A rectangle of a row-major matrix that tasks can cut into disjoint pieces.
+
+use std::marker::PhantomData;
+
+/// A mutable view of `rows x cols` elements whose rows lie `stride` apart.
+///
+/// Two views cut from one ([`TileMut::split_rows`], [`TileMut::split_cols`]) never share an
+/// element, though their memory interleaves; hence the raw pointer.
+pub(crate) struct TileMut<'a, T> {
+    data: *mut T,
+    rows: usize,
+    cols: usize,
+    stride: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: a `TileMut` is an exclusive borrow of its elements, like `&mut [T]`.
+unsafe impl<T: Send> Send for TileMut<'_, T> {}
+
+impl<'a, T> TileMut<'a, T> {
+    /// A view of the start of `data`, or `None` if the last row reaches past its end or rows
+    /// would overlap.
+    pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Option<Self> {
+        let end = rows
+            .saturating_sub(1)
+            .checked_mul(stride)?
+            .checked_add(cols)?;
+        let fits = rows == 0 || cols == 0 || end <= data.len();
+        (fits && (rows <= 1 || cols <= stride)).then_some(Self {
+            data: data.as_mut_ptr(),
+            rows,
+            cols,
+            stride,
+            life: PhantomData,
+        })
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Columns `from..from + len` of row `row`.
+    #[inline(always)]
+    pub(crate) fn row(&mut self, row: usize, from: usize, len: usize) -> &mut [T] {
+        assert!(row < self.rows && from <= self.cols && len <= self.cols - from);
+        // SAFETY: `new` checked that every row lies in the borrowed slice, the assertion that the
+        // columns lie in the row; the view is borrowed mutably for as long as the result.
+        unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride + from), len) }
+    }
+
+    /// The rows before `at` and those from `at` on.
+    pub(crate) fn split_rows(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.rows);
+        // The offset is not formed for an empty second part: it may lie past the allocation.
+        let offset = if at < self.rows { at * self.stride } else { 0 };
+        // SAFETY: a non-zero offset is the start of a row that `new` found inside the slice.
+        let data = unsafe { self.data.add(offset) };
+        (
+            Self { rows: at, ..self },
+            Self {
+                data,
+                rows: self.rows - at,
+                ..self
+            },
+        )
+    }
+
+    /// The columns before `at` and those from `at` on.
+    pub(crate) fn split_cols(self, at: usize) -> (Self, Self) {
+        let at = at.min(self.cols);
+        let offset = if at < self.cols && self.rows > 0 {
+            at
+        } else {
+            0
+        };
+        // SAFETY: a non-zero offset is a column of the first row, which lies inside the slice.
+        let data = unsafe { self.data.add(offset) };
+        (
+            Self { cols: at, ..self },
+            Self {
+                data,
+                cols: self.cols - at,
+                ..self
+            },
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_are_disjoint_and_cover_the_rectangle() {
+        let mut data = vec![0; 5 * 7];
+        let tile = TileMut::new(&mut data, 5, 6, 7).unwrap();
+        let (top, bottom) = tile.split_rows(2);
+        let (left, right) = top.split_cols(4);
+        for (value, mut piece) in [(1, left), (2, right), (3, bottom)] {
+            for r in 0..piece.rows() {
+                let cols = piece.cols();
+                piece.row(r, 0, cols).iter_mut().for_each(|x| *x += value);
+            }
+        }
+        assert_eq!(data[..7], [1, 1, 1, 1, 2, 2, 0]);
+        assert_eq!(data[14..21], [3, 3, 3, 3, 3, 3, 0]);
+    }
+
+    #[test]
+    fn a_rectangle_past_the_slice_is_refused() {
+        let mut data = vec![0; 10];
+        assert!(TileMut::new(&mut data, 3, 4, 4).is_none());
+        assert!(TileMut::new(&mut data, 2, 4, 3).is_none());
+        assert!(TileMut::new(&mut data, usize::MAX, 4, 4).is_none());
+        assert!(TileMut::new(&mut data, 2, 4, 6).is_some());
+    }
+}
