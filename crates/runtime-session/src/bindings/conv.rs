@@ -1,0 +1,242 @@
+//! `Conv` in f32 with constant weights: `activation(W * x + bias + residual)`.
+
+use super::chain::{Chain, Product};
+use super::window::Window;
+use crate::error::{SessionError, StepError};
+use crate::plan::{Bound, Selector};
+use crate::step::{Step, StepContext};
+use compress_tensor::{DType, Tensor};
+use onnx_ir::operator::{Attrs, EvalError};
+use onnx_ir::{Node, NodeId};
+use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, PackedConvF32, conv};
+use runtime_kernels::elementwise::Activation;
+use std::sync::Arc;
+
+/// Spatial axes that the kernels take.
+const MAX_SPATIAL: usize = 3;
+
+/// Whether a node is a `Conv` with constant f32 weights and bias.
+pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
+    let node = selector.graph.node(id);
+    if !node.is("Conv") {
+        return None;
+    }
+    let weight = selector.constant_input(id, 1)?;
+    let spatial = weight
+        .rank()
+        .checked_sub(2)
+        .filter(|n| (1..=MAX_SPATIAL).contains(n))?;
+    if weight.dtype() != DType::F32 || weight.is_empty() {
+        return None;
+    }
+    Filter::of(node, weight.shape())?;
+    if node.input(2).is_some() {
+        let bias = selector.constant_input(id, 2)?;
+        if bias.dtype() != DType::F32 || bias.shape() != &weight.shape()[..1] {
+            return None;
+        }
+    }
+    Some(Product {
+        channels: weight.shape()[0],
+        axis_from_end: spatial,
+    })
+}
+
+/// Binds a chain whose product is a `Conv`; `id` is its last node.
+///
+/// # Errors
+/// [`SessionError::Weights`].
+pub(crate) fn bind_chain(
+    selector: &mut Selector<'_>,
+    id: NodeId,
+    chain: &Chain,
+) -> Result<Option<Bound>, SessionError> {
+    let graph = selector.graph;
+    let node = graph.node(chain.product);
+    let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
+        return Ok(None);
+    };
+    let Some(weight) = selector.constant(w) else {
+        return Ok(None);
+    };
+    let Some(filter) = Filter::of(node, weight.shape()) else {
+        return Ok(None);
+    };
+    let mut bias = vec![0.0; filter.channels];
+    let own = selector.constant_input(chain.product, 2);
+    let extra = chain.bias.and_then(|v| selector.constant(v));
+    let has_bias = own.is_some() || extra.is_some();
+    for summand in own.iter().chain(&extra) {
+        let Ok(summand) = summand.data::<f32>() else {
+            return Ok(None);
+        };
+        bias.iter_mut()
+            .zip(summand.iter())
+            .for_each(|(b, s)| *b += s);
+    }
+    let isa = selector.isa();
+    let packed = selector
+        .scope
+        .weights
+        .get(graph, w, &filter.form("conv.f32"), || {
+            let data = weight.data::<f32>().unwrap_or_default();
+            let params = filter.params(&[], &[]);
+            PackedConvF32::new(
+                isa,
+                &params,
+                &data,
+                filter.channels,
+                filter.in_per_group,
+                &filter.kernel,
+            )
+        });
+    let weight = packed.map_err(|error| SessionError::Weights {
+        node: graph.describe(chain.product),
+        error,
+    })?;
+    let step = Conv {
+        filter,
+        weight,
+        bias: has_bias.then_some(bias),
+        activation: chain.activation,
+    };
+    Ok(Some(Bound {
+        step: Arc::new(step),
+        inputs: vec![Some(x), chain.residual],
+        outputs: graph.node(id).outputs().to_vec(),
+    }))
+}
+
+/// The extents of the weights and the attributes of a `Conv`.
+#[derive(Clone, Debug)]
+pub(crate) struct Filter {
+    pub(crate) channels: usize,
+    pub(crate) in_per_group: usize,
+    pub(crate) kernel: Vec<usize>,
+    groups: usize,
+    window: Window,
+}
+
+impl Filter {
+    /// Of a node with weights of shape `[channels, in / groups, kernel…]`; `None` where the attributes do not fit.
+    pub(crate) fn of(node: &Node, weight: &[usize]) -> Option<Self> {
+        let (&[channels, in_per_group], kernel) = weight.split_first_chunk::<2>()?;
+        if !(1..=MAX_SPATIAL).contains(&kernel.len()) {
+            return None;
+        }
+        let mut attrs = Attrs::new(&node.attributes, 1, 0, 0);
+        let groups = attrs
+            .size_or("group", 1)
+            .ok()
+            .filter(|&g| g > 0 && channels % g == 0)?;
+        let declared = attrs.ints_opt("kernel_shape").ok()?;
+        let same = |list: &Vec<i64>| {
+            list.len() == kernel.len()
+                && list
+                    .iter()
+                    .zip(kernel)
+                    .all(|(&a, &b)| usize::try_from(a) == Ok(b))
+        };
+        if !declared.as_ref().is_none_or(same) {
+            return None;
+        }
+        Some(Self {
+            channels,
+            in_per_group,
+            kernel: kernel.to_vec(),
+            groups,
+            window: Window::of(node, kernel.len())?,
+        })
+    }
+
+    /// What tells packed weights apart that stem from the same tensor: nodes may share it with other groups.
+    pub(crate) fn form(&self, kind: &str) -> String {
+        format!("{kind}.groups{}", self.groups)
+    }
+
+    /// The attributes as the kernels take them.
+    pub(crate) fn params(&self, before: &[usize], after: &[usize]) -> ConvParams {
+        let mut params = ConvParams::default();
+        params.strides.clone_from(&self.window.strides);
+        params.dilations.clone_from(&self.window.dilations);
+        params.pads_begin = before.to_vec();
+        params.pads_end = after.to_vec();
+        params.groups = self.groups;
+        params
+    }
+
+    /// The extents for an image of shape `[batch, channels, spatial…]`, and the shape of the result.
+    ///
+    /// # Errors
+    /// [`StepError`] where they do not fit.
+    pub(crate) fn shape(&self, image: &[usize]) -> Result<(ConvShape, Vec<usize>), StepError> {
+        let spatial = match image.split_first_chunk::<2>() {
+            Some((_, spatial)) if spatial.len() == self.kernel.len() => spatial,
+            _ => {
+                let rule =
+                    "the image of a convolution has one batch, one channel and the kernel's axes";
+                return Err(EvalError::rule(rule, format_args!("{image:?}")).into());
+            }
+        };
+        let (batch, channels) = (image[0], image[1]);
+        if self.in_per_group.checked_mul(self.groups) != Some(channels) {
+            let rule = "the image must have the channels of the weights times the groups";
+            return Err(EvalError::rule(
+                rule,
+                format_args!("{channels}, {} x {}", self.in_per_group, self.groups),
+            )
+            .into());
+        }
+        let (before, after) = self.window.pads(spatial, &self.kernel)?;
+        let params = self.params(&before, &after);
+        let shape = ConvShape::new(
+            &params,
+            batch,
+            channels,
+            spatial,
+            self.channels,
+            &self.kernel,
+        )?;
+        let result = [&[batch, self.channels], shape.output_spatial()].concat();
+        Ok((shape, result))
+    }
+}
+
+/// A convolution with packed weights; the residual is input 1.
+struct Conv {
+    filter: Filter,
+    weight: Arc<PackedConvF32>,
+    bias: Option<Vec<f32>>,
+    activation: Activation,
+}
+
+impl Step for Conv {
+    fn kernel(&self) -> &'static str {
+        "conv.f32"
+    }
+
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        let x = cx.inputs.tensor(0)?;
+        let (shape, result) = self.filter.shape(x.shape())?;
+        let residual = match cx.inputs.optional(1)? {
+            None => None,
+            Some(r) => Some(r.data::<f32>()?),
+        };
+        let mut epilogue = ConvEpilogue::default();
+        epilogue.bias = self.bias.as_deref();
+        epilogue.residual = residual.as_deref();
+        epilogue.activation = self.activation;
+        let mut out = cx.state.memory.buffer::<f32>(&result)?;
+        conv(
+            &cx.state.context,
+            &mut cx.state.scratch,
+            &shape,
+            &x.data::<f32>()?,
+            &self.weight,
+            &epilogue,
+            &mut out,
+        )?;
+        cx.outputs.set(0, Tensor::from_vec(&result, out)?);
+        Ok(())
+    }
+}

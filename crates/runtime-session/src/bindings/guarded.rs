@@ -1,0 +1,98 @@
+//! A kernel for the common case, reference evaluation for the rest.
+
+use super::reference::Reference;
+use crate::error::{SessionError, StepError};
+use crate::plan::{Bound, Selector};
+use crate::step::{Inputs, Step, StepContext};
+use compress_tensor::DType;
+use onnx_ir::NodeId;
+use std::sync::Arc;
+
+/// A step that takes some forms of its inputs only: types and ranks are known when it runs.
+pub(crate) trait Partial: Send + Sync {
+    /// What does the work, for the profile.
+    fn kernel(&self) -> &'static str;
+
+    /// See [`Step::in_place`].
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// Whether the step takes these inputs.
+    fn accepts(&self, inputs: Inputs<'_>) -> bool;
+
+    /// Computes the outputs.
+    ///
+    /// # Errors
+    /// As [`Step::run`].
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError>;
+}
+
+/// Binds a whole node, inputs and outputs as they are, to a kernel where it takes the inputs.
+///
+/// # Errors
+/// [`SessionError::Operator`] where the catalog does not hold the operator.
+pub(crate) fn bind(
+    selector: &mut Selector<'_>,
+    id: NodeId,
+    kernel: impl Partial + 'static,
+) -> Result<Bound, SessionError> {
+    let node = selector.graph.node(id);
+    let (reference, captured) = Reference::new(selector, id)?;
+    let mut inputs = node.inputs().to_vec();
+    inputs.extend(captured.into_iter().map(Some));
+    Ok(Bound {
+        step: Arc::new(Guarded { kernel, reference }),
+        inputs,
+        outputs: node.outputs().to_vec(),
+    })
+}
+
+struct Guarded<K> {
+    kernel: K,
+    reference: Reference,
+}
+
+impl<K: Partial> Step for Guarded<K> {
+    fn kernel(&self) -> &'static str {
+        self.kernel.kernel()
+    }
+
+    fn in_place(&self) -> Option<usize> {
+        self.kernel.in_place()
+    }
+
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        let Some(index) = self.kernel.in_place().filter(|_| cx.reuse.is_some()) else {
+            return if self.kernel.accepts(cx.inputs) {
+                self.kernel.run(cx)
+            } else {
+                self.reference.run(cx)
+            };
+        };
+        // The input that was handed over is put back for the question, and for reference evaluation.
+        let reuse = cx.reuse.take();
+        let mut values = cx.inputs.values.to_vec();
+        if let Some(slot) = values.get_mut(index) {
+            *slot = reuse.as_ref();
+        }
+        let inputs = Inputs { values: &values };
+        if self.kernel.accepts(inputs) {
+            cx.reuse = reuse;
+            return self.kernel.run(cx);
+        }
+        self.reference.run(&mut StepContext {
+            inputs,
+            outputs: crate::step::Outputs {
+                values: cx.outputs.values,
+            },
+            state: cx.state,
+            reuse: None,
+        })
+    }
+}
+
+/// Whether input `index` is an f32 tensor.
+pub(crate) fn is_f32(inputs: Inputs<'_>, index: usize) -> bool {
+    matches!(inputs.optional(index), Ok(Some(tensor)) if tensor.dtype() == DType::F32)
+}

@@ -1,0 +1,78 @@
+//! Bindings: which step computes a node, one file per family.
+
+mod activation;
+mod chain;
+mod conv;
+mod elementwise;
+mod gelu;
+mod guarded;
+mod layout;
+mod matmul;
+mod normalize;
+mod pool;
+mod quantized;
+mod reduce;
+mod reference;
+mod view;
+mod window;
+
+use crate::error::SessionError;
+use crate::plan::{Bound, Selector};
+use chain::{Chain, Product};
+use onnx_ir::NodeId;
+
+/// Binds the node `id`, whose outputs are wanted, to a step; the step may take nodes before it along.
+///
+/// # Errors
+/// [`SessionError::Operator`] where the catalog does not hold the operator, [`SessionError::Weights`] where weights
+/// cannot be packed.
+pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, SessionError> {
+    let node = selector.graph.node(id);
+    if node.op_type == "QuantizeLinear"
+        && let Some(bound) = quantized::bind_region(selector, id)?
+    {
+        return Ok(bound);
+    }
+    if let Some(bound) = quantized::bind(selector, id)? {
+        return Ok(bound);
+    }
+    if let Some(chain) = Chain::ending_in(selector, id, &product) {
+        let bound = match selector.graph.node(chain.product).is("Conv") {
+            true => conv::bind_chain(selector, id, &chain)?,
+            false => matmul::bind_chain(selector, id, &chain)?,
+        };
+        if let Some(bound) = bound {
+            return Ok(bound);
+        }
+    }
+    if let Some(bound) = elementwise::bind(selector, id)? {
+        return Ok(bound);
+    }
+    if !node.is(&node.op_type) {
+        return reference::bind(selector, id);
+    }
+    let bound = match node.op_type.as_str() {
+        "MatMul" => Some(matmul::bind_dynamic(selector, id)?),
+        "Identity" => Some(view::bind_identity(selector, id)),
+        "Reshape" if node.input(1).is_some() => Some(view::bind_reshape(selector, id)?),
+        "Squeeze" | "Unsqueeze" | "Flatten" => view::bind_axes(selector, id)?,
+        "Transpose" | "Concat" | "Gather" | "Slice" => layout::bind(selector, id)?,
+        "MaxPool" | "AveragePool" | "GlobalAveragePool" | "GlobalMaxPool" => {
+            pool::bind(selector, id)?
+        }
+        "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => {
+            quantized::linear::bind(selector, id)?
+        }
+        op if op.starts_with("Reduce") => reduce::bind(selector, id)?,
+        _ => normalize::bind(selector, id)?,
+    };
+    match bound {
+        Some(bound) => Ok(bound),
+        None => reference::bind(selector, id),
+    }
+}
+
+/// Whether a node is a product with constant f32 weights.
+fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
+    conv::product(selector, id).or_else(|| matmul::product(selector, id))
+}

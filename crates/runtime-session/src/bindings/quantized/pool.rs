@@ -1,0 +1,89 @@
+//! Means of 8-bit images: `DQ -> AveragePool | GlobalAveragePool -> Q`.
+
+use super::params::{self, Byte, Quantized};
+use crate::bindings::pool::{Windows, planes};
+use crate::error::StepError;
+use crate::memory::Pooled;
+use crate::plan::{Bound, Selector};
+use crate::step::{Step, StepContext};
+use compress_tensor::Tensor;
+use onnx_ir::NodeId;
+use runtime_kernels::pool::{PoolScales, average_pool_int8, global_average_pool_int8};
+use runtime_kernels::quantized::QuantByte;
+use std::sync::Arc;
+
+/// Binds the pooling node `inner` between a `DequantizeLinear` and the quantizer `y`, whose node is `root`.
+pub(crate) fn bind_region(
+    selector: &mut Selector<'_>,
+    root: NodeId,
+    inner: NodeId,
+    y: &Quantized,
+) -> Option<Bound> {
+    let node = selector.graph.node(inner);
+    let windows = match node.is("GlobalAveragePool") {
+        true => None,
+        false => Some(Windows::of(node).filter(Windows::is_plain_average)?),
+    };
+    let x = params::dequantized(selector, node.input(0)?)?;
+    if x.byte != y.byte {
+        return None;
+    }
+    let step = Mean {
+        windows,
+        byte: y.byte,
+        scales: PoolScales {
+            x_scale: x.params.scale,
+            x_zero_point: x.params.zero_point,
+            y_scale: y.params.scale,
+            y_zero_point: y.params.zero_point,
+        },
+    };
+    Some(Bound {
+        step: Arc::new(step),
+        inputs: vec![Some(x.value)],
+        outputs: selector.graph.node(root).outputs().to_vec(),
+    })
+}
+
+struct Mean {
+    /// The windows; none for whole planes.
+    windows: Option<Windows>,
+    byte: Byte,
+    scales: PoolScales,
+}
+
+impl Mean {
+    fn run_as<T: QuantByte + Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        let x = cx.inputs.tensor(0)?;
+        let data = x.data::<T>()?;
+        let context = &cx.state.context;
+        let out = match &self.windows {
+            Some(windows) => {
+                let (shape, result) = windows.shape(x.shape())?;
+                let mut out = cx.state.memory.buffer::<T>(&result)?;
+                average_pool_int8(context, &shape, self.scales, &data, &mut out)?;
+                Tensor::from_vec(&result, out)?
+            }
+            None => {
+                let (planes, inner, result) = planes(x.shape());
+                let mut out = cx.state.memory.buffer::<T>(&result)?;
+                global_average_pool_int8(context, (planes, inner), self.scales, &data, &mut out)?;
+                Tensor::from_vec(&result, out)?
+            }
+        };
+        cx.outputs.set(0, out);
+        Ok(())
+    }
+}
+
+impl Step for Mean {
+    fn kernel(&self) -> &'static str {
+        "pool.int8"
+    }
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        match self.byte {
+            Byte::U8 => self.run_as::<u8>(cx),
+            Byte::I8 => self.run_as::<i8>(cx),
+        }
+    }
+}

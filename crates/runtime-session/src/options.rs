@@ -1,0 +1,84 @@
+//! How a session is made.
+
+use onnx_ir::operator::Limits;
+use runtime_kernels::Isa;
+
+/// How much a session may change what it runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum OptimizationLevel {
+    /// Every node runs by itself.
+    None,
+    /// Constants are folded, dead nodes dropped, shape arithmetic resolved once per set of input shapes.
+    Basic,
+    /// Also: nodes are fused, and Q/DQ regions run as integers.
+    #[default]
+    Full,
+}
+
+/// How a session is made.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SessionOptions {
+    /// Threads that one run may use; 0 for one per CPU core. Results do not depend on it.
+    pub threads: usize,
+    /// The instruction set of the kernels; the widest that the CPU has where none is named.
+    pub isa: Option<Isa>,
+    /// How much a session may change what it runs.
+    pub optimize: OptimizationLevel,
+    /// Whether to take the time of each step; see [`Session::profile`](crate::Session::profile).
+    pub profile: bool,
+    /// Bounds on the work and the memory of one run.
+    pub limits: Limits,
+    /// Sets of input shapes for which a plan of its own is kept.
+    pub cached_plans: usize,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            isa: None,
+            optimize: OptimizationLevel::default(),
+            profile: false,
+            limits: Limits::default(),
+            cached_plans: 64,
+        }
+    }
+}
+
+impl SessionOptions {
+    /// The same options with this many threads.
+    #[must_use]
+    pub fn with_threads(mut self, threads: usize) -> Self {
+        self.threads = threads;
+        self
+    }
+
+    /// The same options with a chosen instruction set.
+    #[must_use]
+    pub fn with_isa(mut self, isa: Isa) -> Self {
+        self.isa = Some(isa);
+        self
+    }
+
+    /// The same options with another optimization level.
+    #[must_use]
+    pub fn with_optimization(mut self, level: OptimizationLevel) -> Self {
+        self.optimize = level;
+        self
+    }
+
+    /// The same options, taking the time of each step.
+    #[must_use]
+    pub fn with_profile(mut self) -> Self {
+        self.profile = true;
+        self
+    }
+
+    /// The same options with other limits.
+    #[must_use]
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+}

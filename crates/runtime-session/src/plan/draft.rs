@@ -1,0 +1,33 @@
+//! The steps of a graph, over the graph's values.
+
+use crate::step::Step;
+use compress_tensor::Tensor;
+use onnx_ir::ValueId;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// The steps of a graph in an order in which they can run.
+pub(crate) struct Draft {
+    pub(crate) steps: Vec<DraftStep>,
+    /// The graph's inputs, then what a subgraph captures.
+    pub(crate) inputs: Vec<ValueId>,
+    pub(crate) outputs: Vec<ValueId>,
+    /// Values that must exist while the graph runs, beside the outputs.
+    pub(crate) tapped: Vec<ValueId>,
+    /// Constants that steps or outputs read.
+    pub(crate) constants: HashMap<ValueId, Tensor>,
+    /// Names of all values, by value index.
+    pub(crate) names: Arc<Vec<String>>,
+}
+
+/// One step over graph values.
+#[derive(Clone)]
+pub(crate) struct DraftStep {
+    pub(crate) step: Arc<dyn Step>,
+    pub(crate) inputs: Vec<Option<ValueId>>,
+    pub(crate) outputs: Vec<Option<ValueId>>,
+    /// The node (the last one of those that are fused), for messages.
+    pub(crate) node: Arc<str>,
+    /// The row of the profile.
+    pub(crate) row: usize,
+}

@@ -1,0 +1,87 @@
+//! What a plan is made of: steps, each bound to one kernel.
+
+use crate::error::StepError;
+use crate::execute::RunState;
+use compress_tensor::Tensor;
+use onnx_ir::Value;
+use onnx_ir::operator::EvalError;
+
+/// One unit of work: one node, or several that one kernel does together.
+pub(crate) trait Step: Send + Sync {
+    /// What does the work, as in `conv.f32`; for the profile.
+    fn kernel(&self) -> &'static str;
+
+    /// The input whose buffer the step can write its result into, where that input is dead afterwards.
+    fn in_place(&self) -> Option<usize> {
+        None
+    }
+
+    /// Computes the outputs.
+    ///
+    /// # Errors
+    /// [`StepError`].
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError>;
+}
+
+/// What a step sees while it runs. The fields are apart so that inputs can be borrowed while buffers are taken.
+pub(crate) struct StepContext<'a> {
+    pub(crate) inputs: Inputs<'a>,
+    pub(crate) outputs: Outputs<'a>,
+    pub(crate) state: &'a mut RunState,
+    /// The input that [`Step::in_place`] names, where nobody reads it any more; it is then not among the inputs.
+    pub(crate) reuse: Option<Value>,
+}
+
+/// The inputs of a step.
+#[derive(Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    pub(crate) values: &'a [Option<&'a Value>],
+}
+
+impl<'a> Inputs<'a> {
+    /// Input `index`; `None` where it is left out.
+    pub(crate) fn value(&self, index: usize) -> Option<&'a Value> {
+        self.values.get(index).copied().flatten()
+    }
+
+    /// An optional tensor input.
+    ///
+    /// # Errors
+    /// [`EvalError::WrongInput`] where it is no tensor.
+    pub(crate) fn optional(&self, index: usize) -> Result<Option<&'a Tensor>, StepError> {
+        match self.value(index) {
+            None => Ok(None),
+            Some(Value::Tensor(tensor)) => Ok(Some(tensor)),
+            Some(other) => Err(EvalError::WrongInput {
+                index,
+                expected: "a tensor",
+                found: other.kind().to_owned(),
+            }
+            .into()),
+        }
+    }
+
+    /// A required tensor input.
+    ///
+    /// # Errors
+    /// [`EvalError::MissingInput`], [`EvalError::WrongInput`].
+    pub(crate) fn tensor(&self, index: usize) -> Result<&'a Tensor, StepError> {
+        self.optional(index)?
+            .ok_or_else(|| EvalError::MissingInput { index }.into())
+    }
+}
+
+/// The outputs of a step, to be set.
+pub(crate) struct Outputs<'a> {
+    pub(crate) values: &'a mut Vec<Option<Value>>,
+}
+
+impl Outputs<'_> {
+    /// Sets output `index`.
+    pub(crate) fn set(&mut self, index: usize, value: impl Into<Value>) {
+        if self.values.len() <= index {
+            self.values.resize(index + 1, None);
+        }
+        self.values[index] = Some(value.into());
+    }
+}

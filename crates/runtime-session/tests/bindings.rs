@@ -1,0 +1,358 @@
+//! Each binding against the reference evaluator, on small graphs.
+
+use compress_tensor::{DType, Tensor};
+use onnx_ir::eval::Evaluator;
+use onnx_ir::{Fact, Graph, Model, Node, Value, ValueId};
+use runtime_session::{Session, SessionOptions};
+
+/// A graph under construction: one f32 input `x`.
+struct Net {
+    graph: Graph,
+    x: ValueId,
+    shape: Vec<usize>,
+    count: usize,
+}
+
+impl Net {
+    fn new(shape: &[usize]) -> Self {
+        let mut graph = Graph::new("net");
+        let x = graph
+            .add_value("x", Fact::tensor(DType::F32, shape.iter().copied()))
+            .unwrap();
+        graph.add_input(x);
+        Self {
+            graph,
+            x,
+            shape: shape.to_vec(),
+            count: 0,
+        }
+    }
+
+    /// Deterministic numbers in about `-1..1`.
+    fn numbers(seed: usize, len: usize) -> Vec<f32> {
+        (0..len)
+            .map(|i| (((i * 37 + seed * 101 + 11) % 97) as f32 - 48.0) / 48.0)
+            .collect()
+    }
+
+    fn weight(&mut self, shape: &[usize]) -> ValueId {
+        self.count += 1;
+        let data = Self::numbers(self.count, shape.iter().product());
+        self.constant(Tensor::from_vec(shape, data).unwrap())
+    }
+
+    fn constant(&mut self, tensor: Tensor) -> ValueId {
+        self.graph.add_initializer("w", tensor).unwrap()
+    }
+
+    fn op(&mut self, op: &str, inputs: &[ValueId]) -> ValueId {
+        self.node(Node::new(
+            op,
+            inputs.iter().copied().map(Some),
+            [None::<ValueId>; 0],
+        ))
+    }
+
+    fn node(&mut self, node: Node) -> ValueId {
+        let y = self.graph.fresh_value("t", Fact::Unknown).unwrap();
+        let mut new = Node::new(node.op_type.clone(), node.inputs().to_vec(), [y])
+            .in_domain(node.domain.clone());
+        new.attributes = node.attributes;
+        self.graph.add_node(new).unwrap();
+        y
+    }
+
+    /// `DequantizeLinear(QuantizeLinear(x))` in u8.
+    fn quantized(&mut self, x: ValueId, scale: f32, zero_point: u8) -> ValueId {
+        let s = self.constant(Tensor::scalar(scale));
+        let z = self.constant(Tensor::scalar(zero_point));
+        let q = self.op("QuantizeLinear", &[x, s, z]);
+        self.op("DequantizeLinear", &[q, s, z])
+    }
+
+    /// Constant int8 weights with a scale per slice of `axis`, dequantized.
+    fn int8_weight(&mut self, shape: &[usize], axis: usize) -> (ValueId, Vec<f32>) {
+        self.count += 1;
+        let data = Self::numbers(self.count, shape.iter().product());
+        let data = data.into_iter().map(|v| (v * 127.0) as i8).collect();
+        let scales: Vec<f32> = (0..shape[axis]).map(|i| 0.004 + 0.001 * i as f32).collect();
+        let q = self.constant(Tensor::from_vec(shape, data).unwrap());
+        let s = self.constant(Tensor::vector(scales.clone()));
+        let z = self.constant(Tensor::vector(vec![0i8; shape[axis]]));
+        let inputs = [Some(q), Some(s), Some(z)];
+        let node =
+            Node::new("DequantizeLinear", inputs, [None::<ValueId>; 0]).with("axis", axis as i64);
+        (self.node(node), scales)
+    }
+
+    fn int32_bias(&mut self, x_scale: f32, w_scales: &[f32]) -> ValueId {
+        let data = (0..w_scales.len()).map(|i| 300 * i as i32 - 500).collect();
+        let scales = w_scales.iter().map(|w| x_scale * w).collect();
+        let q = self.constant(Tensor::vector::<i32>(data));
+        let s = self.constant(Tensor::vector::<f32>(scales));
+        let node = Node::new("DequantizeLinear", [Some(q), Some(s)], [None::<ValueId>; 0])
+            .with("axis", 0i64);
+        self.node(node)
+    }
+
+    /// Runs session and reference; gives both results and the kernels that ran.
+    fn run(mut self, y: ValueId) -> (Vec<f32>, Vec<f32>, Vec<&'static str>) {
+        self.graph.add_output(y);
+        let model = Model::new(self.graph, 20);
+        let data = Self::numbers(0, self.shape.iter().product());
+        let x = Tensor::from_vec(&self.shape, data).unwrap();
+        let expected = Evaluator::new(&model)
+            .unwrap()
+            .run([("x".to_owned(), Value::Tensor(x.clone()))])
+            .unwrap();
+        let expected = expected[0].as_tensor().unwrap().clone();
+        let mut results = Vec::new();
+        let mut kernels = Vec::new();
+        for isa in runtime_kernels::Isa::available() {
+            let options = SessionOptions::default().with_profile().with_isa(isa);
+            let session = Session::new(model.clone(), &options).unwrap();
+            session.run(&[("x", x.clone())]).unwrap();
+            let found = session.run(&[("x", x.clone())]).unwrap().remove(0);
+            assert_eq!(found.shape(), expected.shape());
+            assert_eq!(found.dtype(), expected.dtype());
+            results = floats(&found);
+            kernels = session.profile().rows.iter().map(|r| r.kernel).collect();
+        }
+        (results, floats(&expected), kernels)
+    }
+
+    fn check_close(self, y: ValueId, kernels: &[&str]) {
+        let (found, expected, ran) = self.run(y);
+        assert_eq!(ran, kernels);
+        for (f, e) in found.iter().zip(&expected) {
+            assert!((f - e).abs() <= 1e-5 + 1e-5 * e.abs(), "{f} is not {e}");
+        }
+    }
+
+    fn check_equal(self, y: ValueId, kernels: &[&str]) {
+        let (found, expected, ran) = self.run(y);
+        assert_eq!(ran, kernels);
+        assert_eq!(found, expected);
+    }
+}
+
+fn floats(tensor: &Tensor) -> Vec<f32> {
+    match tensor.dtype() {
+        DType::U8 => tensor
+            .data::<u8>()
+            .unwrap()
+            .iter()
+            .map(|&v| v.into())
+            .collect(),
+        _ => tensor.data::<f32>().unwrap().into_owned(),
+    }
+}
+
+#[test]
+fn a_convolution_takes_bias_residual_and_activation_along() {
+    let mut net = Net::new(&[2, 3, 7, 6]);
+    let (w1, w2, b) = (
+        net.weight(&[3, 3, 3, 3]),
+        net.weight(&[3, 1, 3, 3]),
+        net.weight(&[3]),
+    );
+    let x = net.x;
+    let conv =
+        Node::new("Conv", [x, w1, b].map(Some), [None::<ValueId>; 0]).with("pads", vec![1i64; 4]);
+    let a = net.node(conv);
+    let a = net.op("Relu", &[a]);
+    let depthwise = Node::new("Conv", [a, w2].map(Some), [None::<ValueId>; 0])
+        .with("pads", vec![1i64; 4])
+        .with("group", 3i64);
+    let c = net.node(depthwise);
+    let s = net.op("Add", &[x, c]);
+    let y = net.op("Relu", &[s]);
+    net.check_close(y, &["conv.f32", "conv.f32"]);
+}
+
+#[test]
+fn same_padding_and_strides_follow_the_reference() {
+    let mut net = Net::new(&[1, 2, 9, 8]);
+    let (w, x) = (net.weight(&[4, 2, 3, 2]), net.x);
+    let conv = Node::new("Conv", [x, w].map(Some), [None::<ValueId>; 0])
+        .with("auto_pad", "SAME_UPPER")
+        .with("strides", vec![2i64, 3]);
+    let y = net.node(conv);
+    net.check_close(y, &["conv.f32"]);
+}
+
+#[test]
+fn a_linear_layer_with_gelu_is_one_step() {
+    let mut net = Net::new(&[2, 5, 8]);
+    let (w, b, x) = (net.weight(&[8, 6]), net.weight(&[6]), net.x);
+    let m = net.op("MatMul", &[x, w]);
+    let v = net.op("Add", &[b, m]);
+    let [root, one, half] =
+        [std::f32::consts::SQRT_2, 1.0, 0.5].map(|c| net.constant(Tensor::scalar(c)));
+    let d = net.op("Div", &[v, root]);
+    let e = net.op("Erf", &[d]);
+    let e = net.op("Add", &[e, one]);
+    let p = net.op("Mul", &[v, e]);
+    let y = net.op("Mul", &[p, half]);
+    net.check_close(y, &["gemm.f32"]);
+}
+
+#[test]
+fn gemm_scales_its_bias_and_transposes_its_weight() {
+    let mut net = Net::new(&[4, 8]);
+    let (w, b, x) = (net.weight(&[6, 8]), net.weight(&[6]), net.x);
+    let gemm = Node::new("Gemm", [x, w, b].map(Some), [None::<ValueId>; 0])
+        .with("transB", 1i64)
+        .with("alpha", 0.5f32)
+        .with("beta", 2.0f32);
+    let y = net.node(gemm);
+    let y = net.op("Sigmoid", &[y]);
+    net.check_close(y, &["gemm.f32"]);
+}
+
+#[test]
+fn attention_products_run_in_batches() {
+    let mut net = Net::new(&[2, 3, 5, 4]);
+    let x = net.x;
+    let transpose =
+        Node::new("Transpose", [Some(x)], [None::<ValueId>; 0]).with("perm", vec![0i64, 1, 3, 2]);
+    let t = net.node(transpose);
+    let scores = net.op("MatMul", &[x, t]);
+    let shares = net.node(Node::new("Softmax", [Some(scores)], [None::<ValueId>; 0]));
+    let y = net.op("MatMul", &[shares, x]);
+    net.check_close(y, &["gemm.f32", "softmax.f32", "gemm.f32", "permute"]);
+}
+
+#[test]
+fn pooling_and_normalisation_follow_the_reference() {
+    let mut net = Net::new(&[2, 3, 8, 8]);
+    let (g, b, x) = (net.weight(&[8]), net.weight(&[8]), net.x);
+    let norm = Node::new(
+        "LayerNormalization",
+        [x, g, b].map(Some),
+        [None::<ValueId>; 0],
+    );
+    let n = net.node(norm);
+    let pool = Node::new("MaxPool", [Some(n)], [None::<ValueId>; 0])
+        .with("kernel_shape", vec![3i64, 2])
+        .with("strides", vec![2i64, 2])
+        .with("ceil_mode", 1i64);
+    let p = net.node(pool);
+    let y = net.op("GlobalAveragePool", &[p]);
+    net.check_close(y, &["pool", "pool", "norm.f32"]);
+}
+
+#[test]
+fn a_quantized_convolution_equals_the_reference_bit_for_bit() {
+    let mut net = Net::new(&[1, 4, 6, 6]);
+    let x = net.quantized(net.x, 0.008, 120);
+    let (w, scales) = net.int8_weight(&[5, 4, 3, 3], 0);
+    let b = net.int32_bias(0.008, &scales);
+    let conv =
+        Node::new("Conv", [x, w, b].map(Some), [None::<ValueId>; 0]).with("pads", vec![1i64; 4]);
+    let c = net.node(conv);
+    let r = net.op("Relu", &[c]);
+    let (s, z) = (
+        net.constant(Tensor::scalar(0.05f32)),
+        net.constant(Tensor::scalar(7u8)),
+    );
+    let y = net.op("QuantizeLinear", &[r, s, z]);
+    net.check_equal(y, &["conv.int8", "quantize"]);
+}
+
+#[test]
+fn a_quantized_linear_layer_equals_the_reference_bit_for_bit() {
+    let mut net = Net::new(&[3, 16]);
+    let x = net.quantized(net.x, 0.008, 131);
+    let (w, _) = net.int8_weight(&[16, 7], 1);
+    let m = net.op("MatMul", &[x, w]);
+    let (s, z) = (
+        net.constant(Tensor::scalar(0.03f32)),
+        net.constant(Tensor::scalar(90u8)),
+    );
+    let y = net.op("QuantizeLinear", &[m, s, z]);
+    net.check_equal(y, &["gemm.int8", "quantize"]);
+}
+
+#[test]
+fn moves_between_equal_scales_stay_in_8_bits() {
+    let mut net = Net::new(&[1, 2, 4, 6]);
+    let x = net.quantized(net.x, 0.01, 100);
+    let pool =
+        Node::new("MaxPool", [Some(x)], [None::<ValueId>; 0]).with("kernel_shape", vec![2i64, 2]);
+    let p = net.node(pool);
+    let p = net.quantized(p, 0.01, 100);
+    let shape = net.constant(Tensor::vector(vec![1i64, -1]));
+    let r = net.op("Reshape", &[p, shape]);
+    let (s, z) = (
+        net.constant(Tensor::scalar(0.01f32)),
+        net.constant(Tensor::scalar(100u8)),
+    );
+    let y = net.op("QuantizeLinear", &[r, s, z]);
+    net.check_equal(y, &["view", "pool", "quantize"]);
+}
+
+#[test]
+fn a_function_of_bytes_is_a_table() {
+    let mut net = Net::new(&[4, 9]);
+    let x = net.quantized(net.x, 0.01, 128);
+    let f = net.op("Tanh", &[x]);
+    let (s, z) = (
+        net.constant(Tensor::scalar(0.0078125f32)),
+        net.constant(Tensor::scalar(128u8)),
+    );
+    let y = net.op("QuantizeLinear", &[f, s, z]);
+    net.check_equal(y, &["table.int8", "quantize"]);
+}
+
+#[test]
+fn dynamic_quantization_is_one_product() {
+    let mut net = Net::new(&[3, 16]);
+    let x = net.x;
+    let [q, s, z] = ["q", "s", "z"].map(|n| net.graph.add_value(n, Fact::Unknown).unwrap());
+    net.graph
+        .add_node(Node::new("DynamicQuantizeLinear", [x], [q, s, z]))
+        .unwrap();
+    let data: Vec<i8> = Net::numbers(5, 16 * 6)
+        .into_iter()
+        .map(|v| (v * 127.0) as i8)
+        .collect();
+    let w = net.constant(Tensor::from_vec(&[16, 6], data).unwrap());
+    let wz = net.constant(Tensor::scalar(0i8));
+    let ws = net.constant(Tensor::vector(vec![
+        0.004f32, 0.005, 0.006, 0.007, 0.008, 0.009,
+    ]));
+    let b = net.weight(&[6]);
+    let m = net.op("MatMulInteger", &[q, w, z, wz]);
+    let cast = net.node(Node::new("Cast", [Some(m)], [None::<ValueId>; 0]).with("to", 1i64));
+    let scale = net.op("Mul", &[s, ws]);
+    let scaled = net.op("Mul", &[cast, scale]);
+    let y = net.op("Add", &[scaled, b]);
+    net.check_close(y, &["gemm.int8", "quantize"]);
+}
+
+#[test]
+fn slices_and_concatenations_copy_runs() {
+    let mut net = Net::new(&[2, 5, 4]);
+    let x = net.x;
+    let ints = |net: &mut Net, v: &[i64]| net.constant(Tensor::vector(v.to_vec()));
+    let (starts, ends, axes) = (
+        ints(&mut net, &[1, -3]),
+        ints(&mut net, &[4, 9]),
+        ints(&mut net, &[1, 2]),
+    );
+    let a = net.op("Slice", &[x, starts, ends, axes]);
+    let (s2, e2, a2) = (
+        ints(&mut net, &[0]),
+        ints(&mut net, &[3]),
+        ints(&mut net, &[1]),
+    );
+    let b = net.op("Slice", &[x, s2, e2, a2]);
+    let concat = Node::new("Concat", [a, b].map(Some), [None::<ValueId>; 0]).with("axis", -1i64);
+    let c = net.node(concat);
+    let indices = ints(&mut net, &[6, -1, 0]);
+    let gather =
+        Node::new("Gather", [c, indices].map(Some), [None::<ValueId>; 0]).with("axis", 2i64);
+    let y = net.node(gather);
+    net.check_equal(y, &["gather", "copy", "copy", "copy"]);
+}
