@@ -1,0 +1,44 @@
+//! What can go wrong with quantization at the array level.
+
+use compress_tensor::{QuantParamsError, TensorError};
+
+/// Why values cannot be observed or quantized.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantError {
+    /// The axis is beyond the rank.
+    #[error("axis {axis} is out of range for rank {rank}")]
+    AxisOutOfRange {
+        /// The axis.
+        axis: usize,
+        /// The rank.
+        rank: usize,
+    },
+    /// A NaN or an infinity.
+    #[error("value at position {index} is {value}: only finite numbers can be quantized")]
+    NotFinite {
+        /// The first position (C order).
+        index: usize,
+        /// The value.
+        value: f32,
+    },
+    /// No value was observed.
+    #[error("no value was observed")]
+    NothingObserved,
+    /// A setting breaks its rule.
+    #[error("{setting} is {found}, {rule}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
+        /// The rule, as in `it must lie in (0, 100]`.
+        rule: &'static str,
+    },
+    /// Quantization parameters do not fit the data.
+    #[error(transparent)]
+    Params(#[from] QuantParamsError),
+    /// A tensor could not be read or made.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}

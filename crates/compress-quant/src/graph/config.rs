@@ -1,0 +1,115 @@
+//! How a model is quantized.
+
+use super::error::QuantizeError;
+use super::target::Target;
+use crate::{Method, WeightRule};
+use compress_tensor::{DType, RangeRule};
+
+/// How quantization is written into the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `QuantizeLinear` / `DequantizeLinear` pairs around float operators.
+    #[default]
+    Qdq,
+    /// Integer operators (`QLinearConv`, `QLinearMatMul`, `QLinearAdd` …) where there are such.
+    QLinear,
+}
+
+/// How many weights share one scale.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightGranularity {
+    /// One scale per output channel.
+    #[default]
+    PerChannel,
+    /// One scale per weight.
+    PerTensor,
+}
+
+/// How a model is quantized to int8.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct QuantizeConfig {
+    /// The runtime whose rules hold.
+    pub target: Target,
+    /// Type of the activations; the target's default where it is not given.
+    pub activations: Option<DType>,
+    /// How activation ranges are laid on the integers; the target's rule where it is not given.
+    pub activation_rule: Option<RangeRule>,
+    /// How many weights share one scale.
+    pub weight_granularity: WeightGranularity,
+    /// How weight scales are chosen.
+    pub weight_rule: WeightRule,
+    /// How activation ranges are chosen.
+    pub method: Method,
+    /// How quantization is written into the graph.
+    pub format: Format,
+    /// Only these nodes (name, or name of an output); all where it is empty. `*` stands for any text.
+    pub include: Vec<String>,
+    /// Not these nodes.
+    pub exclude: Vec<String>,
+    /// Only these operators; those of the target's rules where it is not given.
+    pub operators: Option<Vec<String>>,
+}
+
+impl Default for QuantizeConfig {
+    fn default() -> Self {
+        Self {
+            target: Target::default(),
+            activations: None,
+            activation_rule: None,
+            weight_granularity: WeightGranularity::default(),
+            weight_rule: WeightRule::default(),
+            method: Method::Mse,
+            format: Format::default(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            operators: None,
+        }
+    }
+}
+
+impl QuantizeConfig {
+    /// The activations' type, by request or by the target.
+    pub fn activation_dtype(&self) -> DType {
+        self.activations
+            .unwrap_or(self.target.rules().default_activations)
+    }
+
+    /// How activation ranges are laid on the integers, by request or by the target.
+    pub fn range_rule(&self) -> RangeRule {
+        self.activation_rule
+            .unwrap_or(self.target.rules().activation_rule)
+    }
+
+    /// Checks the request against the target's rules, before any work is done.
+    ///
+    /// # Errors
+    /// [`QuantizeError::TargetRule`] quotes the rule.
+    pub fn validate(&self) -> Result<(), QuantizeError> {
+        let rules = self.target.rules();
+        let refuse = |asked: String, rule: &'static str| {
+            Err(QuantizeError::TargetRule {
+                target: self.target.name(),
+                asked,
+                rule,
+            })
+        };
+        let dtype = self.activation_dtype();
+        if !rules.activations.contains(&dtype) {
+            let rule = match self.target {
+                Target::Ort => "activations are uint8 or int8",
+                Target::TensorRt => "uint8 is read as int8: activations must be int8",
+                Target::Tflite => "int8 models hold int8 activations",
+            };
+            return refuse(format!("{dtype} activations"), rule);
+        }
+        if self.target == Target::TensorRt && self.range_rule() != RangeRule::Symmetric {
+            return refuse("asymmetric activations".to_owned(), "zero points must be 0");
+        }
+        if self.target != Target::Ort && self.format == Format::QLinear {
+            let rule = "only Q/DQ pairs are imported, integer operators are not";
+            return refuse("QLinear operators".to_owned(), rule);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! Dynamic quantization: int8 weights, activations quantized while the model runs.
+//!
+//! `MatMul(x, W)` becomes `Cast(MatMulInteger(q, W_q, z)) * (s * s_w)` with `q, s, z =
+//! DynamicQuantizeLinear(x)`, shared by all readers of `x`: the form that ONNX Runtime fuses into one kernel.
+
+use super::config::{QuantizeConfig, WeightGranularity};
+use super::edit::{drop_unread, node_name, record, sqnr_db, stored_bytes};
+use super::error::QuantizeError;
+use super::prepare::prepare;
+use super::report::{LayerReport, Report};
+use super::select::{Role, Weight, select};
+use crate::QuantError;
+use crate::weight::{quantize_per_channel, quantize_per_tensor};
+use compress_tensor::{DType, Tensor};
+use onnx_ir::{Catalog, Fact, Graph, Model, Node, NodeId, ValueId};
+use std::collections::HashMap;
+
+/// Quantizes the weights of matrix products to int8; their activations are quantized to uint8 at run time.
+///
+/// Convolutions stay float unless `config.operators` names them: quantizing their input anew in each run
+/// costs more than the integer product saves.
+///
+/// # Errors
+/// [`QuantizeError`]; what could not be quantized of a model that could is listed in the report.
+pub fn quantize_dynamic(
+    model: &Model,
+    config: &QuantizeConfig,
+) -> Result<(Model, Report), QuantizeError> {
+    let bytes_before = stored_bytes(&model.graph);
+    let mut model = prepare(model)?;
+    let mut config = config.clone();
+    if config.operators.is_none() {
+        config.operators = Some(vec!["MatMul".to_owned(), "Gemm".to_owned()]);
+    }
+    let selection = select(&model, &config)?;
+    let mut report = Report {
+        skipped: selection.skipped.clone(),
+        bytes_before,
+        ..Report::default()
+    };
+    let mut dynamic: HashMap<ValueId, Dynamic> = HashMap::new();
+    for &id in &selection.order {
+        let Some(Role::Core { weight, bias }) = selection.roles.get(&id).copied() else {
+            continue;
+        };
+        let graph = &mut model.graph;
+        let Some(weight) = weight else {
+            report.skipped.push(super::report::SkippedNode {
+                node: node_name(graph, id),
+                op: graph.node(id).qualified_op(),
+                reason: "both factors are activations".to_owned(),
+            });
+            continue;
+        };
+        report
+            .layers
+            .push(product(graph, id, weight, bias, &config, &mut dynamic)?);
+    }
+    if report.layers.is_empty() {
+        let reasons = report
+            .skipped
+            .iter()
+            .take(5)
+            .map(|s| format!("{}: {}", s.node, s.reason))
+            .collect();
+        return Err(QuantizeError::NothingToQuantize { reasons });
+    }
+    onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
+    record(&mut model, "dynamic activations=u8 weights=i8".to_owned());
+    report.bytes_after = stored_bytes(&model.graph);
+    Ok((model, report))
+}
+
+/// An activation quantized at run time.
+#[derive(Clone, Copy)]
+struct Dynamic {
+    q: ValueId,
+    scale: ValueId,
+    zero: ValueId,
+}
+
+fn product(
+    graph: &mut Graph,
+    id: NodeId,
+    weight: Weight,
+    bias: Option<usize>,
+    config: &QuantizeConfig,
+    dynamic: &mut HashMap<ValueId, Dynamic>,
+) -> Result<LayerReport, QuantizeError> {
+    let node = graph.node(id).clone();
+    let name = node_name(graph, id);
+    let missing = || QuantizeError::Values {
+        tensor: name.clone(),
+        error: QuantError::NothingObserved,
+    };
+    let (Some(x), Some(w), Some(y)) = (node.input(0), node.input(weight.input), node.output(0))
+    else {
+        return Err(missing());
+    };
+    let Some(tensor) = graph.constant(w).cloned() else {
+        return Err(missing());
+    };
+    let weight_name = graph.name_of(w).to_owned();
+    let values = |error: QuantError| QuantizeError::Values {
+        tensor: weight_name.clone(),
+        error,
+    };
+    let is_conv = !matches!(node.op_type.as_str(), "MatMul" | "Gemm");
+    // The integer convolution takes one zero point and one scale for the whole weight.
+    let quantized = match config.weight_granularity {
+        WeightGranularity::PerChannel if !is_conv => {
+            quantize_per_channel(&tensor, weight.axis, DType::I8, config.weight_rule)
+        }
+        _ => quantize_per_tensor(&tensor, DType::I8, config.weight_rule),
+    }
+    .map_err(values)?;
+    let back = quantized
+        .params
+        .dequantize(&quantized.values)
+        .map_err(|e| values(e.into()))?;
+    let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
+    let sqnr_db = sqnr_db(&data, back.iter().copied());
+    let transposed = node.is("Gemm") && weight.axis == 0;
+    let codes = if transposed {
+        transpose(&quantized.values).map_err(values)?
+    } else {
+        quantized.values
+    };
+    let bytes_after = codes.byte_len() + quantized.params.scale.len() * 4;
+
+    let d = match dynamic.get(&x) {
+        Some(d) => *d,
+        None => {
+            let base = graph.name_of(x).to_owned();
+            let q = graph.fresh_value(&format!("{base}_quantized"), Fact::Unknown)?;
+            let scale = graph.fresh_value(&format!("{base}_scale"), Fact::Unknown)?;
+            let zero = graph.fresh_value(&format!("{base}_zero_point"), Fact::Unknown)?;
+            let quantize = Node::new("DynamicQuantizeLinear", [x], [q, scale, zero]);
+            graph.add_node(quantize.named(format!("{base}_DynamicQuantizeLinear")))?;
+            let d = Dynamic { q, scale, zero };
+            dynamic.insert(x, d);
+            d
+        }
+    };
+    let wq = graph.add_initializer(&format!("{weight_name}_quantized"), codes)?;
+    let scales = match quantized.params.scale.as_slice() {
+        [one] => Tensor::scalar(*one),
+        many => Tensor::vector(many.to_vec()),
+    };
+    let zeros = match quantized.params.zero_point.len() {
+        1 => Tensor::scalar(0i8),
+        n => Tensor::vector(vec![0i8; n]),
+    };
+    let ws = graph.add_initializer(&format!("{weight_name}_scale"), scales)?;
+    let wz = graph.add_initializer(&format!("{weight_name}_zero_point"), zeros)?;
+    let value = |graph: &mut Graph, suffix: &str| {
+        graph.fresh_value(&format!("{name}_{suffix}"), Fact::Unknown)
+    };
+    let (acc, float) = (value(graph, "integers")?, value(graph, "float")?);
+    let scale = value(graph, "scale")?;
+    graph.remove_node(id);
+    let mut integer = Node::new(
+        if is_conv {
+            "ConvInteger"
+        } else {
+            "MatMulInteger"
+        },
+        [d.q, wq, d.zero, wz],
+        [acc],
+    );
+    if is_conv {
+        integer.attributes = node.attributes.clone();
+    }
+    graph.add_node(integer.named(format!("{name}_quantized")))?;
+    graph.add_node(
+        Node::new("Cast", [acc], [float])
+            .with("to", 1i64)
+            .named(format!("{name}_cast")),
+    )?;
+    graph.add_node(Node::new("Mul", [d.scale, ws], [scale]).named(format!("{name}_scales")))?;
+    let bias = bias.and_then(|b| node.input(b));
+    let product = if bias.is_some() {
+        value(graph, "product")?
+    } else {
+        y
+    };
+    graph.add_node(Node::new("Mul", [float, scale], [product]).named(format!("{name}_rescale")))?;
+    if let Some(b) = bias {
+        let b = if is_conv {
+            channelwise(graph, b, tensor.rank())?
+        } else {
+            b
+        };
+        graph.add_node(Node::new("Add", [product, b], [y]).named(format!("{name}_bias")))?;
+    }
+    drop_unread(graph, [w]);
+    Ok(LayerReport {
+        node: name,
+        op: node.qualified_op(),
+        weight_sqnr_db: Some(sqnr_db),
+        input_sqnr_db: None,
+        input_range: None,
+        output_range: None,
+        clipped_share: None,
+        bytes_before: tensor.byte_len(),
+        bytes_after,
+    })
+}
+
+/// A convolution's bias `[C]` as `[1, C, 1, …]`.
+fn channelwise(graph: &mut Graph, bias: ValueId, rank: usize) -> Result<ValueId, QuantizeError> {
+    let name = graph.name_of(bias).to_owned();
+    let reshaped = graph.constant(bias).map(|t| {
+        let mut shape = vec![1; rank];
+        shape[1] = t.len();
+        t.reshape(&shape)
+    });
+    match reshaped {
+        Some(Ok(tensor)) => Ok(graph.add_initializer(&format!("{name}_channels"), tensor)?),
+        Some(Err(e)) => Err(QuantizeError::Values {
+            tensor: name,
+            error: e.into(),
+        }),
+        None => Err(QuantizeError::Values {
+            tensor: name,
+            error: QuantError::NothingObserved,
+        }),
+    }
+}
+
+/// `[N, K]` as `[K, N]`.
+fn transpose(codes: &Tensor) -> Result<Tensor, QuantError> {
+    let &[n, k] = codes.shape() else {
+        return Err(QuantError::AxisOutOfRange {
+            axis: 1,
+            rank: codes.rank(),
+        });
+    };
+    let data = codes.data::<i8>()?;
+    let turned = (0..k).flat_map(|row| (0..n).map(move |column| (row, column)));
+    Ok(Tensor::from_vec(
+        &[k, n],
+        turned.map(|(row, column)| data[column * k + row]).collect(),
+    )?)
+}

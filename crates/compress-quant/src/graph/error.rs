@@ -1,0 +1,130 @@
+//! Why a model cannot be calibrated or quantized.
+
+use crate::QuantError;
+use onnx_ir::graph::GraphError;
+use onnx_ir::passes::PassError;
+use runtime_session::SessionError;
+
+/// Why statistics could not be gathered, saved or read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CalibrationError {
+    /// A run failed.
+    #[error("calibration sample {sample}: {error}")]
+    Run {
+        /// Which sample, from 0.
+        sample: usize,
+        /// The reason.
+        error: Box<SessionError>,
+    },
+    /// The session could not be made.
+    #[error(transparent)]
+    Session(#[from] Box<SessionError>),
+    /// A tensor holds what cannot be observed.
+    #[error("calibration sample {sample}, tensor `{tensor}`: {error}")]
+    Observe {
+        /// Which sample, from 0.
+        sample: usize,
+        /// The tensor.
+        tensor: String,
+        /// The reason.
+        error: QuantError,
+    },
+    /// A sample could not be read.
+    #[error("calibration sample {sample}: {message}")]
+    Sample {
+        /// Which sample, from 0.
+        sample: usize,
+        /// The reason.
+        message: String,
+    },
+    /// There were no samples.
+    #[error("there are no calibration samples")]
+    NoSamples,
+    /// Statistics of another model.
+    #[error("the statistics are of another model: {found} instead of {expected}")]
+    OtherModel {
+        /// Fingerprint of the model at hand.
+        expected: String,
+        /// Fingerprint in the statistics.
+        found: String,
+    },
+    /// A statistics file cannot be read.
+    #[error("{path}: {reason}")]
+    File {
+        /// The file.
+        path: String,
+        /// The reason.
+        reason: String,
+    },
+    /// The model could not be prepared.
+    #[error(transparent)]
+    Prepare(#[from] Box<QuantizeError>),
+}
+
+/// Why a model could not be quantized.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QuantizeError {
+    /// The request breaks a rule of the target.
+    #[error("{asked} with target {target}: {rule}")]
+    TargetRule {
+        /// The target.
+        target: &'static str,
+        /// What was asked for.
+        asked: String,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// Nothing that was asked for can be quantized: the result would be the model as it is.
+    #[error("no node can be quantized: {}", reasons.join("; "))]
+    NothingToQuantize {
+        /// Some of the reasons.
+        reasons: Vec<String>,
+    },
+    /// A node was named that the model does not have.
+    #[error("no node or output matches `{pattern}`")]
+    NoSuchNode {
+        /// The name or pattern.
+        pattern: String,
+    },
+    /// The statistics lack a tensor that is to be quantized.
+    #[error("no statistics for `{tensor}`: calibrate with the same model and settings")]
+    NotCalibrated {
+        /// The tensor.
+        tensor: String,
+    },
+    /// The operator set is older than quantized operators need.
+    #[error("the model imports opset {found}, {needed} is needed: {reason}")]
+    Opset {
+        /// The model's version.
+        found: i64,
+        /// The version needed.
+        needed: i64,
+        /// Why it was not converted.
+        reason: String,
+    },
+    /// The model already holds quantized operators.
+    #[error("the model is already quantized: node {node}")]
+    AlreadyQuantized {
+        /// The first such node.
+        node: String,
+    },
+    /// Values cannot be quantized.
+    #[error("`{tensor}`: {error}")]
+    Values {
+        /// The tensor.
+        tensor: String,
+        /// The reason.
+        error: QuantError,
+    },
+    /// The graph refused a change.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// A pass failed.
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    /// A setting of weight-only quantization breaks its rule.
+    #[error(transparent)]
+    Setting(#[from] QuantError),
+}

@@ -1,0 +1,32 @@
+//! Quantization of whole ONNX models.
+//!
+//! [`prepare`] brings a model into the form that quantization works on; [`calibrate`] gathers statistics;
+//! [`quantize_static`], [`quantize_dynamic`] and [`quantize_weights`] give the quantized model and a
+//! [`Report`].
+
+mod calibrate;
+mod config;
+mod dynamic;
+mod edit;
+mod error;
+mod insert;
+mod plan;
+mod prepare;
+mod qlinear;
+mod report;
+mod select;
+mod sensitivity;
+mod static_int8;
+mod target;
+mod weights_only;
+
+pub use calibrate::{Calibration, Sample, calibrate};
+pub use config::{Format, QuantizeConfig, WeightGranularity};
+pub use dynamic::quantize_dynamic;
+pub use error::{CalibrationError, QuantizeError};
+pub use prepare::prepare;
+pub use report::{LayerReport, Report, SkippedNode};
+pub use sensitivity::{NodeSensitivity, sensitivity};
+pub use static_int8::quantize_static;
+pub use target::{Target, TargetRules};
+pub use weights_only::{WeightOnlyConfig, quantize_weights};

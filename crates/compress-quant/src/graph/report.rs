@@ -1,0 +1,52 @@
+//! What quantization did.
+
+use serde::Serialize;
+
+/// One quantized node.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerReport {
+    /// The node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// Signal to quantization noise of the weight in dB; `None` without a constant weight.
+    pub weight_sqnr_db: Option<f64>,
+    /// Signal to quantization noise of the input activation in dB, from its histogram.
+    pub input_sqnr_db: Option<f64>,
+    /// Range of the input activation that is represented.
+    pub input_range: Option<(f32, f32)>,
+    /// Range of the output activation that is represented; `None` where it stays float.
+    pub output_range: Option<(f32, f32)>,
+    /// Share of the input activation's values outside of the range, 0 to 1.
+    pub clipped_share: Option<f64>,
+    /// Bytes of the weight and bias before.
+    pub bytes_before: usize,
+    /// Bytes of the weight, bias and scales after.
+    pub bytes_after: usize,
+}
+
+/// A node that stays as it is, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SkippedNode {
+    /// The node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// The reason.
+    pub reason: String,
+}
+
+/// What quantization did.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Report {
+    /// The quantized nodes.
+    pub layers: Vec<LayerReport>,
+    /// The nodes that could hold quantized values and stay as they are.
+    pub skipped: Vec<SkippedNode>,
+    /// What was changed so that the target takes the file.
+    pub repairs: Vec<String>,
+    /// Bytes of all initializers before.
+    pub bytes_before: usize,
+    /// Bytes of all initializers after.
+    pub bytes_after: usize,
+}

@@ -1,0 +1,450 @@
+//! Which nodes are quantized.
+//!
+//! *Cores* are the weighted operators and products of activations. *Bridges* are operators between cores
+//! that work on integers as well (`Add`, pooling, `Concat`, reshapes): one is taken where all its data
+//! comes from quantized nodes and a core or another bridge reads its result. So a value is quantized
+//! where an integer operator reads it and nowhere else.
+
+use super::config::QuantizeConfig;
+use super::error::QuantizeError;
+use super::report::SkippedNode;
+use super::target::TargetRules;
+use compress_tensor::DType;
+use onnx_ir::operator::QuantRule;
+use onnx_ir::{Catalog, Graph, Model, NodeId, ValueId};
+use std::collections::HashMap;
+
+/// The part that a node plays.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Role {
+    /// A weighted operator with a constant weight, or a product of activations (`weight` is `None`).
+    Core {
+        weight: Option<Weight>,
+        bias: Option<usize>,
+    },
+    /// Works on integers between cores.
+    Bridge(Bridge),
+}
+
+/// The constant weight of a core.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Weight {
+    /// Which input.
+    pub input: usize,
+    /// The channel axis.
+    pub axis: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Bridge {
+    /// The output has a scale of its own.
+    OwnScale,
+    /// Data inputs and outputs share one scale.
+    SameScale,
+    /// The output has a range that the operator fixes.
+    Fixed { min: f32, max: f32 },
+}
+
+/// The nodes that are quantized, and why others are not.
+pub(super) struct Selection {
+    pub roles: HashMap<NodeId, Role>,
+    /// Of a core: the activation behind it that its output range takes in.
+    pub fused: HashMap<NodeId, NodeId>,
+    /// In topological order.
+    pub order: Vec<NodeId>,
+    pub skipped: Vec<SkippedNode>,
+}
+
+impl Selection {
+    /// The value that holds a node's result, behind the activation that it takes in.
+    pub(super) fn result(&self, graph: &Graph, node: NodeId) -> Option<ValueId> {
+        let last = self.fused.get(&node).copied().unwrap_or(node);
+        graph.node(last).output(0)
+    }
+
+    /// The inputs of a node that hold activations: not constants, not shapes or indices.
+    pub(super) fn data_inputs(&self, graph: &Graph, node: NodeId) -> Vec<usize> {
+        data_inputs(graph, node, self.roles.get(&node))
+    }
+}
+
+pub(super) fn select(model: &Model, config: &QuantizeConfig) -> Result<Selection, QuantizeError> {
+    let graph = &model.graph;
+    let rules = config.target.rules();
+    check_patterns(graph, config)?;
+    let mut selection = Selection {
+        roles: HashMap::new(),
+        fused: HashMap::new(),
+        order: graph.topological_order()?,
+        skipped: Vec::new(),
+    };
+    for id in selection.order.clone() {
+        match core(model, id, config) {
+            Verdict::Core(role) => {
+                selection.roles.insert(id, role);
+                if let Some(activation) = fused_activation(model, id) {
+                    selection.fused.insert(id, activation);
+                }
+            }
+            Verdict::Skip(reason) => selection.skipped.push(skipped(graph, id, reason)),
+            Verdict::Other => {}
+        }
+    }
+    add_bridges(model, config, &rules, &mut selection);
+    if selection.roles.is_empty() {
+        let mut reasons: Vec<String> = selection
+            .skipped
+            .iter()
+            .map(|s| format!("{}: {}", s.node, s.reason))
+            .collect();
+        reasons.truncate(5);
+        if reasons.is_empty() {
+            reasons.push(
+                "the model has no convolution or matrix product with a constant weight".to_owned(),
+            );
+        }
+        return Err(QuantizeError::NothingToQuantize { reasons });
+    }
+    Ok(selection)
+}
+
+enum Verdict {
+    Core(Role),
+    Skip(String),
+    Other,
+}
+
+fn core(model: &Model, id: NodeId, config: &QuantizeConfig) -> Verdict {
+    let graph = &model.graph;
+    let node = graph.node(id);
+    if node.attributes.graphs().next().is_some() {
+        let holds_cores = node.attributes.graphs().any(|g| holds_core(g));
+        return if holds_cores {
+            Verdict::Skip(
+                "its subgraphs are not quantized: their ranges depend on which branch runs"
+                    .to_owned(),
+            )
+        } else {
+            Verdict::Other
+        };
+    }
+    let Ok(operator) = Catalog::standard().parse(node, &model.opsets) else {
+        return Verdict::Other;
+    };
+    let QuantRule::Weighted {
+        weight,
+        channel_axis,
+        bias,
+    } = operator.quantization()
+    else {
+        return Verdict::Other;
+    };
+    if let Err(reason) = wanted(graph, id, config) {
+        return Verdict::Skip(reason);
+    }
+    let Some(weight_value) = node.input(weight) else {
+        return Verdict::Other;
+    };
+    let dtype = |v: ValueId| graph.value(v).fact.as_tensor().and_then(|f| f.dtype);
+    let constant = graph.constant(weight_value);
+    let element = constant.map(|t| t.dtype()).or_else(|| dtype(weight_value));
+    if element.is_some_and(|d| d != DType::F32) {
+        return Verdict::Skip(format!(
+            "its weight is {}, only f32 is quantized",
+            element.map_or("?", |d| d.name())
+        ));
+    }
+    if node
+        .inputs()
+        .iter()
+        .flatten()
+        .filter(|&&v| v != weight_value)
+        .any(|&v| graph.constant(v).is_some() && Some(v) == node.input(0))
+    {
+        return Verdict::Skip("its data input is constant".to_owned());
+    }
+    let Some(tensor) = constant else {
+        return match node.op_type.as_str() {
+            "MatMul" => Verdict::Core(Role::Core {
+                weight: None,
+                bias: None,
+            }),
+            _ => Verdict::Skip("its weight is not constant".to_owned()),
+        };
+    };
+    let rank = tensor.rank();
+    let axis = if channel_axis < 0 {
+        rank.checked_add_signed(channel_axis)
+    } else {
+        Some(channel_axis as usize)
+    };
+    let Some(axis) = axis.filter(|&a| a < rank) else {
+        return Verdict::Skip(format!(
+            "its weight of rank {rank} has no channel axis {channel_axis}"
+        ));
+    };
+    let bias = bias.filter(|&b| node.input(b).is_some());
+    if let Some(b) = bias
+        && node.input(b).is_some_and(|v| graph.constant(v).is_none())
+    {
+        return Verdict::Skip("its bias is not constant".to_owned());
+    }
+    if let Some(reason) = unusual_gemm(node) {
+        return Verdict::Skip(reason.to_owned());
+    }
+    Verdict::Core(Role::Core {
+        weight: Some(Weight {
+            input: weight,
+            axis,
+        }),
+        bias,
+    })
+}
+
+/// `Gemm` forms that no integer operator takes.
+fn unusual_gemm(node: &onnx_ir::Node) -> Option<&'static str> {
+    use onnx_ir::Attribute;
+    if !node.is("Gemm") {
+        return None;
+    }
+    let float = |name| match node.attributes.get(name) {
+        Some(Attribute::Float(f)) => *f,
+        _ => 1.0,
+    };
+    let flag = |name| matches!(node.attributes.get(name), Some(Attribute::Int(1)));
+    if flag("transA") {
+        return Some("its data input is transposed");
+    }
+    if float("alpha") != 1.0 || (node.input(2).is_some() && float("beta") != 1.0) {
+        return Some("its alpha or beta is not 1");
+    }
+    None
+}
+
+fn holds_core(graph: &Graph) -> bool {
+    graph.nodes().any(|(_, n)| {
+        matches!(
+            n.op_type.as_str(),
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" | "LSTM" | "GRU" | "RNN"
+        ) || n.attributes.graphs().any(|g| holds_core(g))
+    })
+}
+
+/// Whether names and operators that the user gave let this node be quantized.
+fn wanted(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
+    let node = graph.node(id);
+    if let Some(operators) = &config.operators
+        && !operators.iter().any(|op| op == &node.op_type)
+    {
+        return Err("its operator was not asked for".to_owned());
+    }
+    if config.exclude.iter().any(|p| is_named(graph, id, p)) {
+        return Err("excluded by name".to_owned());
+    }
+    if !config.include.is_empty() && !config.include.iter().any(|p| is_named(graph, id, p)) {
+        return Err("not among the included nodes".to_owned());
+    }
+    Ok(())
+}
+
+fn check_patterns(graph: &Graph, config: &QuantizeConfig) -> Result<(), QuantizeError> {
+    for pattern in config.include.iter().chain(&config.exclude) {
+        if !graph.nodes().any(|(id, _)| is_named(graph, id, pattern)) {
+            return Err(QuantizeError::NoSuchNode {
+                pattern: pattern.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+fn is_named(graph: &Graph, id: NodeId, pattern: &str) -> bool {
+    let node = graph.node(id);
+    let outputs = node.outputs().iter().flatten().map(|&v| graph.name_of(v));
+    outputs
+        .chain([node.name.as_str()])
+        .any(|name| matches_pattern(pattern, name))
+}
+
+/// Whether `name` is `pattern`, in which each `*` stands for any text.
+fn matches_pattern(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or("");
+    let Some(mut rest) = name.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts: Vec<&str> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// The activation that alone reads a convolution's or linear layer's result.
+fn fused_activation(model: &Model, id: NodeId) -> Option<NodeId> {
+    let graph = &model.graph;
+    let node = graph.node(id);
+    if node.is("MatMul") {
+        return None;
+    }
+    let (reader, index) = graph.sole_use(node.output(0)?)?;
+    let operator = Catalog::standard()
+        .parse(graph.node(reader), &model.opsets)
+        .ok()?;
+    (index == 0 && operator.quantization() == QuantRule::FusableActivation).then_some(reader)
+}
+
+fn add_bridges(
+    model: &Model,
+    config: &QuantizeConfig,
+    rules: &TargetRules,
+    selection: &mut Selection,
+) {
+    let graph = &model.graph;
+    // Values that stand as integers once everything is in place.
+    let mut integer = vec![false; graph.value_bound()];
+    let mut candidates: Vec<(NodeId, Bridge)> = Vec::new();
+    for &id in &selection.order {
+        let node = graph.node(id);
+        if let Some(Role::Core { .. }) = selection.roles.get(&id) {
+            // A matrix product gives floats: what follows it (bias, residual) loses most by 8 bits.
+            if (!node.is("MatMul") || rules.whole_graph)
+                && let Some(v) = selection.result(graph, id)
+            {
+                integer[v.index()] = true;
+            }
+            continue;
+        }
+        if selection.fused.values().any(|&a| a == id) {
+            continue;
+        }
+        let Some(bridge) = bridge(model, id, rules) else {
+            continue;
+        };
+        let data = data_inputs(graph, id, Some(&Role::Bridge(bridge)));
+        let from_integers = |i: &usize| {
+            node.input(*i)
+                .is_some_and(|v| integer[v.index()] || (rules.whole_graph && graph.is_input(v)))
+        };
+        if data.is_empty() || !data.iter().all(from_integers) {
+            continue;
+        }
+        match wanted_bridge(graph, id, config) {
+            Ok(()) => {
+                candidates.push((id, bridge));
+                node.outputs()
+                    .iter()
+                    .flatten()
+                    .for_each(|v| integer[v.index()] = true);
+            }
+            Err(reason) => selection.skipped.push(skipped(graph, id, reason)),
+        }
+    }
+    // Backwards: only what leads on to a core stays.
+    for (id, bridge) in candidates.into_iter().rev() {
+        let leads_on = graph.node(id).outputs().iter().flatten().any(|&v| {
+            graph.uses(v).iter().any(|u| match *u {
+                onnx_ir::graph::Use::Input { node, index } => selection
+                    .roles
+                    .get(&node)
+                    .is_some_and(|r| data_inputs(graph, node, Some(r)).contains(&index)),
+                onnx_ir::graph::Use::Captured { .. } => false,
+            })
+        });
+        if leads_on || rules.whole_graph {
+            selection.roles.insert(id, Role::Bridge(bridge));
+        }
+    }
+}
+
+/// Bridges follow `exclude`; `include` and the operator list name cores and say nothing of them unless
+/// they are named.
+fn wanted_bridge(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
+    if config.exclude.iter().any(|p| is_named(graph, id, p)) {
+        return Err("excluded by name".to_owned());
+    }
+    match &config.operators {
+        Some(operators) if !operators.iter().any(|op| op == &graph.node(id).op_type) => {
+            Err("its operator was not asked for".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bridge(model: &Model, id: NodeId, rules: &TargetRules) -> Option<Bridge> {
+    let node = model.graph.node(id);
+    if !rules.bridges.iter().any(|op| node.is(op)) {
+        return None;
+    }
+    let is_f32 = |v: &ValueId| {
+        model.graph.value(*v).fact.as_tensor().and_then(|f| f.dtype) == Some(DType::F32)
+    };
+    if !node.output(0).as_ref().is_some_and(is_f32) {
+        return None;
+    }
+    let operator = Catalog::standard().parse(node, &model.opsets).ok()?;
+    match operator.quantization() {
+        QuantRule::OwnScale { .. } | QuantRule::FusableActivation => Some(Bridge::OwnScale),
+        QuantRule::SameScale { .. } => Some(Bridge::SameScale),
+        QuantRule::FixedOutput { min, max } => Some(Bridge::Fixed { min, max }),
+        _ => None,
+    }
+}
+
+fn data_inputs(graph: &Graph, id: NodeId, role: Option<&Role>) -> Vec<usize> {
+    let node = graph.node(id);
+    let is_data = |i: &usize| {
+        let Some(v) = node.input(*i) else {
+            return false;
+        };
+        let f32 = graph.value(v).fact.as_tensor().and_then(|f| f.dtype) == Some(DType::F32);
+        f32 && graph.constant(v).is_none()
+    };
+    let all = 0..node.inputs().len();
+    match role {
+        Some(Role::Core {
+            weight: Some(_), ..
+        }) => vec![0],
+        Some(Role::Core { weight: None, .. }) => vec![0, 1],
+        // `Resize` reads scales as f32, `Clip` its bounds: constants, so left out by `is_data`.
+        _ => all.filter(is_data).collect(),
+    }
+}
+
+fn skipped(graph: &Graph, id: NodeId, reason: String) -> SkippedNode {
+    let node = graph.node(id);
+    let first = node.outputs().iter().flatten().next();
+    let name = if node.name.is_empty() {
+        first.map_or("", |&v| graph.name_of(v))
+    } else {
+        &node.name
+    };
+    SkippedNode {
+        node: name.to_owned(),
+        op: node.qualified_op(),
+        reason,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::matches_pattern;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        assert!(matches_pattern("conv*", "conv_1"));
+        assert!(matches_pattern(
+            "*/attention/*MatMul",
+            "/layer.0/attention/self/MatMul"
+        ));
+        assert!(matches_pattern("exact", "exact"));
+        assert!(!matches_pattern("exact", "exactly"));
+        assert!(!matches_pattern("a*b*c", "acb"));
+    }
+}

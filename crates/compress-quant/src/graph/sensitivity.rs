@@ -1,0 +1,105 @@
+//! How much each node's quantization alone changes the model's outputs.
+
+use super::calibrate::{Calibration, Sample};
+use super::config::QuantizeConfig;
+use super::edit::{node_name, sqnr_db};
+use super::error::{CalibrationError, QuantizeError};
+use super::plan::Plan;
+use super::prepare::prepare;
+use super::select::Role;
+use super::static_int8::quantize_static;
+use compress_tensor::{DType, Tensor};
+use onnx_ir::Model;
+use runtime_session::{Session, SessionOptions};
+use serde::Serialize;
+
+/// What quantizing one node alone does to the model's outputs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NodeSensitivity {
+    /// The node.
+    pub node: String,
+    /// Its operator.
+    pub op: String,
+    /// Signal to noise of all float outputs in dB, the float model being the signal: `10·log10(Σy² / Σ(y - ŷ)²)`.
+    pub sqnr_db: f64,
+}
+
+/// Quantizes one weighted node at a time and compares the outputs on `samples` with the float model's;
+/// the most sensitive node comes first.
+///
+/// Exclude what falls below a bound: [`QuantizeConfig::exclude`] takes the names.
+///
+/// # Errors
+/// [`CalibrationError`] where a run fails or the model cannot be quantized.
+pub fn sensitivity(
+    model: &Model,
+    calibration: &Calibration,
+    samples: &[Sample],
+    config: &QuantizeConfig,
+    options: &SessionOptions,
+) -> Result<Vec<NodeSensitivity>, CalibrationError> {
+    if samples.is_empty() {
+        return Err(CalibrationError::NoSamples);
+    }
+    let prepared = prepare(model).map_err(Box::new)?;
+    let plan = Plan::of(&prepared, config).map_err(Box::new)?;
+    let reference = outputs(&prepared, samples, options)?;
+    let graph = &prepared.graph;
+    let cores = plan
+        .selection
+        .order
+        .iter()
+        .filter(|id| matches!(plan.selection.roles.get(id), Some(Role::Core { .. })));
+    let mut result = Vec::new();
+    for &id in cores {
+        let name = node_name(graph, id);
+        let alone = QuantizeConfig {
+            include: vec![name.clone()],
+            ..config.clone()
+        };
+        let (quantized, _) = match quantize_static(&prepared, calibration, &alone) {
+            Ok(quantized) => quantized,
+            // A node that only runs as integers between others has no effect of its own.
+            Err(QuantizeError::NotCalibrated { .. }) => continue,
+            Err(error) => return Err(Box::new(error).into()),
+        };
+        let changed = outputs(&quantized, samples, options)?;
+        result.push(NodeSensitivity {
+            node: name,
+            op: graph.node(id).qualified_op(),
+            sqnr_db: sqnr_db(&reference, changed.iter().copied()),
+        });
+    }
+    result.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+    Ok(result)
+}
+
+/// All f32 outputs on all samples, one after the other.
+fn outputs(
+    model: &Model,
+    samples: &[Sample],
+    options: &SessionOptions,
+) -> Result<Vec<f32>, CalibrationError> {
+    let session = Session::new(model.clone(), options).map_err(Box::new)?;
+    let mut all = Vec::new();
+    for (sample, inputs) in samples.iter().enumerate() {
+        let inputs: Vec<(&str, Tensor)> = inputs
+            .iter()
+            .map(|(n, t)| (n.as_str(), t.clone()))
+            .collect();
+        let outputs = session
+            .run(&inputs)
+            .map_err(|error| CalibrationError::Run {
+                sample,
+                error: Box::new(error),
+            })?;
+        for tensor in outputs.iter().filter(|t| t.dtype() == DType::F32) {
+            let data = tensor.data::<f32>().map_err(|e| CalibrationError::Sample {
+                sample,
+                message: e.to_string(),
+            })?;
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(all)
+}

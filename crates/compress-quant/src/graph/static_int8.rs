@@ -1,0 +1,157 @@
+//! Static quantization: int8 weights and activations with scales from calibration.
+
+use super::calibrate::Calibration;
+use super::config::{Format, QuantizeConfig};
+use super::edit::{node_name, record, stored_bytes};
+use super::error::QuantizeError;
+use super::insert::{WeightRecord, Writer, represented};
+use super::plan::Plan;
+use super::prepare::prepare;
+use super::report::{LayerReport, Report};
+use super::select::Role;
+use crate::{QuantParams, Range, TensorStats};
+use onnx_ir::{Catalog, Graph, Model, NodeId, ValueId};
+use std::collections::BTreeMap;
+
+/// Quantizes weights and activations to int8 with the ranges that `config.method` chooses from
+/// `calibration`.
+///
+/// Weights: symmetric int8, one scale per output channel. Activations: one scale per tensor, only where an
+/// integer operator reads them. Bias: int32 in steps of `s_x · s_w` (Jacob et al. 2018, arXiv:1712.05877).
+///
+/// # Errors
+/// [`QuantizeError`]: a request that breaks a rule of the target, or nothing to quantize. What could not
+/// be quantized of a model that could is listed in the report.
+pub fn quantize_static(
+    model: &Model,
+    calibration: &Calibration,
+    config: &QuantizeConfig,
+) -> Result<(Model, Report), QuantizeError> {
+    config.validate()?;
+    let bytes_before = stored_bytes(&model.graph);
+    let mut model = prepare(model)?;
+    let plan = Plan::of(&model, config)?;
+    let params = plan.params(&model.graph, calibration, config)?;
+    let described = describe(&model.graph, &plan, calibration, &params);
+    let mut writer = Writer {
+        graph: &mut model.graph,
+        plan: &plan,
+        params: &params,
+        rules: config.target.rules(),
+        granularity: config.weight_granularity,
+        rule: config.weight_rule,
+        repairs: Vec::new(),
+    };
+    let weights = writer.write()?;
+    let repairs = std::mem::take(&mut writer.repairs);
+    if config.format == Format::QLinear {
+        super::qlinear::convert(&mut model)?;
+    }
+    onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
+    let layers = described
+        .into_iter()
+        .map(|(id, layer)| with_weight(layer, weights.get(&id)))
+        .collect();
+    record(
+        &mut model,
+        format!(
+            "static target={} activations={} method={:?} format={:?}",
+            config.target.name(),
+            config.activation_dtype(),
+            config.method,
+            config.format
+        ),
+    );
+    let bytes_after = stored_bytes(&model.graph);
+    let skipped = plan.selection.skipped;
+    Ok((
+        model,
+        Report {
+            layers,
+            skipped,
+            repairs,
+            bytes_before,
+            bytes_after,
+        },
+    ))
+}
+
+/// The report's rows, while node names and ranges still stand in the graph.
+fn describe(
+    graph: &Graph,
+    plan: &Plan,
+    calibration: &Calibration,
+    params: &BTreeMap<ValueId, QuantParams>,
+) -> Vec<(NodeId, LayerReport)> {
+    let range = |v: ValueId| {
+        params
+            .get(&v)
+            .map(represented)
+            .map(|(a, b)| (a as f32, b as f32))
+    };
+    let selection = &plan.selection;
+    let rows = selection.order.iter().filter_map(|&id| {
+        let role = selection.roles.get(&id)?;
+        let input = selection
+            .data_inputs(graph, id)
+            .first()
+            .and_then(|&i| graph.node(id).input(i));
+        let result = match role {
+            Role::Core { .. } => selection.result(graph, id),
+            Role::Bridge(_) => graph.node(id).output(0),
+        };
+        let stats = input.and_then(|v| calibration.get(graph.name_of(v)));
+        let input_range = input.and_then(range);
+        Some((
+            id,
+            LayerReport {
+                node: node_name(graph, id),
+                op: graph.node(id).qualified_op(),
+                weight_sqnr_db: None,
+                input_sqnr_db: input.and_then(|v| Some(activation_sqnr(stats?, params.get(&v)?))),
+                input_range,
+                output_range: result.and_then(range),
+                clipped_share: stats
+                    .zip(input_range)
+                    .map(|(s, (min, max))| s.clipped_share(Range { min, max })),
+                bytes_before: 0,
+                bytes_after: 0,
+            },
+        ))
+    });
+    rows.collect()
+}
+
+fn with_weight(mut layer: LayerReport, weight: Option<&WeightRecord>) -> LayerReport {
+    if let Some(w) = weight {
+        layer.weight_sqnr_db = Some(w.sqnr_db);
+        layer.bytes_before = w.bytes_before;
+        layer.bytes_after = w.bytes_after;
+    }
+    layer
+}
+
+/// Signal to quantization noise in dB over the histogram, bins taken at their middle.
+fn activation_sqnr(stats: &TensorStats, params: &QuantParams) -> f64 {
+    let (low, high) = represented(params);
+    let scale = f64::from(params.scale[0]);
+    let half = stats.histogram().bin_width() / 2.0;
+    let (mut signal, mut noise) = (0.0, 0.0);
+    for (edge, count) in stats.histogram().bins() {
+        let x = edge + half;
+        // Within the range the error is spread evenly over a step; a bin is finer than that or not.
+        let clipped = x - x.clamp(low, high);
+        let error = if clipped == 0.0 {
+            scale * scale / 12.0
+        } else {
+            clipped * clipped
+        };
+        signal += count as f64 * x * x;
+        noise += count as f64 * error;
+    }
+    if noise == 0.0 {
+        f64::INFINITY
+    } else {
+        10.0 * (signal / noise).log10()
+    }
+}

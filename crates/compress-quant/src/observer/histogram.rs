@@ -1,0 +1,205 @@
+//! A histogram of fixed size whose bins are powers of two wide.
+//!
+//! Bin `i` of `-N..N` holds values in `[i·w, (i+1)·w)`. When a value falls outside, `w` doubles and
+//! neighbours are added up, which is exact: the same values give the same histogram in whatever order
+//! they come, however they are split into shards. Exact zeros are counted apart: after a ReLU they are
+//! the most frequent value and carry no quantization error.
+
+use serde::{Deserialize, Serialize};
+
+/// Bins on each side of zero.
+const HALF: i64 = 2048;
+
+/// Counts of values in equal bins around zero.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Histogram {
+    /// Bins are `2^exponent` wide; `None` before the first value that is not zero.
+    exponent: Option<i32>,
+    /// Values that are exactly zero.
+    zeros: u64,
+    /// The first bin that `counts` holds, in `-N..N`; bins outside are empty.
+    first: i64,
+    counts: Vec<u64>,
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self {
+            exponent: None,
+            zeros: 0,
+            first: -HALF,
+            counts: Vec::new(),
+        }
+    }
+}
+
+impl Histogram {
+    /// Counts values; `max_abs` must be the greatest magnitude among them, all finite.
+    pub fn add(&mut self, values: &[f32], max_abs: f32) {
+        if max_abs == 0.0 {
+            self.zeros += values.len() as u64;
+            return;
+        }
+        let exponent = self.widen(smallest_exponent(max_abs));
+        self.unpack();
+        // 2^-exponent is exact in f64, so the bin of a value does not depend on rounding; shifted to start at
+        // zero, truncation is the floor. Zeros go to a slot behind the bins, without a branch.
+        let scale = (-f64::from(exponent)).exp2();
+        let zero_slot = self.counts.len();
+        self.counts.push(0);
+        for &v in values {
+            let bin = (f64::from(v) * scale + HALF as f64) as usize;
+            let slot = if v == 0.0 {
+                zero_slot
+            } else {
+                bin.min(zero_slot - 1)
+            };
+            self.counts[slot] += 1;
+        }
+        let zeros = self.counts.pop().unwrap_or(0);
+        self.zeros += zeros;
+    }
+
+    /// Adds the counts of another histogram.
+    pub fn merge(&mut self, other: &Histogram) {
+        self.zeros += other.zeros;
+        let Some(theirs) = other.exponent else { return };
+        let exponent = self.widen(theirs);
+        self.unpack();
+        let shift = (exponent - theirs).clamp(0, 62) as u32;
+        for (i, &count) in other.counts.iter().enumerate() {
+            let bin = (other.first + i as i64) >> shift;
+            self.counts[(bin.clamp(-HALF, HALF - 1) + HALF) as usize] += count;
+        }
+    }
+
+    /// The number of values.
+    pub fn count(&self) -> u64 {
+        self.zeros + self.counts.iter().sum::<u64>()
+    }
+
+    /// How many values are exactly zero.
+    pub fn zeros(&self) -> u64 {
+        self.zeros
+    }
+
+    /// The width of a bin; 0 before the first value that is not zero.
+    pub fn bin_width(&self) -> f64 {
+        self.exponent.map_or(0.0, |e| f64::from(e).exp2())
+    }
+
+    /// The bins that hold values: lower edge and count, rising; exact zeros are not in them.
+    pub fn bins(&self) -> impl DoubleEndedIterator<Item = (f64, u64)> + '_ {
+        let width = self.bin_width();
+        let counted = self
+            .counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count > 0);
+        counted.map(move |(i, &count)| ((self.first + i as i64) as f64 * width, count))
+    }
+
+    /// Drops empty bins at both ends: for saving.
+    pub fn trim(&mut self) {
+        let Some(start) = self.counts.iter().position(|&c| c > 0) else {
+            self.counts.clear();
+            return;
+        };
+        while self.counts.last() == Some(&0) {
+            self.counts.pop();
+        }
+        self.counts.drain(..start);
+        self.first += start as i64;
+    }
+
+    /// Whether the fields could have been written by this type: for files.
+    pub(crate) fn is_valid(&self) -> bool {
+        let end = self.first.checked_add(self.counts.len() as i64);
+        let fits = self.first >= -HALF && end.is_some_and(|e| e <= HALF);
+        let exponent = self.exponent.is_none_or(|e| (-200..=200).contains(&e));
+        let total = self
+            .counts
+            .iter()
+            .try_fold(self.zeros, |sum, &c| sum.checked_add(c));
+        fits && exponent && total.is_some()
+    }
+
+    /// Makes bins at least `2^exponent` wide.
+    fn widen(&mut self, exponent: i32) -> i32 {
+        let Some(now) = self.exponent else {
+            self.exponent = Some(exponent);
+            return exponent;
+        };
+        if now >= exponent {
+            return now;
+        }
+        let shift = (exponent - now).min(62) as u32;
+        let old = std::mem::take(&mut self.counts);
+        let first = std::mem::replace(&mut self.first, -HALF);
+        self.counts = vec![0; 2 * HALF as usize];
+        for (i, count) in old.into_iter().enumerate() {
+            let bin = (first + i as i64) >> shift;
+            self.counts[(bin + HALF) as usize] += count;
+        }
+        self.exponent = Some(exponent);
+        exponent
+    }
+
+    /// All bins present.
+    fn unpack(&mut self) {
+        if self.counts.len() == 2 * HALF as usize {
+            return;
+        }
+        let mut all = vec![0; 2 * HALF as usize];
+        let start = (self.first + HALF) as usize;
+        all[start..start + self.counts.len()].copy_from_slice(&self.counts);
+        self.counts = all;
+        self.first = -HALF;
+    }
+}
+
+/// The least `e` for which `max_abs < N · 2^e`.
+fn smallest_exponent(max_abs: f32) -> i32 {
+    let mut e = (f64::from(max_abs) / HALF as f64).log2().floor() as i32;
+    while f64::from(max_abs) >= HALF as f64 * f64::from(e).exp2() {
+        e += 1;
+    }
+    e
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn of(values: &[f32]) -> Histogram {
+        let mut h = Histogram::default();
+        let max_abs = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+        h.add(values, max_abs);
+        h
+    }
+
+    #[test]
+    fn zeros_are_counted_apart() {
+        let h = of(&[0.0, -0.0, 1.0, 0.0]);
+        assert_eq!((h.zeros(), h.count()), (3, 4));
+        assert_eq!(h.bins().collect::<Vec<_>>(), [(1.0, 1)]);
+    }
+
+    proptest! {
+        #[test]
+        fn shards_in_any_order_give_the_same_histogram(
+            a in prop::collection::vec(-1e3f32..1e3, 0..50),
+            b in prop::collection::vec(-1e-3f32..1e-3, 0..50),
+        ) {
+            let mut all = of(&[a.clone(), b.clone()].concat());
+            let (mut ab, mut ba) = (of(&a), of(&b));
+            ab.merge(&of(&b));
+            ba.merge(&of(&a));
+            for h in [&mut all, &mut ab, &mut ba] { h.trim(); }
+            prop_assert_eq!(&all, &ab);
+            prop_assert_eq!(&all, &ba);
+            prop_assert_eq!(all.count() as usize, a.len() + b.len());
+        }
+    }
+}

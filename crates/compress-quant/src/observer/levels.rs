@@ -1,0 +1,136 @@
+//! Values that lie on a grid: images, sensor samples, anything that was 8-bit once.
+//!
+//! Where a tensor takes at most 256 values and these are whole multiples of a step, a range laid on that
+//! grid represents every one of them exactly, which no range chosen by least and greatest value does.
+
+use super::Range;
+use serde::{Deserialize, Serialize};
+
+/// Distinct values that are kept; beyond, the tensor is taken as continuous.
+const MOST: usize = 256;
+
+/// The distinct values of a tensor, as long as they are few.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Levels {
+    /// Rising; empty once there were too many.
+    values: Vec<f32>,
+    too_many: bool,
+}
+
+impl Levels {
+    /// Notes values, all finite.
+    pub(super) fn add(&mut self, values: &[f32]) {
+        let mut last = f32::NAN;
+        for &v in values {
+            if self.too_many {
+                return;
+            }
+            if v != last {
+                self.insert(v);
+                last = v;
+            }
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Levels) {
+        if other.too_many {
+            self.give_up();
+        }
+        self.add(&other.values);
+    }
+
+    /// Whether the fields could have been written by this type: for files.
+    pub(super) fn is_valid(&self) -> bool {
+        self.values.len() <= MOST && self.values.windows(2).all(|w| w[0] < w[1])
+    }
+
+    /// The range of `steps` equal steps on which every value lies, zero included; `None` where there is none.
+    pub(super) fn grid(&self, steps: u32) -> Option<Range> {
+        let (&first, &last) = (self.values.first()?, self.values.last()?);
+        let gap = self
+            .values
+            .windows(2)
+            .map(|w| f64::from(w[1]) - f64::from(w[0]))
+            .fold(f64::INFINITY, f64::min);
+        if self.values.len() < 3 || !gap.is_finite() {
+            return None;
+        }
+        // The least gap, sharpened over the whole span.
+        let span = f64::from(last) - f64::from(first);
+        let count = (span / gap).round();
+        let step = span / count;
+        let on_grid = |v: f64| {
+            let k = v / step;
+            (k - k.round()).abs() <= 1e-3
+        };
+        let low = f64::from(first).min(0.0);
+        let high = f64::from(last).max(0.0);
+        let fits = ((high - low) / step).round() <= f64::from(steps);
+        if !fits || !self.values.iter().all(|&v| on_grid(f64::from(v))) {
+            return None;
+        }
+        // All steps are used, those that are left over above the greatest value.
+        let low = (low / step).round() * step;
+        Some(Range {
+            min: low as f32,
+            max: (low + f64::from(steps) * step) as f32,
+        })
+    }
+
+    fn insert(&mut self, v: f32) {
+        // -0 and 0 are one value.
+        let v = if v == 0.0 { 0.0 } else { v };
+        if let Err(at) = self.values.binary_search_by(|other| other.total_cmp(&v)) {
+            self.values.insert(at, v);
+            if self.values.len() > MOST {
+                self.give_up();
+            }
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.too_many = true;
+        self.values = Vec::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_an_8_bit_sensor_lie_on_their_grid() {
+        let s = 0.584_702_9f32;
+        let mut levels = Levels::default();
+        levels.add(&(-211..30).map(|q| q as f32 * s).collect::<Vec<_>>());
+        let range = levels.grid(255).unwrap();
+        assert!((range.min + 211.0 * s).abs() < 1e-3, "{range:?}");
+        assert!(
+            ((range.max - range.min) / 255.0 - s).abs() < 1e-6,
+            "{range:?}"
+        );
+    }
+
+    #[test]
+    fn pixels_have_steps_of_one() {
+        let mut levels = Levels::default();
+        levels.add(&[0.0, 255.0, 3.0, 4.0, 250.0]);
+        assert_eq!(
+            levels.grid(255),
+            Some(Range {
+                min: 0.0,
+                max: 255.0
+            })
+        );
+    }
+
+    #[test]
+    fn continuous_and_uneven_values_have_no_grid() {
+        let mut uneven = Levels::default();
+        uneven.add(&[0.0, 1.0, 2.5, 7.3]);
+        assert_eq!(uneven.grid(255), None);
+        let mut many = Levels::default();
+        many.add(&(0..300).map(|i| i as f32).collect::<Vec<_>>());
+        assert_eq!(many.grid(255), None);
+    }
+}

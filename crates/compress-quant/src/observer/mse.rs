@@ -1,0 +1,128 @@
+//! The range of least mean squared error.
+//!
+//! For a candidate range with scale `s` and zero point `z`, the error of a bin is taken at sub-points
+//! spread over the bin: `Σ count · (x - s·(clamp(round(x/s) + z) - z))²`. Both ends of the range are shrunk in
+//! turn over a grid until neither moves.
+
+use super::{Histogram, Range};
+use crate::QuantError;
+use compress_tensor::{DType, RangeRule};
+
+/// Steps of the grid over each end of the range.
+const GRID: usize = 100;
+/// Points at which the error within one bin is taken.
+const POINTS: usize = 2;
+
+pub(super) fn range(
+    histogram: &Histogram,
+    full: Range,
+    dtype: DType,
+    rule: RangeRule,
+) -> Result<Range, QuantError> {
+    let full = Range {
+        min: full.min.min(0.0),
+        max: full.max.max(0.0),
+    };
+    let bins: Vec<(f64, f64)> = points(histogram);
+    let mut best = full;
+    let mut least = error(&bins, best, dtype, rule)?;
+    let symmetric = rule == RangeRule::Symmetric;
+    for _ in 0..4 {
+        let before = best;
+        for end in [End::Max, End::Min] {
+            let span = match end {
+                _ if symmetric => full.max.max(-full.min),
+                End::Max => full.max,
+                End::Min => -full.min,
+            };
+            for step in 1..GRID {
+                let value = span * (step as f32 / GRID as f32);
+                let candidate = match end {
+                    _ if symmetric => Range {
+                        min: -value.min(-full.min),
+                        max: value.min(full.max),
+                    },
+                    End::Max => Range { max: value, ..best },
+                    End::Min => Range {
+                        min: -value,
+                        ..best
+                    },
+                };
+                if candidate.max == candidate.min {
+                    continue;
+                }
+                let e = error(&bins, candidate, dtype, rule)?;
+                if e < least {
+                    (least, best) = (e, candidate);
+                }
+            }
+        }
+        if best == before || symmetric {
+            break;
+        }
+    }
+    Ok(best)
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Min,
+    Max,
+}
+
+/// Values and weights that stand for the histogram.
+fn points(histogram: &Histogram) -> Vec<(f64, f64)> {
+    let width = histogram.bin_width();
+    let spread = move |(low, count): (f64, u64)| {
+        (0..POINTS).map(move |i| {
+            let at = (i as f64 + 0.5) / POINTS as f64;
+            (low + at * width, count as f64 / POINTS as f64)
+        })
+    };
+    histogram.bins().flat_map(spread).collect()
+}
+
+fn error(
+    points: &[(f64, f64)],
+    range: Range,
+    dtype: DType,
+    rule: RangeRule,
+) -> Result<f64, QuantError> {
+    let params = range.params(dtype, rule)?;
+    let (scale, zero) = (f64::from(params.scale[0]), f64::from(params.zero_point[0]));
+    let (low, high) = dtype.integer_range().unwrap_or((0, 0));
+    let (low, high) = (low as f64 - zero, high as f64 - zero);
+    let inverse = 1.0 / scale;
+    Ok(points
+        .iter()
+        .map(|&(x, weight)| {
+            let q = (x * inverse).round_ties_even().clamp(low, high);
+            let e = x - q * scale;
+            weight * e * e
+        })
+        .sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::observer::{Method, TensorStats};
+    use crate::{DType, RangeRule};
+
+    #[test]
+    fn a_rare_outlier_is_clipped_and_a_uniform_range_is_kept() {
+        let mut uniform: Vec<f32> = (0..20_000).map(|i| i as f32 / 20_000.0).collect();
+        let mut stats = TensorStats::new();
+        stats.observe(&uniform).unwrap();
+        let kept = Method::Mse
+            .range(&stats, DType::U8, RangeRule::Asymmetric)
+            .unwrap();
+        assert!(kept.max > 0.98, "{kept:?}");
+        uniform.push(4.0);
+        let mut stats = TensorStats::new();
+        stats.observe(&uniform).unwrap();
+        let clipped = Method::Mse
+            .range(&stats, DType::I4, RangeRule::Symmetric)
+            .unwrap();
+        assert!(clipped.max < 1.5, "{clipped:?}");
+    }
+}

@@ -1,0 +1,157 @@
+//! Weight-only quantization in blocks along the inner dimension, round to nearest.
+
+use super::channels::positive;
+use crate::QuantError;
+use compress_tensor::Tensor;
+
+/// A `[K, N]` matrix in blocks of codes along `K`, in the layout of `com.microsoft.MatMulNBits`.
+#[derive(Clone, Debug)]
+pub struct BlockQuantized {
+    /// Bits per code: 4 or 8.
+    pub bits: usize,
+    /// Rows of the matrix that share one scale.
+    pub block: usize,
+    /// Rows of the matrix, `K`.
+    pub rows: usize,
+    /// u8 `[N, ceil(K / block), block * bits / 8]`: codes of one column after the other, two 4-bit codes per
+    /// byte, the first in the low half.
+    pub codes: Tensor,
+    /// f32 `[N, ceil(K / block)]`, real units per step; the zero point is `2^(bits - 1)`.
+    pub scales: Tensor,
+}
+
+impl BlockQuantized {
+    /// The weights that the codes stand for, `[K, N]` in C order: `(q - 2^(bits-1)) * s`.
+    ///
+    /// # Errors
+    /// [`QuantError::Tensor`] if the fields are of other types than stated.
+    pub fn dequantize(&self) -> Result<Vec<f32>, QuantError> {
+        let (codes, scales) = (self.codes.data::<u8>()?, self.scales.data::<f32>()?);
+        let &[n, blocks, bytes] = self.codes.shape() else {
+            return Err(QuantError::AxisOutOfRange {
+                axis: 2,
+                rank: self.codes.rank(),
+            });
+        };
+        let middle = f32::from(1u8 << (self.bits - 1));
+        let code = |column: usize, row: usize| {
+            let (b, i) = (row / self.block, row % self.block);
+            let base = (column * blocks + b) * bytes;
+            let q = if self.bits == 8 {
+                codes[base + i]
+            } else {
+                codes[base + i / 2] >> (4 * (i % 2)) & 15
+            };
+            (f32::from(q) - middle) * scales[column * blocks + b]
+        };
+        Ok((0..self.rows)
+            .flat_map(|row| (0..n).map(move |column| (column, row)))
+            .map(|(c, r)| code(c, r))
+            .collect())
+    }
+}
+
+/// Quantizes `weight` (`[K, N]`) to unsigned codes around the middle, one scale for each `block` rows of
+/// a column.
+///
+/// `q = clamp(round(w / s) + 2^(bits-1), 0, 2^bits - 1)` with `s` such that the entry of greatest
+/// magnitude lies on the end `-2^(bits-1)` of the range, which all codes are used for.
+///
+/// # Errors
+/// [`QuantError::Setting`] if `bits` is not 4 or 8 or `block` not a power of two of at least 16;
+/// [`QuantError::AxisOutOfRange`] if `weight` is no matrix; [`QuantError::NotFinite`].
+pub fn quantize_blocks(
+    weight: &Tensor,
+    bits: usize,
+    block: usize,
+) -> Result<BlockQuantized, QuantError> {
+    let &[k, n] = weight.shape() else {
+        return Err(QuantError::AxisOutOfRange {
+            axis: 1,
+            rank: weight.rank(),
+        });
+    };
+    if bits != 4 && bits != 8 {
+        return Err(QuantError::Setting {
+            setting: "bits",
+            found: bits as f64,
+            rule: "it must be 4 or 8",
+        });
+    }
+    if block < 16 || !block.is_power_of_two() {
+        let rule = "it must be a power of two, at least 16";
+        return Err(QuantError::Setting {
+            setting: "block",
+            found: block as f64,
+            rule,
+        });
+    }
+    let data = weight.data::<f32>()?;
+    if let Some((index, &value)) = data.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        return Err(QuantError::NotFinite { index, value });
+    }
+    let blocks = k.div_ceil(block);
+    let middle = f32::from(1u8 << (bits - 1));
+    let last = middle * 2.0 - 1.0;
+    let bytes_per_block = block * bits / 8;
+    let mut codes = vec![0u8; n * blocks * bytes_per_block];
+    let mut scales = vec![0f32; n * blocks];
+    for column in 0..n {
+        for b in 0..blocks {
+            let rows = b * block..((b + 1) * block).min(k);
+            let peak = rows
+                .clone()
+                .map(|r| data[r * n + column])
+                .fold(0f32, |p, w| if w.abs() > p.abs() { w } else { p });
+            // The sign goes into the scale, so that the peak takes the longer, negative half.
+            let scale = if peak == 0.0 { 1.0 } else { -peak / middle };
+            let scale = if scale < 0.0 {
+                -positive(-scale)
+            } else {
+                positive(scale)
+            };
+            scales[column * blocks + b] = scale;
+            let out = &mut codes[(column * blocks + b) * bytes_per_block..][..bytes_per_block];
+            for i in 0..block {
+                let row = b * block + i;
+                let w = if row < k { data[row * n + column] } else { 0.0 };
+                let code = ((w / scale).round() + middle).clamp(0.0, last) as u8;
+                if bits == 8 {
+                    out[i] = code;
+                } else {
+                    out[i / 2] |= code << (4 * (i % 2));
+                }
+            }
+        }
+    }
+    Ok(BlockQuantized {
+        bits,
+        block,
+        rows: k,
+        codes: Tensor::from_vec(&[n, blocks, bytes_per_block], codes)?,
+        scales: Tensor::from_vec(&[n, blocks], scales)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_peak_is_exact_and_the_rest_within_half_a_step() {
+        let w: Vec<f32> = (0..32).map(|i| (i as f32 * 0.7).sin()).collect();
+        let q = quantize_blocks(&Tensor::from_vec(&[32, 1], w.clone()).unwrap(), 4, 32).unwrap();
+        let scale = q.scales.as_slice::<f32>().unwrap()[0];
+        let codes = q.codes.as_slice::<u8>().unwrap();
+        for (i, &w) in w.iter().enumerate() {
+            let code = codes[i / 2] >> (4 * (i % 2)) & 15;
+            let back = (f32::from(code) - 8.0) * scale;
+            let bound = if code == 15 {
+                scale.abs()
+            } else {
+                scale.abs() * 0.500_01
+            };
+            assert!((w - back).abs() <= bound, "{w} {back} {scale}");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Weights with one scale per tensor or per channel.
+
+use crate::QuantError;
+use compress_tensor::{DType, Granularity, QuantParams, Tensor, element_count};
+
+/// How the scale of a weight is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WeightRule {
+    /// `s = max|w| / q_max`: nothing is clipped.
+    #[default]
+    MaxAbs,
+    /// The scale of least squared error among fractions of `max|w| / q_max`.
+    LeastSquares,
+}
+
+/// A weight in small integers.
+#[derive(Clone, Debug)]
+pub struct QuantizedWeight {
+    /// The integers, of the weight's shape.
+    pub values: Tensor,
+    /// Their scales; zero points are 0.
+    pub params: QuantParams,
+}
+
+/// Quantizes `weight` to signed integers, one scale per slice along `axis`.
+///
+/// `q = clamp(round_ties_even(w / s), -q_max, q_max)` with `s = max|w| / q_max` for
+/// [`WeightRule::MaxAbs`]: symmetric, narrow range, zero point 0 (Krishnamoorthi 2018,
+/// arXiv:1806.08342, sec. 2.2). `dtype` is `I8` (`q_max` 127) or `I4` (`q_max` 7).
+///
+/// # Shapes and units
+/// * `weight`: f32 of any rank >= 1, e.g. `[out, in, kh, kw]`; finite.
+/// * returns integers of the same shape, and scales `[weight.shape()[axis]]` in real units per step, so
+///   that `|w - q * s| <= s / 2` up to f32 rounding (for `MaxAbs`). A slice whose scale would be
+///   zero (all zeros, or so small that it underflows) gets `s = 1`.
+///
+/// # Errors
+/// [`QuantError::AxisOutOfRange`]; [`QuantError::NotFinite`] with the first position;
+/// [`QuantError::Tensor`] if `weight` is not f32; [`QuantError::Params`] for another `dtype`.
+///
+/// # Examples
+/// ```
+/// use compress_quant::{DType, Tensor, WeightRule, quantize_per_channel};
+/// let w = Tensor::from_vec(&[2, 2], vec![1.0f32, -2.0, 0.5, 0.25])?; // [out = 2, in = 2]
+/// let q = quantize_per_channel(&w, 0, DType::I8, WeightRule::MaxAbs)?;
+/// assert_eq!(q.values.as_slice::<i8>()?, [64, -127, 127, 64]);
+/// assert_eq!(q.params.scale, [2.0 / 127.0, 0.5 / 127.0]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn quantize_per_channel(
+    weight: &Tensor,
+    axis: usize,
+    dtype: DType,
+    rule: WeightRule,
+) -> Result<QuantizedWeight, QuantError> {
+    let rank = weight.rank();
+    let &channels = weight
+        .shape()
+        .get(axis)
+        .ok_or(QuantError::AxisOutOfRange { axis, rank })?;
+    let inner = element_count(&weight.shape()[axis + 1..]).unwrap_or(0);
+    quantize(
+        weight,
+        channels,
+        inner,
+        dtype,
+        rule,
+        Granularity::PerChannel { axis },
+    )
+}
+
+/// Quantizes `weight` to signed integers with one scale; otherwise as [`quantize_per_channel`].
+///
+/// # Errors
+/// Those of [`quantize_per_channel`].
+pub fn quantize_per_tensor(
+    weight: &Tensor,
+    dtype: DType,
+    rule: WeightRule,
+) -> Result<QuantizedWeight, QuantError> {
+    quantize(weight, 1, weight.len(), dtype, rule, Granularity::PerTensor)
+}
+
+fn quantize(
+    weight: &Tensor,
+    channels: usize,
+    inner: usize,
+    dtype: DType,
+    rule: WeightRule,
+    granularity: Granularity,
+) -> Result<QuantizedWeight, QuantError> {
+    let q_max = largest_code(dtype)?;
+    let data = weight.data::<f32>()?;
+    if let Some((index, &value)) = data.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        return Err(QuantError::NotFinite { index, value });
+    }
+    let mut max_abs = vec![0f32; channels];
+    for_each_run(&data, channels, inner, |c, run| {
+        max_abs[c] = run.iter().fold(max_abs[c], |m, v| m.max(v.abs()));
+    });
+    let mut scale: Vec<f32> = max_abs.iter().map(|&m| positive(m / q_max)).collect();
+    if rule == WeightRule::LeastSquares {
+        shrink_to_least_squares(&data, channels, inner, q_max, &mut scale);
+    }
+    let mut codes = Vec::with_capacity(data.len());
+    for_each_run(&data, channels, inner, |c, run| {
+        let s = scale[c];
+        codes.extend(
+            run.iter()
+                .map(|&w| (w / s).round_ties_even().clamp(-q_max, q_max) as i8),
+        );
+    });
+    let values = match dtype {
+        DType::I8 => Tensor::from_vec(weight.shape(), codes)?,
+        _ => Tensor::from_vec(weight.shape(), codes)?
+            .cast(dtype, compress_tensor::CastOptions::default())?,
+    };
+    let zero_point = vec![0; scale.len()];
+    Ok(QuantizedWeight {
+        values,
+        params: QuantParams {
+            scale,
+            zero_point,
+            dtype,
+            granularity,
+        },
+    })
+}
+
+/// The greatest code of the narrow, symmetric range.
+pub(super) fn largest_code(dtype: DType) -> Result<f32, QuantError> {
+    match dtype {
+        DType::I8 => Ok(127.0),
+        DType::I4 => Ok(7.0),
+        _ => Err(compress_tensor::QuantParamsError::NotQuantized { dtype }.into()),
+    }
+}
+
+/// The scale, or 1 where it is not a positive number.
+pub(super) fn positive(scale: f32) -> f32 {
+    if scale > 0.0 { scale } else { 1.0 }
+}
+
+/// Calls `visit` with the channel and each run of neighbours in it, in C order.
+fn for_each_run(data: &[f32], channels: usize, inner: usize, mut visit: impl FnMut(usize, &[f32])) {
+    for (i, run) in data.chunks(inner.max(1)).enumerate() {
+        visit(i % channels.max(1), run);
+    }
+}
+
+/// Tries 40 scales down to half of the given one in every channel.
+fn shrink_to_least_squares(
+    data: &[f32],
+    channels: usize,
+    inner: usize,
+    q_max: f32,
+    scale: &mut [f32],
+) {
+    let mut best = vec![f64::INFINITY; channels];
+    let start = scale.to_vec();
+    for step in 0..40 {
+        let factor = 1.0 - step as f32 / 80.0;
+        let mut error = vec![0f64; channels];
+        for_each_run(data, channels, inner, |c, run| {
+            let s = start[c] * factor;
+            error[c] += run
+                .iter()
+                .map(|&w| {
+                    let e = f64::from(w - (w / s).round_ties_even().clamp(-q_max, q_max) * s);
+                    e * e
+                })
+                .sum::<f64>();
+        });
+        for c in 0..channels {
+            if error[c] < best[c] {
+                best[c] = error[c];
+                scale[c] = start[c] * factor;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn an_all_zero_channel_gets_scale_one() {
+        let w = Tensor::from_vec(&[2, 2], vec![0f32, 0.0, 1.0, -0.5]).unwrap();
+        let q = quantize_per_channel(&w, 0, DType::I8, WeightRule::MaxAbs).unwrap();
+        assert_eq!(q.params.scale[0], 1.0);
+        assert_eq!(q.values.as_slice::<i8>().unwrap(), [0, 0, 127, -64]);
+    }
+
+    #[test]
+    fn the_last_axis_is_as_good_as_the_first() {
+        let w = Tensor::from_vec(&[2, 2], vec![1f32, 10.0, -2.0, 5.0]).unwrap();
+        let q = quantize_per_channel(&w, 1, DType::I8, WeightRule::MaxAbs).unwrap();
+        assert_eq!(q.params.scale, [2.0 / 127.0, 10.0 / 127.0]);
+        assert_eq!(q.values.as_slice::<i8>().unwrap(), [64, 127, -127, 64]);
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_named() {
+        let w = Tensor::from_vec(&[3], vec![1f32, f32::INFINITY, 0.0]).unwrap();
+        let e = quantize_per_tensor(&w, DType::I8, WeightRule::MaxAbs).unwrap_err();
+        assert_eq!(
+            e,
+            QuantError::NotFinite {
+                index: 1,
+                value: f32::INFINITY
+            }
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn the_error_is_at_most_half_a_step(w in prop::collection::vec(-10f32..10.0, 12)) {
+            let t = Tensor::from_vec(&[3, 4], w.clone()).unwrap();
+            let q = quantize_per_channel(&t, 0, DType::I8, WeightRule::MaxAbs).unwrap();
+            let codes = q.values.as_slice::<i8>().unwrap();
+            for (i, (&w, &code)) in w.iter().zip(codes).enumerate() {
+                let s = q.params.scale[i / 4];
+                prop_assert!((w - f32::from(code) * s).abs() <= s * 0.500_01);
+            }
+        }
+
+        #[test]
+        fn least_squares_is_never_worse(w in prop::collection::vec(-1f32..1.0, 16)) {
+            let t = Tensor::from_vec(&[16], w.clone()).unwrap();
+            let error = |rule| {
+                let q = quantize_per_tensor(&t, DType::I4, rule).unwrap();
+                let back = q.params.dequantize(&q.values).unwrap();
+                w.iter().zip(back.iter()).map(|(a, b)| f64::from(a - b).powi(2)).sum::<f64>()
+            };
+            prop_assert!(error(WeightRule::LeastSquares) <= error(WeightRule::MaxAbs) * 1.000_001 + 1e-12);
+        }
+    }
+}
