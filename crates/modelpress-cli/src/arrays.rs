@@ -1,0 +1,112 @@
+//! The arguments that say which arrays feed a model, and how.
+
+use crate::error::{Error, Usage};
+use clap::{Args, ValueEnum};
+use modelpress::data::{DataOptions, Dataset, InputSpec, Layout};
+use modelpress::ir::Model;
+use std::collections::HashMap;
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum LayoutArg {
+    /// As the model takes them.
+    Model,
+    /// Channels last; they are moved to axis 1.
+    Nhwc,
+}
+
+/// How samples are grouped and converted.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Samples")]
+pub(crate) struct SampleArgs {
+    /// Samples per run, where the model's first axis is symbolic.
+    #[arg(long, value_name = "N")]
+    pub(crate) batch: Option<usize>,
+    /// Only the first N samples.
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+    /// Cut, in each batch, the trailing columns in which this mask input is all zero.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trim: Option<String>,
+    /// The order of the arrays' axes.
+    #[arg(long, value_enum, default_value = "model")]
+    layout: LayoutArg,
+    /// Added to the numbers of float inputs first.
+    #[arg(
+        long,
+        value_name = "X",
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        hide_default_value = true
+    )]
+    offset: f64,
+    /// Multiplied then: real = (integer + offset) * scale.
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    scale: Option<f64>,
+    /// Subtracted after that; one value, or one per channel separated by commas.
+    #[arg(
+        long,
+        value_name = "X,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    mean: Vec<f64>,
+    /// Divided by at the end; one value, or one per channel separated by commas.
+    #[arg(
+        long,
+        value_name = "X,…",
+        value_delimiter = ',',
+        allow_negative_numbers = true
+    )]
+    std: Vec<f64>,
+}
+
+impl SampleArgs {
+    /// The options, with `batch` samples per run unless the user names another number.
+    pub(crate) fn options(&self, batch: usize) -> DataOptions {
+        let mut options = DataOptions::default();
+        options.batch = self.batch;
+        options.preferred_batch = batch;
+        options.limit = self.limit;
+        options.trim = self.trim.clone();
+        let preprocess = &mut options.preprocess;
+        preprocess.layout = match self.layout {
+            LayoutArg::Model => Layout::Model,
+            LayoutArg::Nhwc => Layout::Nhwc,
+        };
+        preprocess.offset = self.offset;
+        preprocess.scale = self.scale;
+        preprocess.mean = self.mean.clone();
+        preprocess.std = self.std.clone();
+        options
+    }
+
+    pub(crate) fn open(
+        &self,
+        model: &Model,
+        inputs: &[InputSpec],
+        batch: usize,
+    ) -> Result<Dataset, Error> {
+        Ok(Dataset::open(model, inputs, &self.options(batch))?)
+    }
+}
+
+/// Sizes of symbolic dimensions, `NAME=SIZE`.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DimArgs {
+    /// Size of a symbolic dimension, 1 where it is not given.
+    #[arg(long = "dim", value_name = "NAME=SIZE")]
+    dims: Vec<String>,
+}
+
+impl DimArgs {
+    pub(crate) fn sizes(&self) -> Result<HashMap<String, i64>, Error> {
+        let parse = |text: &String| {
+            let (name, size) = text.split_once('=')?;
+            let size: i64 = size.parse().ok().filter(|&n| n >= 0)?;
+            Some((name.to_owned(), size))
+        };
+        let each = self.dims.iter();
+        each.map(|text| parse(text).ok_or_else(|| Usage::Dim(text.clone()).into()))
+            .collect()
+    }
+}

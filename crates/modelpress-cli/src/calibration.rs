@@ -1,0 +1,23 @@
+//! Gathering statistics with a progress bar.
+
+use crate::context::Context;
+use crate::error::Error;
+use modelpress::data::Dataset;
+use modelpress::ir::Model;
+use modelpress::quant::graph::{Calibration, QuantizeConfig, calibrate};
+
+/// Runs `model` on the samples and gathers the statistics that `config` needs.
+pub(crate) fn gather(
+    cx: &Context,
+    model: &Model,
+    data: &Dataset,
+    config: &QuantizeConfig,
+) -> Result<Calibration, Error> {
+    let mut progress = cx.progress("calibrate", data.len());
+    let samples = data.batches().map(|batch| {
+        let batch = batch?;
+        progress.add(batch.samples.len());
+        Ok::<_, modelpress::data::DataError>(batch.inputs)
+    });
+    Ok(calibrate(model, samples, config, &cx.session_options())?)
+}

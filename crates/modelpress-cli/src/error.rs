@@ -1,0 +1,136 @@
+//! Why a verb failed.
+
+use modelpress::data::DataError;
+use modelpress::evaluate::{EvaluateError, ScoreError};
+use modelpress::ir::graph::GraphError;
+use modelpress::ir::io::{LoadError, SaveError};
+use modelpress::ir::opset::ConvertError;
+use modelpress::ir::passes::PassError;
+use modelpress::quant::graph::{CalibrationError, QuantizeError};
+use modelpress::session::SessionError;
+use modelpress::tensor::TensorError;
+use modelpress::tensor::npy::NpyError;
+use std::path::{Path, PathBuf};
+
+/// Why a verb failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The arguments contradict one another.
+    #[error("{0}")]
+    Usage(Usage),
+    /// A model cannot be loaded.
+    #[error("{}: {source}", path.display())]
+    Load { path: PathBuf, source: LoadError },
+    /// A model cannot be saved.
+    #[error("{}: {source}", path.display())]
+    Save { path: PathBuf, source: SaveError },
+    /// A file or folder cannot be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Standard output cannot be written.
+    #[error("standard output: {0}")]
+    Output(std::io::Error),
+    /// A result cannot be written as JSON.
+    #[error("JSON: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error(transparent)]
+    Npy(#[from] NpyError),
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    #[error(transparent)]
+    Convert(#[from] ConvertError),
+    #[error(transparent)]
+    Pass(#[from] PassError),
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    #[error(transparent)]
+    Score(#[from] ScoreError),
+    #[error(transparent)]
+    Calibration(#[from] CalibrationError),
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// The checker found the model not valid.
+    #[error("{}: {errors} errors", path.display())]
+    Invalid { path: PathBuf, errors: usize },
+    /// Backend tests failed.
+    #[error("{failed} of {run} cases failed")]
+    CasesFailed { failed: usize, run: usize },
+    /// The results of several runs cannot be joined to one array.
+    #[error(
+        "output `{name}`: results of shape {first:?} and {other:?} cannot be joined along axis 0"
+    )]
+    NotJoinable {
+        name: String,
+        first: Vec<usize>,
+        other: Vec<usize>,
+    },
+    /// An input cannot be made up.
+    #[error("input `{name}` ({declared}) cannot be made up: give it with --input {name}=FILE.npy")]
+    NotMadeUp { name: String, declared: String },
+    /// Two models share no output.
+    #[error("the models share no output: {a} and {b}")]
+    NoCommonOutput { a: String, b: String },
+    /// An output is no tensor.
+    #[error("output `{name}` is no tensor of numbers")]
+    NotNumbers { name: String },
+    /// An embedded file of the demonstration cannot be read.
+    #[error("the embedded digits are damaged")]
+    Embedded,
+}
+
+/// Arguments that contradict one another or lack something.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Usage {
+    #[error(
+        "static quantization needs samples or statistics: give --calib NAME=FILE.npy or --stats FILE"
+    )]
+    NoCalibration,
+    #[error("--metric spearman-cosine compares two sentences: give the second one with --input-b")]
+    NoSecondSentence,
+    #[error("{flag} is for --mode {mode} only")]
+    OnlyInMode {
+        flag: &'static str,
+        mode: &'static str,
+    },
+    #[error("--dim {0}: write NAME=SIZE")]
+    Dim(String),
+}
+
+impl Error {
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            _ => 1,
+        }
+    }
+
+    pub(crate) fn in_one_line(&self) -> String {
+        let text = self.to_string();
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        lines.join("; ")
+    }
+
+    pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { path, source }
+    }
+}
+
+impl From<Usage> for Error {
+    fn from(usage: Usage) -> Self {
+        Self::Usage(usage)
+    }
+}

@@ -1,0 +1,53 @@
+//! The modelpress program: one verb per file under `verbs/`.
+//!
+//! Exits with 0, with 1 where the work failed (one line on standard error says why), with 2 for wrong usage.
+#![forbid(unsafe_code)]
+
+mod arrays;
+mod calibration;
+mod context;
+mod error;
+mod progress;
+mod quantization;
+mod table;
+mod units;
+mod verbs;
+
+use clap::Parser;
+use context::Context;
+use error::Error;
+use std::process::ExitCode;
+
+/// Makes trained ONNX models small and fast.
+#[derive(Parser)]
+#[command(name = "modelpress", version, propagate_version = true)]
+struct Program {
+    #[command(subcommand)]
+    verb: verbs::Verb,
+    /// Print one JSON object on standard output and nothing else there.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads; one per CPU core unless given.
+    #[arg(
+        long,
+        global = true,
+        value_name = "N",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
+    threads: usize,
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let context = Context::new(program.json, program.threads);
+    match program.verb.run(&context) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has seen enough.
+        Err(Error::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {}", context.error_word(), error.in_one_line());
+            ExitCode::from(error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The arguments that say what is quantized, shared by `calibrate` and `quantize`.
+
+use clap::{Args, ValueEnum};
+use modelpress::quant::graph::{Format, QuantizeConfig, Target, WeightGranularity};
+use modelpress::quant::{DType, Method, RangeRule, WeightRule};
+
+/// What is quantized, and for whom.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Quantization")]
+pub(crate) struct QuantizationArgs {
+    /// The runtime whose rules hold.
+    #[arg(long, value_enum, default_value = "ort")]
+    pub(crate) target: TargetArg,
+    /// How activation ranges are chosen.
+    #[arg(long, value_enum, default_value = "mse")]
+    method: MethodArg,
+    /// The share of values within the range, for --method percentile.
+    #[arg(long, value_name = "PERCENT", default_value_t = Method::DEFAULT_PERCENTILE)]
+    percentile: f64,
+    /// The activations' type; the target's unless given.
+    #[arg(long, value_enum)]
+    activations: Option<ActivationArg>,
+    /// How activation ranges lie on the integers; the target's rule unless given.
+    #[arg(long, value_enum)]
+    activation_range: Option<RangeArg>,
+    /// How many weights share one scale.
+    #[arg(long, value_enum, default_value = "channel")]
+    weights: WeightsArg,
+    /// How weight scales are chosen.
+    #[arg(long, value_enum, default_value = "max")]
+    weight_scale: WeightScaleArg,
+    /// How quantization is written into the graph.
+    #[arg(long, value_enum, default_value = "qdq")]
+    format: FormatArg,
+    /// Only these nodes, by name or by the name of an output; `*` stands for any text.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    include: Vec<String>,
+    /// Not these nodes.
+    #[arg(long, value_name = "NODE", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+    /// Only these operators, as in MatMul,Conv.
+    #[arg(long, value_name = "OP", value_delimiter = ',')]
+    ops: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TargetArg {
+    /// ONNX Runtime on the CPU, and this program's session.
+    Ort,
+    /// NVIDIA TensorRT.
+    Tensorrt,
+    /// TensorFlow Lite / LiteRT.
+    Tflite,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum MethodArg {
+    /// The least and the greatest value seen.
+    Minmax,
+    /// Their mean over the runs.
+    MovingAverage,
+    /// The range that holds a share of the values.
+    Percentile,
+    /// Least Kullback-Leibler divergence.
+    Entropy,
+    /// Least mean squared error.
+    Mse,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ActivationArg {
+    U8,
+    S8,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RangeArg {
+    /// Zero point in the middle.
+    Symmetric,
+    /// Any zero point.
+    Asymmetric,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightsArg {
+    /// One scale per output channel.
+    Channel,
+    /// One scale per weight tensor.
+    Tensor,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WeightScaleArg {
+    /// Nothing is clipped.
+    Max,
+    /// Least squared error.
+    LeastSquares,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum FormatArg {
+    /// QuantizeLinear / DequantizeLinear pairs around float operators.
+    Qdq,
+    /// Integer operators, as QLinearConv.
+    Qlinear,
+}
+
+impl QuantizationArgs {
+    pub(crate) fn config(&self) -> QuantizeConfig {
+        let mut config = QuantizeConfig::default();
+        config.target = match self.target {
+            TargetArg::Ort => Target::Ort,
+            TargetArg::Tensorrt => Target::TensorRt,
+            TargetArg::Tflite => Target::Tflite,
+        };
+        config.method = match self.method {
+            MethodArg::Minmax => Method::MinMax,
+            MethodArg::MovingAverage => Method::MovingAverage,
+            MethodArg::Percentile => Method::Percentile(self.percentile),
+            MethodArg::Entropy => Method::Entropy,
+            MethodArg::Mse => Method::Mse,
+        };
+        config.activations = self.activations.map(|a| match a {
+            ActivationArg::U8 => DType::U8,
+            ActivationArg::S8 => DType::I8,
+        });
+        config.activation_rule = self.activation_range.map(|r| match r {
+            RangeArg::Symmetric => RangeRule::Symmetric,
+            RangeArg::Asymmetric => RangeRule::Asymmetric,
+        });
+        config.weight_granularity = match self.weights {
+            WeightsArg::Channel => WeightGranularity::PerChannel,
+            WeightsArg::Tensor => WeightGranularity::PerTensor,
+        };
+        config.weight_rule = match self.weight_scale {
+            WeightScaleArg::Max => WeightRule::MaxAbs,
+            WeightScaleArg::LeastSquares => WeightRule::LeastSquares,
+        };
+        config.format = match self.format {
+            FormatArg::Qdq => Format::Qdq,
+            FormatArg::Qlinear => Format::QLinear,
+        };
+        config.include = self.include.clone();
+        config.exclude = self.exclude.clone();
+        config.operators = (!self.ops.is_empty()).then(|| self.ops.clone());
+        config
+    }
+}

@@ -1,0 +1,219 @@
+//! `modelpress bench`: how fast a model runs.
+
+use crate::arrays::{DimArgs, SampleArgs};
+use crate::context::{Context, load, peak_rss_bytes};
+use crate::error::Error;
+use crate::table::{Align, Table};
+use crate::units;
+use clap::Args;
+use modelpress::data::InputSpec;
+use modelpress::ir::{Fact, Model, TensorFact};
+use modelpress::session::{MeasureOptions, Profile, Session, measure};
+use modelpress::tensor::{DType, Tensor, element_count};
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Measure a model's latency and throughput, and where the time goes.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  modelpress bench model.onnx --dim batch=8 --threads 4\n  modelpress bench model.onnx --input x=images.npy --runs 1000"
+)]
+pub(crate) struct Bench {
+    /// The ONNX file.
+    model: PathBuf,
+    /// What feeds an input; made up from the declared shapes unless given.
+    #[arg(long = "input", value_name = "NAME=FILE")]
+    inputs: Vec<InputSpec>,
+    /// Runs that count.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    runs: usize,
+    /// Runs before the first one that counts.
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    warmup: usize,
+    /// Stop after this many seconds.
+    #[arg(long, value_name = "S", default_value_t = 10)]
+    max_seconds: u64,
+    #[command(flatten)]
+    dims: DimArgs,
+    #[command(flatten)]
+    samples: SampleArgs,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    p50_ms: f64,
+    p95_ms: f64,
+    p99_ms: f64,
+    mean_ms: f64,
+    min_ms: f64,
+    runs: usize,
+    threads: usize,
+    /// Samples per run.
+    batch: usize,
+    /// Samples per second.
+    throughput_per_s: f64,
+    peak_rss_bytes: Option<u64>,
+    layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Layer {
+    node: String,
+    op: String,
+    kernel: &'static str,
+    mean_ms: f64,
+    share: f64,
+}
+
+/// Runs that the profile is the mean of.
+const PROFILED_RUNS: usize = 10;
+
+impl Bench {
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        let model = load(&self.model)?;
+        let (inputs, batch) = self.inputs(&model)?;
+        let feeds: Vec<(&str, Tensor)> = inputs
+            .iter()
+            .map(|(name, tensor)| (name.as_str(), tensor.clone()))
+            .collect();
+        let session = cx.session(model.clone())?;
+        let options = MeasureOptions::default()
+            .with_runs(self.runs.max(1))
+            .with_warmup(self.warmup)
+            .with_max_time(Duration::from_secs(self.max_seconds));
+        let latency = measure(&session, &feeds, &options)?;
+        drop(session);
+        // Taking the time of each step costs some, so it is done apart.
+        let session = Session::new(model, &cx.session_options().with_profile())?;
+        for _ in 0..PROFILED_RUNS.min(latency.runs) {
+            session.run(&feeds)?;
+        }
+        let outcome = Outcome {
+            p50_ms: units::milliseconds(latency.p50),
+            p95_ms: units::milliseconds(latency.p95),
+            p99_ms: units::milliseconds(latency.p99),
+            mean_ms: units::milliseconds(latency.mean),
+            min_ms: units::milliseconds(latency.min),
+            runs: latency.runs,
+            threads: cx.threads(),
+            batch,
+            throughput_per_s: latency.throughput_per_second() * batch as f64,
+            peak_rss_bytes: peak_rss_bytes(),
+            layers: layers(&session.profile()),
+        };
+        cx.report(&outcome, |out| {
+            for (name, value) in [
+                ("p50", latency.p50),
+                ("p95", latency.p95),
+                ("p99", latency.p99),
+                ("mean", latency.mean),
+            ] {
+                writeln!(out, "{name:<11} {}", units::time(value))?;
+            }
+            writeln!(out, "runs        {}", outcome.runs)?;
+            writeln!(out, "threads     {}", outcome.threads)?;
+            writeln!(out, "throughput  {:.1} samples/s", outcome.throughput_per_s)?;
+            writeln!(out)?;
+            let mut table = Table::new(&[
+                ("node", Align::Left),
+                ("operator", Align::Left),
+                ("kernel", Align::Left),
+                ("time", Align::Right),
+                ("share", Align::Right),
+            ]);
+            for layer in &outcome.layers {
+                table.row([
+                    layer.node.clone(),
+                    layer.op.clone(),
+                    layer.kernel.to_owned(),
+                    units::time(Duration::from_secs_f64(layer.mean_ms / 1e3)),
+                    format!("{:.1} %", layer.share * 100.0),
+                ]);
+            }
+            table.print(out)
+        })
+    }
+
+    /// The inputs of one run and the number of samples in it.
+    fn inputs(&self, model: &Model) -> Result<(Vec<(String, Tensor)>, usize), Error> {
+        if !self.inputs.is_empty() {
+            let data = self.samples.open(model, &self.inputs, 1)?;
+            let batch = data.batch_of(0..data.batch().min(data.len()))?;
+            return Ok((batch.inputs, batch.samples.len()));
+        }
+        let mut sizes = self.dims.sizes()?;
+        if let Some(batch) = self.samples.batch {
+            let symbols = model.graph.required_inputs();
+            let first = symbols.filter_map(|id| batch_symbol(&model.graph.value(id).fact));
+            sizes.extend(first.map(|symbol| (symbol, batch as i64)));
+        }
+        let graph = &model.graph;
+        let mut batch = None;
+        let mut inputs = Vec::new();
+        for id in graph.required_inputs() {
+            let name = graph.name_of(id);
+            let fact = &graph.value(id).fact;
+            let tensor = fact.as_tensor().and_then(|fact| made_up(fact, &sizes));
+            let tensor = tensor.ok_or_else(|| Error::NotMadeUp {
+                name: name.to_owned(),
+                declared: fact.to_string(),
+            })?;
+            batch = batch.or(tensor.shape().first().copied());
+            inputs.push((name.to_owned(), tensor));
+        }
+        Ok((inputs, batch.unwrap_or(1)))
+    }
+}
+
+fn batch_symbol(fact: &Fact) -> Option<String> {
+    let first = fact.as_tensor()?.shape.as_ref()?.first()?;
+    first.as_symbol().map(str::to_owned)
+}
+
+/// A tensor of the declared type and shape: ones, or for floats evenly spread numbers between −1 and 1.
+fn made_up(fact: &TensorFact, sizes: &HashMap<String, i64>) -> Option<Tensor> {
+    let symbol = |name: &str| Some(sizes.get(name).copied().unwrap_or(1));
+    let size = |dim: &modelpress::ir::Dim| match dim.is_unknown() {
+        true => Some(1),
+        false => usize::try_from(dim.eval(&symbol)?).ok(),
+    };
+    let shape: Vec<usize> = fact
+        .shape
+        .as_ref()?
+        .iter()
+        .map(size)
+        .collect::<Option<_>>()?;
+    let dtype = fact.dtype.unwrap_or(DType::F32);
+    if dtype == DType::String {
+        let count = element_count(&shape)?;
+        return Tensor::from_strings(&shape, vec![String::new(); count]).ok();
+    }
+    let tensor = if dtype.is_float() {
+        // A Weyl sequence: the multiples of an irrational number modulo 2, without a generator's state.
+        let count = element_count(&shape).filter(|&n| n <= MAX_ELEMENTS)?;
+        let golden = 0.618_034f32;
+        let spread = (0..count).map(|i| ((i % 65_536) as f32 * golden).fract() * 2.0 - 1.0);
+        Tensor::from_vec(&shape, spread.collect()).ok()?
+    } else {
+        element_count(&shape).filter(|&n| n <= MAX_ELEMENTS)?;
+        Tensor::full(&shape, 1i8).ok()?
+    };
+    tensor.cast(dtype, Default::default()).ok()
+}
+
+/// Elements beyond which an input is not made up: a file may declare anything.
+const MAX_ELEMENTS: usize = 1 << 30;
+
+fn layers(profile: &Profile) -> Vec<Layer> {
+    let total: f64 = profile.rows.iter().map(|r| r.time.as_secs_f64()).sum();
+    let row = |row: &modelpress::session::ProfileRow| Layer {
+        node: row.node.clone(),
+        op: row.op.clone(),
+        kernel: row.kernel,
+        mean_ms: units::milliseconds(row.time) / row.calls.max(1) as f64,
+        share: row.time.as_secs_f64() / total.max(f64::MIN_POSITIVE),
+    };
+    profile.rows.iter().map(row).collect()
+}

@@ -1,0 +1,249 @@
+//! `modelpress compare`: how far two models give the same numbers.
+
+use crate::arrays::SampleArgs;
+use crate::context::{Context, load};
+use crate::error::Error;
+use crate::table::{Align, Table};
+use crate::units;
+use clap::Args;
+use modelpress::data::{Dataset, InputSpec};
+use modelpress::ir::{Catalog, Model, infer::infer_shapes};
+use modelpress::session::Session;
+use modelpress::tensor::Tensor;
+use modelpress::tensor::metrics::Comparison;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+/// Compare the outputs of two models, and the layers that both hold, on the same inputs.
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  modelpress compare float.onnx int8.onnx --input x=images.npy --limit 100"
+)]
+pub(crate) struct Compare {
+    /// The model that is taken as right.
+    a: PathBuf,
+    /// The model that is held against it.
+    b: PathBuf,
+    /// What feeds an input of both: an .npy or .npz file, or NAME=zeros.
+    #[arg(long = "input", value_name = "NAME=FILE", required = true)]
+    inputs: Vec<InputSpec>,
+    /// Runs over which layers are compared; outputs are compared over all samples.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    layer_runs: usize,
+    #[command(flatten)]
+    samples: SampleArgs,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    samples: usize,
+    outputs: Vec<Row>,
+    layers: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    max_abs: f64,
+    max_rel: f64,
+    /// Null where both are equal.
+    sqnr_db: f64,
+    cosine: f64,
+}
+
+/// Samples per run unless the user asks for another number.
+const BATCH: usize = 32;
+
+impl Compare {
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        let (a, b) = (load(&self.a)?, load(&self.b)?);
+        let data = self.samples.open(&a, &self.inputs, BATCH)?;
+        let layers = self.layers(cx, &a, &b, &data)?;
+        let (a, b) = (cx.session(a)?, cx.session(b)?);
+        let names = |s: &Session| s.outputs().map(|(n, _)| n.to_owned()).collect::<Vec<_>>();
+        let (names_a, names_b) = (names(&a), names(&b));
+        let position = |name: &String| names_b.iter().position(|n| n == name);
+        let mut pairs: Vec<(usize, usize)> = names_a
+            .iter()
+            .enumerate()
+            .filter_map(|(i, name)| Some((i, position(name)?)))
+            .collect();
+        if pairs.is_empty() {
+            // Outputs that were renamed are matched by position.
+            if names_a.len() != names_b.len() || names_a.is_empty() {
+                return Err(Error::NoCommonOutput {
+                    a: names_a.join(", "),
+                    b: names_b.join(", "),
+                });
+            }
+            pairs = (0..names_a.len()).map(|i| (i, i)).collect();
+        }
+        let mut sums = vec![Comparison::default(); pairs.len()];
+        let mut progress = cx.progress("compare", data.len());
+        for batch in data.batches() {
+            let batch = batch?;
+            let feeds = batch.feeds();
+            let (found_a, found_b) = (a.run(&feeds)?, b.run(&feeds)?);
+            for (sum, &(i, j)) in sums.iter_mut().zip(&pairs) {
+                if let (Some(x), Some(y)) = (found_a.get(i), found_b.get(j)) {
+                    add(sum, &names_a[i], x, y)?;
+                }
+            }
+            progress.add(batch.samples.len());
+        }
+        drop(progress);
+        let outputs = pairs.iter().zip(&sums);
+        let outcome = Outcome {
+            samples: data.len(),
+            outputs: outputs
+                .map(|(&(i, _), sum)| row(&names_a[i], sum))
+                .collect(),
+            layers,
+        };
+        cx.report(&outcome, |out| {
+            for (title, rows) in [("output", &outcome.outputs), ("layer", &outcome.layers)] {
+                let mut table = Table::new(&[
+                    (title, Align::Left),
+                    ("max abs", Align::Right),
+                    ("max rel", Align::Right),
+                    ("SQNR", Align::Right),
+                    ("cosine", Align::Right),
+                ]);
+                for row in rows {
+                    table.row([
+                        row.name.clone(),
+                        format!("{:.3e}", row.max_abs),
+                        format!("{:.3e}", row.max_rel),
+                        units::decibel(row.sqnr_db),
+                        format!("{:.6}", row.cosine),
+                    ]);
+                }
+                if !table.is_empty() {
+                    table.print(out)?;
+                    writeln!(out)?;
+                }
+            }
+            writeln!(out, "{} samples", outcome.samples)
+        })
+    }
+
+    /// The float values that both models compute under the same name, over the first runs.
+    fn layers(
+        &self,
+        cx: &Context,
+        a: &Model,
+        b: &Model,
+        data: &Dataset,
+    ) -> Result<Vec<Row>, Error> {
+        let names = common_values(a, b)?;
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        if names.is_empty() || self.layer_runs == 0 {
+            return Ok(Vec::new());
+        }
+        let (seen_a, seen_b) = (held_values(a, &names), held_values(b, &names));
+        let (a, b) = (cx.session(a.clone())?, cx.session(b.clone())?);
+        let mut sums: HashMap<&str, Comparison> = HashMap::new();
+        for batch in data.batches().take(self.layer_runs) {
+            let batch = batch?;
+            let feeds = batch.feeds();
+            let mut expected: HashMap<String, Vec<f32>> = HashMap::new();
+            a.run_with_taps(&feeds, &seen_a, |name, tensor| {
+                if let Ok(values) = tensor.to_f32_vec() {
+                    expected.insert(name.to_owned(), values);
+                }
+            })?;
+            let mut found: HashMap<String, Vec<f32>> = HashMap::new();
+            b.run_with_taps(&feeds, &seen_b, |name, tensor| {
+                if let Ok(values) = tensor.to_f32_vec() {
+                    found.insert(name.to_owned(), values);
+                }
+            })?;
+            for ((name, a), b) in names.iter().zip(&seen_a).zip(&seen_b) {
+                let (Some(x), Some(y)) = (expected.get(*a), found.get(*b)) else {
+                    continue;
+                };
+                if x.len() == y.len() {
+                    let sum = sums.entry(name).or_default();
+                    for (&x, &y) in x.iter().zip(y) {
+                        sum.add(f64::from(x), f64::from(y));
+                    }
+                }
+            }
+        }
+        let rows = names.iter().filter_map(|n| Some(row(n, sums.get(*n)?)));
+        Ok(rows.collect())
+    }
+}
+
+/// Names of the float values that nodes of both models write, in the order of `a`; graph outputs left out.
+fn common_values(a: &Model, b: &Model) -> Result<Vec<String>, Error> {
+    let floats = |model: &Model| {
+        let mut model = model.clone();
+        infer_shapes(&mut model, Catalog::standard())?;
+        let graph = &model.graph;
+        let mut names = Vec::new();
+        for id in graph.topological_order()? {
+            let node = graph.node(id);
+            if node.is("Constant") {
+                continue;
+            }
+            for &value in node.outputs().iter().flatten() {
+                let dtype = graph.value(value).fact.as_tensor().and_then(|t| t.dtype);
+                if dtype.is_some_and(|d| d.is_float()) && !graph.is_output(value) {
+                    names.push(graph.name_of(value).to_owned());
+                }
+            }
+        }
+        Ok::<_, Error>(names)
+    };
+    let (mut names, others) = (floats(a)?, floats(b)?);
+    let others: std::collections::HashSet<String> = others.into_iter().collect();
+    names.retain(|name| others.contains(name));
+    Ok(names)
+}
+
+/// For each value the one that its readers see: behind the Q/DQ pair where it is quantized, which may also clip.
+fn held_values<'n>(model: &'n Model, names: &[&'n str]) -> Vec<&'n str> {
+    let graph = &model.graph;
+    let reader = |value, op: &str| {
+        let nodes = graph.uses(value).iter().map(|u| graph.node(u.node()));
+        let mut nodes = nodes.filter(|n| n.is(op) && n.input(0) == Some(value));
+        nodes.next().and_then(|n| n.output(0))
+    };
+    let held = |name: &&'n str| {
+        let value = graph.value_by_name(name)?;
+        let back = reader(reader(value, "QuantizeLinear")?, "DequantizeLinear")?;
+        Some(graph.name_of(back))
+    };
+    names.iter().map(|n| held(n).unwrap_or(n)).collect()
+}
+
+fn add(sum: &mut Comparison, name: &str, a: &Tensor, b: &Tensor) -> Result<(), Error> {
+    if a.shape() != b.shape() {
+        return Err(Error::NotJoinable {
+            name: name.to_owned(),
+            first: a.shape().to_vec(),
+            other: b.shape().to_vec(),
+        });
+    }
+    let numbers = |t: &Tensor| {
+        t.to_f64_vec().map_err(|_| Error::NotNumbers {
+            name: name.to_owned(),
+        })
+    };
+    for (x, y) in numbers(a)?.into_iter().zip(numbers(b)?) {
+        sum.add(x, y);
+    }
+    Ok(())
+}
+
+fn row(name: &str, sum: &Comparison) -> Row {
+    Row {
+        name: name.to_owned(),
+        max_abs: sum.max_abs(),
+        max_rel: sum.max_rel(),
+        sqnr_db: sum.sqnr_db(),
+        cosine: sum.cosine(),
+    }
+}

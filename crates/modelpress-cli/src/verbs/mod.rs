@@ -1,0 +1,53 @@
+//! The verbs of the program.
+
+mod bench;
+mod calibrate;
+mod check;
+mod compare;
+mod completions;
+mod conformance;
+mod demo;
+mod eval;
+mod inspect;
+mod optimize;
+mod quantize;
+mod run;
+
+use crate::context::Context;
+use crate::error::Error;
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub(crate) enum Verb {
+    Inspect(inspect::Inspect),
+    Check(check::Check),
+    Optimize(optimize::Optimize),
+    Run(run::Run),
+    Eval(Box<eval::Eval>),
+    Bench(bench::Bench),
+    Compare(compare::Compare),
+    Calibrate(Box<calibrate::Calibrate>),
+    Quantize(Box<quantize::Quantize>),
+    Conformance(conformance::Conformance),
+    Demo(demo::Demo),
+    Completions(completions::Completions),
+}
+
+impl Verb {
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        match self {
+            Self::Inspect(verb) => verb.run(cx),
+            Self::Check(verb) => verb.run(cx),
+            Self::Optimize(verb) => verb.run(cx),
+            Self::Run(verb) => verb.run(cx),
+            Self::Eval(verb) => verb.run(cx),
+            Self::Bench(verb) => verb.run(cx),
+            Self::Compare(verb) => verb.run(cx),
+            Self::Calibrate(verb) => verb.run(cx),
+            Self::Quantize(verb) => verb.run(cx),
+            Self::Conformance(verb) => verb.run(cx),
+            Self::Demo(verb) => verb.run(cx),
+            Self::Completions(verb) => verb.run(),
+        }
+    }
+}

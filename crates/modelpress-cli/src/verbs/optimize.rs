@@ -1,0 +1,121 @@
+//! `modelpress optimize`: the same model with less work.
+
+use crate::context::{Context, bytes_on_disk, load, save};
+use crate::error::Error;
+use crate::table::{Align, Table};
+use crate::units;
+use clap::Args;
+use modelpress::ir::{Catalog, opset};
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Infer shapes, fold constants and batch normalization, remove what is not needed, convert the opset.
+#[derive(Args)]
+#[command(after_help = "Example:\n  modelpress optimize model.onnx -o smaller.onnx --opset 21")]
+pub(crate) struct Optimize {
+    /// The ONNX file.
+    model: PathBuf,
+    /// The file to write.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Convert to this opset first.
+    #[arg(long, value_name = "N")]
+    opset: Option<i64>,
+    /// Also print where a pass declined, and why.
+    #[arg(long)]
+    skipped: bool,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    input_bytes: u64,
+    output_bytes: u64,
+    nodes_before: usize,
+    nodes_after: usize,
+    opset: i64,
+    seconds: f64,
+    passes: Vec<PassOutcome>,
+}
+
+#[derive(Serialize)]
+struct PassOutcome {
+    pass: &'static str,
+    version: u32,
+    changes: usize,
+    skipped: Vec<Declined>,
+}
+
+#[derive(Serialize)]
+struct Declined {
+    rewrite: &'static str,
+    node: String,
+    reason: String,
+}
+
+impl Optimize {
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        let started = Instant::now();
+        let mut model = load(&self.model)?;
+        let nodes_before = model.graph.node_count();
+        if let Some(target) = self.opset {
+            opset::convert(&mut model, target, Catalog::standard())?;
+        }
+        let records = modelpress::optimize(&mut model)?;
+        save(&model, &self.output)?;
+        let passes = records.into_iter().map(|record| PassOutcome {
+            pass: record.pass,
+            version: record.version,
+            changes: record.changes,
+            skipped: record
+                .skipped
+                .into_iter()
+                .map(|s| Declined {
+                    rewrite: s.rewrite,
+                    node: s.node,
+                    reason: s.reason,
+                })
+                .collect(),
+        });
+        let outcome = Outcome {
+            input_bytes: bytes_on_disk(&self.model)?,
+            output_bytes: bytes_on_disk(&self.output)?,
+            nodes_before,
+            nodes_after: model.graph.node_count(),
+            opset: model.opset(),
+            seconds: started.elapsed().as_secs_f64(),
+            passes: passes.collect(),
+        };
+        cx.report(&outcome, |out| {
+            let mut table = Table::new(&[
+                ("pass", Align::Left),
+                ("changes", Align::Right),
+                ("declined", Align::Right),
+            ]);
+            for pass in &outcome.passes {
+                let (changes, skipped) = (pass.changes, pass.skipped.len());
+                table.row([
+                    pass.pass.to_owned(),
+                    changes.to_string(),
+                    skipped.to_string(),
+                ]);
+            }
+            table.print(out)?;
+            if self.skipped {
+                for s in outcome.passes.iter().flat_map(|p| &p.skipped) {
+                    writeln!(out, "{}: {}: {}", s.rewrite, s.node, s.reason)?;
+                }
+            }
+            writeln!(
+                out,
+                "{} -> {} nodes, {} -> {}, opset {}, {:.2} s",
+                outcome.nodes_before,
+                outcome.nodes_after,
+                units::bytes(outcome.input_bytes),
+                units::bytes(outcome.output_bytes),
+                outcome.opset,
+                outcome.seconds
+            )
+        })
+    }
+}

@@ -1,0 +1,305 @@
+//! `modelpress quantize`: a smaller model that is still right.
+
+use crate::arrays::SampleArgs;
+use crate::calibration::gather;
+use crate::context::{Context, bytes_on_disk, load, peak_rss_bytes, save};
+use crate::error::{Error, Usage};
+use crate::quantization::QuantizationArgs;
+use crate::table::{Align, Table};
+use crate::units;
+use clap::{Args, ValueEnum};
+use modelpress::data::InputSpec;
+use modelpress::ir::Model;
+use modelpress::quant::graph::{
+    Calibration, LayerReport, NodeSensitivity, QuantizeConfig, Report, Sample, SkippedNode,
+    WeightOnlyConfig, quantize_dynamic, quantize_static, quantize_weights, sensitivity,
+};
+use modelpress::tensor::write_atomically;
+use serde::Serialize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+/// Quantize a model after training: static or dynamic int8, or weights only.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  modelpress quantize model.onnx -o int8.onnx --calib x=train_x.npy --layout nhwc --limit 500\n  modelpress quantize bert.onnx -o int8.onnx --mode dynamic\n  modelpress quantize model.onnx -o int8.onnx --stats shard0.json shard1.json --target tensorrt"
+)]
+pub(crate) struct Quantize {
+    /// The ONNX file.
+    model: PathBuf,
+    /// The file to write.
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// What becomes integer.
+    #[arg(long, value_enum, default_value = "static")]
+    mode: Mode,
+    /// Samples to calibrate on: an .npy or .npz file, or NAME=zeros. NAME= may be left out for one input.
+    #[arg(long = "calib", value_name = "NAME=FILE")]
+    inputs: Vec<InputSpec>,
+    /// Statistics that `calibrate` wrote, of as many shards as there are.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    stats: Vec<PathBuf>,
+    /// Bits of a weight (8 unless given), for --mode weight-only; 4-bit weights are blocks of MatMul only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(4..=8))]
+    bits: Option<u8>,
+    /// Weights that share one scale, for --mode weight-only; per channel unless given.
+    #[arg(long, value_name = "N")]
+    block: Option<usize>,
+    /// Measure what quantizing each node alone does to the outputs, over the first N samples of --calib.
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "8", requires = "inputs")]
+    sensitivity: Option<usize>,
+    /// Leave nodes float whose quantization alone gives less than this many dB (implies --sensitivity).
+    #[arg(long, value_name = "DB", requires = "inputs")]
+    auto_exclude: Option<f64>,
+    /// Also write the report to this file (JSON).
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+    #[command(flatten)]
+    quantization: QuantizationArgs,
+    #[command(flatten)]
+    samples: SampleArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Mode {
+    /// Weights and activations, with scales from calibration.
+    Static,
+    /// Weights now, activations while the model runs.
+    Dynamic,
+    /// Weights; arithmetic stays float.
+    WeightOnly,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    mode: &'static str,
+    target: &'static str,
+    input_bytes: u64,
+    output_bytes: u64,
+    seconds: f64,
+    peak_rss_bytes: Option<u64>,
+    samples: Option<usize>,
+    layers: Vec<LayerReport>,
+    skipped: Vec<SkippedNode>,
+    repairs: Vec<String>,
+    /// The most sensitive node first; empty unless asked for.
+    sensitivity: Vec<NodeSensitivity>,
+    /// Nodes that --auto-exclude left float.
+    excluded: Vec<String>,
+    weight_bytes_before: usize,
+    weight_bytes_after: usize,
+}
+
+/// Weights per scale of 4-bit weights unless the user asks for another number.
+const BLOCK: usize = 32;
+
+/// Samples that sensitivity is measured on unless the user asks for another number.
+const SENSITIVITY_SAMPLES: usize = 8;
+
+impl Quantize {
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        let started = Instant::now();
+        self.check_mode()?;
+        let model = load(&self.model)?;
+        let mut config = self.quantization.config();
+        let mut samples = None;
+        let (mut sensitivity, mut excluded) = (Vec::new(), Vec::new());
+        let (quantized, report) = match self.mode {
+            Mode::Static => {
+                config.validate()?;
+                let (statistics, count) = self.statistics(cx, &model, &config)?;
+                samples = count;
+                if self.sensitivity.is_some() || self.auto_exclude.is_some() {
+                    sensitivity = self.sensitivity(cx, &model, &statistics, &config)?;
+                }
+                if let Some(least) = self.auto_exclude {
+                    let low = sensitivity.iter().filter(|node| node.sqnr_db < least);
+                    excluded = low.map(|node| node.node.clone()).collect();
+                    config.exclude.extend(excluded.iter().cloned());
+                }
+                quantize_static(&model, &statistics, &config)?
+            }
+            Mode::Dynamic => quantize_dynamic(&model, &config)?,
+            Mode::WeightOnly => quantize_weights(&model, self.weights(), &config)?,
+        };
+        save(&quantized, &self.output)?;
+        let Report {
+            layers,
+            skipped,
+            repairs,
+            bytes_before,
+            bytes_after,
+            ..
+        } = report;
+        let outcome = Outcome {
+            mode: match self.mode {
+                Mode::Static => "static",
+                Mode::Dynamic => "dynamic",
+                Mode::WeightOnly => "weight-only",
+            },
+            target: config.target.name(),
+            input_bytes: bytes_on_disk(&self.model)?,
+            output_bytes: bytes_on_disk(&self.output)?,
+            seconds: started.elapsed().as_secs_f64(),
+            peak_rss_bytes: peak_rss_bytes(),
+            samples,
+            layers,
+            skipped,
+            repairs,
+            sensitivity,
+            excluded,
+            weight_bytes_before: bytes_before,
+            weight_bytes_after: bytes_after,
+        };
+        if let Some(path) = &self.report {
+            write_atomically(path, |file| {
+                serde_json::to_writer_pretty(file, &outcome).map_err(std::io::Error::from)
+            })
+            .map_err(Error::file(path))?;
+        }
+        cx.report(&outcome, |out| print(&outcome, out))
+    }
+
+    fn sensitivity(
+        &self,
+        cx: &Context,
+        model: &Model,
+        statistics: &Calibration,
+        config: &QuantizeConfig,
+    ) -> Result<Vec<NodeSensitivity>, Error> {
+        let data = self.samples.open(model, &self.inputs, 1)?;
+        let runs = self.sensitivity.unwrap_or(SENSITIVITY_SAMPLES);
+        let samples: Vec<Sample> = data
+            .batches()
+            .take(runs.div_ceil(data.batch()))
+            .map(|batch| batch.map(|b| b.inputs))
+            .collect::<Result<_, _>>()?;
+        Ok(sensitivity(
+            model,
+            statistics,
+            &samples,
+            config,
+            &cx.session_options(),
+        )?)
+    }
+
+    /// Refuses what the mode would not look at.
+    fn check_mode(&self) -> Result<(), Usage> {
+        let is_static = matches!(self.mode, Mode::Static);
+        let is_weight_only = matches!(self.mode, Mode::WeightOnly);
+        let uses = [
+            ("--calib", !self.inputs.is_empty(), "static", is_static),
+            ("--stats", !self.stats.is_empty(), "static", is_static),
+            ("--bits", self.bits.is_some(), "weight-only", is_weight_only),
+            (
+                "--block",
+                self.block.is_some(),
+                "weight-only",
+                is_weight_only,
+            ),
+        ];
+        match uses.into_iter().find(|(_, given, _, fits)| *given && !fits) {
+            Some((flag, _, mode, _)) => Err(Usage::OnlyInMode { flag, mode }),
+            None => Ok(()),
+        }
+    }
+
+    fn weights(&self) -> WeightOnlyConfig {
+        match (self.bits.unwrap_or(8), self.block) {
+            (8, None) => WeightOnlyConfig::Int8,
+            (bits, block) => WeightOnlyConfig::Blocks {
+                bits: usize::from(bits),
+                block: block.unwrap_or(BLOCK),
+            },
+        }
+    }
+
+    /// The statistics of all files and of the samples, merged, and the number of samples run here.
+    fn statistics(
+        &self,
+        cx: &Context,
+        model: &Model,
+        config: &QuantizeConfig,
+    ) -> Result<(Calibration, Option<usize>), Error> {
+        let mut merged: Option<Calibration> = None;
+        for path in &self.stats {
+            let shard = Calibration::load(path)?;
+            shard.check(model)?;
+            match &mut merged {
+                Some(all) => all.merge(&shard)?,
+                None => merged = Some(shard),
+            }
+        }
+        let mut samples = None;
+        if !self.inputs.is_empty() {
+            let data = self.samples.open(model, &self.inputs, 1)?;
+            let found = gather(cx, model, &data, config)?;
+            samples = Some(data.len());
+            match &mut merged {
+                Some(all) => all.merge(&found)?,
+                None => merged = Some(found),
+            }
+        }
+        match merged {
+            Some(statistics) => Ok((statistics, samples)),
+            None => Err(Usage::NoCalibration.into()),
+        }
+    }
+}
+
+fn print(outcome: &Outcome, out: &mut dyn std::io::Write) -> std::io::Result<()> {
+    let mut table = Table::new(&[
+        ("node", Align::Left),
+        ("operator", Align::Left),
+        ("weight SQNR", Align::Right),
+        ("input SQNR", Align::Right),
+        ("clipped", Align::Right),
+        ("bytes", Align::Right),
+    ]);
+    let decibel = |x: Option<f64>| x.map_or(String::new(), units::decibel);
+    for layer in &outcome.layers {
+        let clipped = layer.clipped_share;
+        table.row([
+            layer.node.clone(),
+            layer.op.clone(),
+            decibel(layer.weight_sqnr_db),
+            decibel(layer.input_sqnr_db),
+            clipped.map_or(String::new(), |c| format!("{:.3} %", c * 100.0)),
+            match layer.bytes_before {
+                0 => String::new(),
+                before => format!(
+                    "{} -> {}",
+                    units::bytes(before as u64),
+                    units::bytes(layer.bytes_after as u64)
+                ),
+            },
+        ]);
+    }
+    table.print(out)?;
+    for skipped in &outcome.skipped {
+        writeln!(
+            out,
+            "float: {} ({}): {}",
+            skipped.node, skipped.op, skipped.reason
+        )?;
+    }
+    for node in &outcome.sensitivity {
+        let sqnr = units::decibel(node.sqnr_db);
+        writeln!(out, "alone: {} ({}): {sqnr}", node.node, node.op)?;
+    }
+    for node in &outcome.excluded {
+        writeln!(out, "left float: {node}")?;
+    }
+    for repair in &outcome.repairs {
+        writeln!(out, "repaired: {repair}")?;
+    }
+    writeln!(
+        out,
+        "{} layers quantized, {} skipped, {} -> {}, {:.2} s",
+        outcome.layers.len(),
+        outcome.skipped.len(),
+        units::bytes(outcome.input_bytes),
+        units::bytes(outcome.output_bytes),
+        outcome.seconds
+    )
+}

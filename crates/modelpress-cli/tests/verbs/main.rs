@@ -1,0 +1,8 @@
+//! Every verb as a person runs it: exit codes, JSON keys, the error line, no half-written output.
+
+mod bench;
+mod conformance;
+mod data;
+mod models;
+mod program;
+mod quantize;

@@ -1,0 +1,146 @@
+//! `calibrate` and `quantize`.
+
+use crate::data::furnished;
+use crate::program::{keys, stderr};
+
+#[test]
+fn shards_calibrated_apart_give_the_model_of_all_samples() {
+    let place = furnished();
+    let all = [
+        "quantize",
+        "model.onnx",
+        "-o",
+        "all.onnx",
+        "--method",
+        "minmax",
+    ];
+    let done = place.json(&[&all[..], &["--calib", "x=x.npy"]].concat());
+    for key in [
+        "input_bytes",
+        "output_bytes",
+        "seconds",
+        "peak_rss_bytes",
+        "layers",
+        "skipped",
+    ] {
+        assert!(keys(&done).contains(&key), "{key}");
+    }
+    assert_eq!(done["layers"].as_array().unwrap().len(), 2);
+    assert_eq!(done["samples"], 8);
+    let calibrate = [
+        "calibrate",
+        "model.onnx",
+        "--calib",
+        "x.npy",
+        "--method",
+        "minmax",
+    ];
+    let shard = place.json(&[&calibrate[..], &["-o", "a.json"]].concat());
+    assert_eq!(shard["samples"], 8);
+    place.json(&[&calibrate[..], &["-o", "b.json", "--limit", "3"]].concat());
+    let merged = [
+        "quantize",
+        "model.onnx",
+        "-o",
+        "merged.onnx",
+        "--method",
+        "minmax",
+    ];
+    place.json(&[&merged[..], &["--stats", "a.json", "b.json"]].concat());
+    let read = |name: &str| std::fs::read(place.path(name)).unwrap();
+    assert_eq!(read("all.onnx"), read("merged.onnx"));
+}
+
+#[test]
+fn the_int8_model_is_near_the_float_one() {
+    let place = furnished();
+    let quantize = ["quantize", "model.onnx", "-o", "q.onnx", "--calib", "x.npy"];
+    place.json(&[&quantize[..], &["--report", "report.json"]].concat());
+    let report = std::fs::read(place.path("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    assert_eq!(report["mode"], "static");
+    let found = place.json(&["compare", "model.onnx", "q.onnx", "--input", "x.npy"]);
+    assert!(found["outputs"][0]["sqnr_db"].as_f64().unwrap() > 30.0);
+    assert!(found["outputs"][0]["cosine"].as_f64().unwrap() > 0.999);
+}
+
+#[test]
+fn dynamic_and_weight_only_need_no_samples() {
+    let place = furnished();
+    for mode in ["dynamic", "weight-only"] {
+        let done = place.json(&["quantize", "model.onnx", "-o", "q.onnx", "--mode", mode]);
+        assert_eq!(done["mode"], mode);
+        assert_eq!(done["layers"].as_array().unwrap().len(), 2, "{mode}");
+    }
+}
+
+#[test]
+fn static_quantization_without_samples_is_wrong_usage() {
+    let place = furnished();
+    let output = place.run(&["quantize", "model.onnx", "-o", "q.onnx"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--calib"));
+    assert!(!place.path("q.onnx").exists());
+}
+
+#[test]
+fn nothing_to_quantize_is_an_error_and_leaves_the_old_file() {
+    let place = furnished();
+    std::fs::write(place.path("q.onnx"), b"old").unwrap();
+    let quantize = [
+        "quantize",
+        "model.onnx",
+        "-o",
+        "q.onnx",
+        "--mode",
+        "dynamic",
+    ];
+    let line = place.error(&[&quantize[..], &["--ops", "Conv"]].concat());
+    assert!(line.contains("no node can be quantized"), "{line}");
+    assert_eq!(std::fs::read(place.path("q.onnx")).unwrap(), b"old");
+}
+
+#[test]
+fn a_rule_of_the_target_is_quoted() {
+    let place = furnished();
+    let quantize = ["quantize", "model.onnx", "-o", "q.onnx", "--calib", "x.npy"];
+    let line = place.error(
+        &[
+            &quantize[..],
+            &["--target", "tensorrt", "--activations", "u8"],
+        ]
+        .concat(),
+    );
+    assert!(line.contains("activations must be int8"), "{line}");
+}
+
+#[test]
+fn what_the_mode_would_not_look_at_is_wrong_usage() {
+    let place = furnished();
+    let quantize = [
+        "quantize",
+        "model.onnx",
+        "-o",
+        "q.onnx",
+        "--mode",
+        "dynamic",
+    ];
+    let output = place.run(&[&quantize[..], &["--calib", "x.npy"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--calib is for --mode static only"));
+}
+
+#[test]
+fn sensitive_nodes_are_listed_and_left_float_on_request() {
+    let place = furnished();
+    let quantize = ["quantize", "model.onnx", "-o", "q.onnx", "--calib", "x.npy"];
+    let done = place.json(&[&quantize[..], &["--sensitivity"]].concat());
+    let nodes = done["sensitivity"].as_array().unwrap();
+    assert_eq!(nodes.len(), 2);
+    let sqnr = |i: usize| nodes[i]["sqnr_db"].as_f64().unwrap();
+    assert!(sqnr(0) <= sqnr(1));
+    let between = ((sqnr(0) + sqnr(1)) / 2.0).to_string();
+    let done = place.json(&[&quantize[..], &["--auto-exclude", &between]].concat());
+    assert_eq!(done["excluded"], serde_json::json!([nodes[0]["node"]]));
+    assert_eq!(done["layers"].as_array().unwrap().len(), 1);
+}

@@ -1,0 +1,200 @@
+//! Top-1 accuracy: the share of samples whose largest score is at the label.
+
+use super::{ScoreError, Z95};
+use crate::tensor::{Tensor, element_count};
+use serde::Serialize;
+
+/// The class of each sample: where its largest score is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Classes(Vec<i64>);
+
+impl Classes {
+    /// Adds the samples of one run: `scores` is `[samples, …, classes]`, anything between of length 1.
+    ///
+    /// Of several largest scores the first counts; NaN is never the largest. A sample of NaN alone has class −1.
+    ///
+    /// # Errors
+    /// [`ScoreError::NoClasses`], [`ScoreError::Tensor`].
+    pub fn add(&mut self, output: &str, scores: &Tensor) -> Result<(), ScoreError> {
+        let shape = scores.shape();
+        let no_classes = || ScoreError::NoClasses {
+            output: output.to_owned(),
+            shape: shape.to_vec(),
+        };
+        let (&samples, rest) = shape.split_first().ok_or_else(no_classes)?;
+        let classes = element_count(rest).filter(|&n| n > 0);
+        let classes = classes.ok_or_else(no_classes)?;
+        if rest.iter().filter(|&&n| n != 1).count() > 1 || rest.is_empty() {
+            return Err(no_classes());
+        }
+        let values = scores.to_f64_vec()?;
+        self.0.reserve(samples);
+        self.0.extend(values.chunks(classes).map(argmax));
+        Ok(())
+    }
+
+    /// The classes, by sample.
+    pub fn as_slice(&self) -> &[i64] {
+        &self.0
+    }
+
+    /// The classes as an array `[samples]`.
+    pub fn to_tensor(&self) -> Tensor {
+        Tensor::vector(self.0.clone())
+    }
+
+    /// How many are those of `labels`, `[samples]` or `[samples, 1]` integers; labels behind the last sample
+    /// are not looked at.
+    ///
+    /// # Errors
+    /// [`ScoreError::LabelCount`] for fewer labels than samples, [`ScoreError::LabelShape`],
+    /// [`ScoreError::NoSamples`].
+    pub fn score(&self, labels: &Tensor) -> Result<Accuracy, ScoreError> {
+        let labels = label_values(labels, Tensor::to_i64_vec)?;
+        if labels.len() < self.0.len() {
+            return Err(ScoreError::LabelCount {
+                labels: labels.len(),
+                samples: self.0.len(),
+            });
+        }
+        self.agreement(&labels)
+    }
+
+    /// How many are those of another model.
+    ///
+    /// # Errors
+    /// [`ScoreError::LabelCount`], [`ScoreError::NoSamples`].
+    pub fn agree(&self, other: &Classes) -> Result<Accuracy, ScoreError> {
+        if other.0.len() != self.0.len() {
+            return Err(ScoreError::LabelCount {
+                labels: other.0.len(),
+                samples: self.0.len(),
+            });
+        }
+        self.agreement(&other.0)
+    }
+
+    fn agreement(&self, expected: &[i64]) -> Result<Accuracy, ScoreError> {
+        let correct = self.0.iter().zip(expected).filter(|(a, b)| a == b).count();
+        Accuracy::new(correct, self.0.len()).ok_or(ScoreError::NoSamples)
+    }
+}
+
+/// The values of labels `[samples]` or `[samples, 1]`.
+pub(super) fn label_values<T>(
+    labels: &Tensor,
+    read: impl Fn(&Tensor) -> Result<Vec<T>, crate::tensor::TensorError>,
+) -> Result<Vec<T>, ScoreError> {
+    match labels.shape() {
+        [_] | [_, 1] => Ok(read(labels)?),
+        shape => Err(ScoreError::LabelShape {
+            shape: shape.to_vec(),
+        }),
+    }
+}
+
+fn argmax(scores: &[f64]) -> i64 {
+    let mut best: Option<(usize, f64)> = None;
+    for (class, &score) in scores.iter().enumerate() {
+        if !score.is_nan() && best.is_none_or(|(_, b)| score > b) {
+            best = Some((class, score));
+        }
+    }
+    best.map_or(-1, |(class, _)| class as i64)
+}
+
+/// A share of samples with its confidence interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// The share, 0 to 1.
+    pub value: f64,
+    /// The number of samples.
+    pub n: usize,
+    /// The 95 % Wilson score interval.
+    pub ci95: [f64; 2],
+}
+
+impl Accuracy {
+    /// The accuracy of `correct` samples out of `n`; `None` for no samples.
+    pub fn new(correct: usize, n: usize) -> Option<Self> {
+        Some(Self {
+            value: if n == 0 {
+                return None;
+            } else {
+                correct as f64 / n as f64
+            },
+            n,
+            ci95: wilson_interval(correct, n)?,
+        })
+    }
+}
+
+/// The 95 % score interval of a binomial proportion; `None` for no samples.
+///
+/// `(p + z²/2n ± z·sqrt(p(1−p)/n + z²/4n²)) / (1 + z²/n)` with `p = correct / n`, `z = 1.96`
+/// (Wilson 1927, J. Am. Stat. Assoc. 22, 209–212).
+///
+/// ```
+/// let [low, high] = modelpress::evaluate::wilson_interval(7548, 10_000).unwrap();
+/// assert!((low - 0.7463).abs() < 1e-4 && (high - 0.7631).abs() < 1e-4);
+/// ```
+pub fn wilson_interval(correct: usize, n: usize) -> Option<[f64; 2]> {
+    if n == 0 {
+        return None;
+    }
+    let count = n as f64;
+    let p = correct as f64 / count;
+    let z2 = Z95 * Z95;
+    let middle = p + z2 / (2.0 * count);
+    let spread = Z95 * (p * (1.0 - p) / count + z2 / (4.0 * count * count)).sqrt();
+    let scale = 1.0 + z2 / count;
+    let bound = |x: f64| (x / scale).clamp(0.0, 1.0);
+    Some([bound(middle - spread), bound(middle + spread)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_interval_is_wilsons() {
+        // Newcombe 1998, Stat. Med. 17, table I: 81 of 263 and 0 of 20.
+        let [low, high] = wilson_interval(81, 263).unwrap();
+        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5);
+        let [low, high] = wilson_interval(0, 20).unwrap();
+        assert!(low == 0.0 && (high - 0.1611).abs() < 5e-5);
+    }
+
+    #[test]
+    fn the_largest_score_is_the_class() {
+        let mut classes = Classes::default();
+        let scores = vec![0.1f32, 0.9, 0.0, f32::NAN, 2.0, 2.0];
+        let scores = Tensor::from_vec(&[2, 3], scores).unwrap();
+        classes.add("probs", &scores).unwrap();
+        assert_eq!(classes.as_slice(), [1, 1]);
+        let accuracy = classes.score(&Tensor::vector(vec![1u8, 2])).unwrap();
+        assert_eq!((accuracy.value, accuracy.n), (0.5, 2));
+    }
+
+    #[test]
+    fn an_image_has_no_class() {
+        let image = Tensor::full(&[1, 3, 4], 0f32).unwrap();
+        let error = Classes::default().add("y", &image).unwrap_err();
+        assert!(matches!(error, ScoreError::NoClasses { .. }));
+    }
+
+    #[test]
+    fn too_few_labels_are_an_error() {
+        let mut classes = Classes::default();
+        classes
+            .add("y", &Tensor::full(&[3, 2], 0f32).unwrap())
+            .unwrap();
+        assert_eq!(
+            classes.score(&Tensor::vector(vec![0i64])),
+            Err(ScoreError::LabelCount {
+                labels: 1,
+                samples: 3
+            })
+        );
+    }
+}

@@ -1,0 +1,60 @@
+//! Scores of a model on labelled samples, each with its sample count and a 95 % confidence interval.
+
+mod classification;
+mod ranks;
+mod run;
+mod sentences;
+
+pub use classification::{Accuracy, Classes, wilson_interval};
+pub use ranks::{Correlation, spearman};
+pub use run::{EvaluateError, classify, embed};
+pub use sentences::{cosine, mean_pool};
+
+use crate::tensor::TensorError;
+
+/// The two-sided 95 % quantile of the standard normal distribution.
+pub(crate) const Z95: f64 = 1.959_963_984_540_054;
+
+/// Why samples cannot be scored.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ScoreError {
+    /// Another number of labels than of samples.
+    #[error("{labels} labels for {samples} samples")]
+    LabelCount {
+        /// The number of labels.
+        labels: usize,
+        /// The number of samples.
+        samples: usize,
+    },
+    /// Labels that are no vector of integers or numbers.
+    #[error("labels should be a vector, their shape is {shape:?}")]
+    LabelShape {
+        /// The shape.
+        shape: Vec<usize>,
+    },
+    /// A result that holds no score per class.
+    #[error("output `{output}` of shape {shape:?} should be [samples, classes]")]
+    NoClasses {
+        /// The output.
+        output: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// A result that holds no vector per token.
+    #[error(
+        "output of shape {shape:?} and mask of shape {mask:?} should be [samples, tokens, width] and [samples, tokens]"
+    )]
+    NoTokens {
+        /// The output's shape.
+        shape: Vec<usize>,
+        /// The mask's shape.
+        mask: Vec<usize>,
+    },
+    /// Nothing to score.
+    #[error("there are no samples")]
+    NoSamples,
+    /// A tensor of another type than the score works on.
+    #[error(transparent)]
+    Tensor(#[from] TensorError),
+}

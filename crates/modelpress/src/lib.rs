@@ -1,0 +1,27 @@
+//! Model compression and deployment: a trained ONNX file in, a small and fast one out.
+//!
+//! This crate re-exports the modelpress crates under one roof and adds what joins them: sample arrays
+//! ([`data`]), scores ([`evaluate`]) and the standard order of passes
+//! ([`optimize()`]) and steps as data ([`Recipe`]).
+//!
+//! | module | crate | holds |
+//! |---|---|---|
+//! | [`tensor`] | `compress-tensor` | element types, tensors, quantization parameters, metrics, `.npy` |
+//! | [`ir`] | `onnx-ir` | models, operators, checker, shape inference, passes |
+//! | [`session`] | `runtime-session` | running and measuring models on the CPU |
+//! | [`quant`] | `compress-quant` | calibration, static, dynamic and weight-only quantization |
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+
+pub use compress_quant as quant;
+pub use compress_tensor as tensor;
+pub use onnx_ir as ir;
+pub use runtime_session as session;
+
+pub mod data;
+pub mod evaluate;
+mod optimize;
+pub mod recipe;
+
+pub use optimize::optimize;
+pub use recipe::{Recipe, RecipeError, RecipeReport};

@@ -1,0 +1,381 @@
+//! Post-training quantization as data: the stages of a [`Recipe`], read from TOML and run in order.
+//!
+//! ```
+//! use modelpress::Recipe;
+//!
+//! let recipe = Recipe::from_toml(r#"
+//!     [optimize]
+//!
+//!     [calibrate]
+//!     inputs = ["image=train_x.npy"]
+//!     data = { limit = 500, preprocess = { layout = "nhwc" } }
+//!
+//!     [quantize]
+//!     mode = "static"
+//!     target = "ort"
+//!
+//!     [evaluate]
+//!     inputs = ["image=test_x.npy"]
+//!     labels = "test_y.npy"
+//!     data = { preprocess = { layout = "nhwc" } }
+//! "#)?;
+//! assert_eq!(recipe.calibrate.unwrap().data.limit, Some(500));
+//! # Ok::<(), modelpress::RecipeError>(())
+//! ```
+
+use crate::data::{DataError, DataOptions, Dataset, InputSpec};
+use crate::evaluate::{Accuracy, EvaluateError, ScoreError, classify};
+use crate::ir::Model;
+use crate::ir::passes::PassError;
+use crate::quant::Method;
+use crate::quant::graph::{
+    Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Target,
+    WeightOnlyConfig, calibrate, quantize_dynamic, quantize_static, quantize_weights,
+};
+use crate::session::{Session, SessionError, SessionOptions};
+use crate::tensor::npy::{self, NpyError};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+/// Where a recipe is noted in the metadata of the model that it made.
+pub const METADATA_KEY: &str = "modelpress.recipe";
+
+/// The stages optimize → calibrate → quantize → evaluate; a stage that is not given is left out.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Recipe {
+    /// The standard passes.
+    pub optimize: Option<OptimizeStage>,
+    /// Statistics of the activations, for static quantization.
+    pub calibrate: Option<CalibrateStage>,
+    /// Quantization.
+    pub quantize: Option<QuantizeStage>,
+    /// Top-1 accuracy of the result.
+    pub evaluate: Option<EvaluateStage>,
+}
+
+/// [`optimize`](crate::optimize()): there is nothing to set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct OptimizeStage {}
+
+/// [`calibrate()`]: samples that are run, statistics that are read, or both.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct CalibrateStage {
+    /// What feeds the model.
+    pub inputs: Vec<InputSpec>,
+    /// How samples are grouped and converted.
+    pub data: DataOptions,
+    /// Files with statistics of other shards.
+    pub statistics: Vec<PathBuf>,
+}
+
+/// What becomes integer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// Weights and activations, with scales from calibration.
+    #[default]
+    Static,
+    /// Weights now, activations while the model runs.
+    Dynamic,
+    /// Weights; arithmetic stays float.
+    WeightOnly,
+}
+
+/// Quantization: what [`QuantizeConfig`] sets.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct QuantizeStage {
+    /// What becomes integer.
+    pub mode: Mode,
+    /// The runtime whose rules hold.
+    pub target: Target,
+    /// How activation ranges are chosen.
+    pub method: Option<Method>,
+    /// Whether integer operators stand in the file instead of Q/DQ pairs.
+    pub format: FileFormat,
+    /// Only these nodes.
+    pub include: Vec<String>,
+    /// Not these nodes.
+    pub exclude: Vec<String>,
+    /// Only these operators.
+    pub operators: Option<Vec<String>>,
+}
+
+/// How quantization is written into the graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FileFormat {
+    /// `QuantizeLinear` / `DequantizeLinear` pairs.
+    #[default]
+    Qdq,
+    /// Integer operators.
+    QLinear,
+}
+
+/// Top-1 accuracy on labelled samples.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct EvaluateStage {
+    /// What feeds the model.
+    pub inputs: Vec<InputSpec>,
+    /// How samples are grouped and converted.
+    pub data: DataOptions,
+    /// The `.npy` file of labels.
+    pub labels: PathBuf,
+    /// The output that is scored; the first one where it is not given.
+    pub output: Option<String>,
+}
+
+/// What the stages found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct RecipeReport {
+    /// Changes by pass.
+    pub passes: Vec<(String, usize)>,
+    /// Samples that were run for calibration.
+    pub calibration_samples: usize,
+    /// What quantization did.
+    pub quantization: Option<Report>,
+    /// Accuracy of the model as it came.
+    pub accuracy_before: Option<Accuracy>,
+    /// Accuracy of the result.
+    pub accuracy: Option<Accuracy>,
+}
+
+/// Why a recipe cannot be read or run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// The text is no recipe.
+    #[error("recipe: {0}")]
+    Read(#[from] toml::de::Error),
+    /// The recipe cannot be noted in the model.
+    #[error("recipe: {0}")]
+    Write(#[from] toml::ser::Error),
+    /// Static quantization without statistics.
+    #[error("static quantization needs a [calibrate] stage with inputs or statistics")]
+    NotCalibrated,
+    /// A pass failed.
+    #[error("optimize: {0}")]
+    Optimize(#[from] PassError),
+    /// Samples cannot be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Calibration failed.
+    #[error("calibrate: {0}")]
+    Calibrate(#[from] CalibrationError),
+    /// Quantization failed.
+    #[error("quantize: {0}")]
+    Quantize(#[from] QuantizeError),
+    /// The labels cannot be read.
+    #[error("evaluate: {0}")]
+    Labels(#[from] NpyError),
+    /// The model cannot be run.
+    #[error("evaluate: {0}")]
+    Session(#[from] SessionError),
+    /// Evaluation failed.
+    #[error("evaluate: {0}")]
+    Evaluate(#[from] EvaluateError),
+    /// The results cannot be scored.
+    #[error("evaluate: {0}")]
+    Score(#[from] ScoreError),
+}
+
+impl Recipe {
+    /// Reads a recipe; an unknown setting is an error.
+    ///
+    /// # Errors
+    /// [`RecipeError::Read`] with line and column.
+    pub fn from_toml(text: &str) -> Result<Self, RecipeError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// The recipe as TOML.
+    ///
+    /// # Errors
+    /// [`RecipeError::Write`].
+    pub fn to_toml(&self) -> Result<String, RecipeError> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// Runs the stages on `model`. Files are taken from `folder` where they are relative. The recipe is noted in
+    /// the result's metadata under [`METADATA_KEY`].
+    ///
+    /// # Errors
+    /// [`RecipeError`] names the stage.
+    pub fn run(
+        &self,
+        model: &Model,
+        folder: &Path,
+        options: &SessionOptions,
+    ) -> Result<(Model, RecipeReport), RecipeError> {
+        let mut report = RecipeReport::default();
+        let mut result = model.clone();
+        if self.optimize.is_some() {
+            let records = crate::optimize(&mut result)?;
+            let changes = records.iter().map(|r| (r.pass.to_owned(), r.changes));
+            report.passes = changes.collect();
+        }
+        if let Some(stage) = &self.quantize {
+            let config = stage.config();
+            let (quantized, done) = match stage.mode {
+                Mode::Static => {
+                    config.validate()?;
+                    let calibrate = self.calibrate.as_ref().ok_or(RecipeError::NotCalibrated)?;
+                    let (statistics, samples) = calibrate.run(&result, &config, folder, options)?;
+                    report.calibration_samples = samples;
+                    quantize_static(&result, &statistics, &config)?
+                }
+                Mode::Dynamic => quantize_dynamic(&result, &config)?,
+                Mode::WeightOnly => quantize_weights(&result, WeightOnlyConfig::Int8, &config)?,
+            };
+            result = quantized;
+            report.quantization = Some(done);
+        }
+        if let Some(stage) = &self.evaluate {
+            report.accuracy_before = Some(stage.run(model, folder, options)?);
+            report.accuracy = Some(stage.run(&result, folder, options)?);
+        }
+        result.set_metadata(METADATA_KEY, self.to_toml()?);
+        Ok((result, report))
+    }
+}
+
+impl CalibrateStage {
+    fn run(
+        &self,
+        model: &Model,
+        config: &QuantizeConfig,
+        folder: &Path,
+        options: &SessionOptions,
+    ) -> Result<(Calibration, usize), RecipeError> {
+        let mut merged: Option<Calibration> = None;
+        let mut add = |shard: Calibration| match &mut merged {
+            Some(all) => all.merge(&shard),
+            None => {
+                merged = Some(shard);
+                Ok(())
+            }
+        };
+        for path in &self.statistics {
+            let shard = Calibration::load(&folder.join(path))?;
+            shard.check(model)?;
+            add(shard)?;
+        }
+        let mut samples = 0;
+        if !self.inputs.is_empty() {
+            let data = Dataset::open(model, &within(&self.inputs, folder), &self.data)?;
+            samples = data.len();
+            let batches = data.batches().map(|batch| batch.map(|b| b.inputs));
+            add(calibrate(model, batches, config, options)?)?;
+        }
+        Ok((merged.ok_or(RecipeError::NotCalibrated)?, samples))
+    }
+}
+
+impl QuantizeStage {
+    /// What the stage sets.
+    pub fn config(&self) -> QuantizeConfig {
+        let mut config = QuantizeConfig::default();
+        config.target = self.target;
+        config.method = self.method.unwrap_or(config.method);
+        config.format = match self.format {
+            FileFormat::Qdq => Format::Qdq,
+            FileFormat::QLinear => Format::QLinear,
+        };
+        config.include = self.include.clone();
+        config.exclude = self.exclude.clone();
+        config.operators = self.operators.clone();
+        config
+    }
+}
+
+impl EvaluateStage {
+    fn run(
+        &self,
+        model: &Model,
+        folder: &Path,
+        options: &SessionOptions,
+    ) -> Result<Accuracy, RecipeError> {
+        let data = Dataset::open(model, &within(&self.inputs, folder), &self.data)?;
+        let session = Session::new(model.clone(), options)?;
+        let classes = classify(&session, &data, self.output.as_deref(), |_| ())?;
+        let labels = npy::read(folder.join(&self.labels))?;
+        Ok(classes.score(&labels)?)
+    }
+}
+
+fn within(inputs: &[InputSpec], folder: &Path) -> Vec<InputSpec> {
+    let each = inputs.iter().cloned();
+    each.map(|spec| spec.within(folder)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ir::{Dim, Fact, Graph, Node};
+    use crate::tensor::{DType, Tensor};
+
+    /// `logits = x · W`, whose class is the larger of two inputs.
+    fn model() -> Model {
+        let mut graph = Graph::new("larger");
+        let shape = [Dim::symbol("batch"), Dim::Known(2)];
+        let x = graph
+            .add_value("x", Fact::tensor(DType::F32, shape))
+            .unwrap();
+        graph.add_input(x);
+        let w = Tensor::from_vec(&[2, 2], vec![1.0f32, -0.5, -0.5, 1.0]).unwrap();
+        let w = graph.add_initializer("w", w).unwrap();
+        let y = graph.add_value("logits", Fact::Unknown).unwrap();
+        graph
+            .add_node(Node::new("MatMul", [x, w], [y]).named("product"))
+            .unwrap();
+        graph.add_output(y);
+        Model::new(graph, 17)
+    }
+
+    #[test]
+    fn every_stage_runs_and_the_recipe_stands_in_the_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let x = vec![1.0f32, 0.0, 0.2, 0.9, -1.0, 0.3, 0.8, -0.7];
+        let x = Tensor::from_vec(&[4, 2], x).unwrap();
+        npy::write(folder.path().join("x.npy"), &x).unwrap();
+        let y = Tensor::vector(vec![0u8, 1, 1, 1]);
+        npy::write(folder.path().join("y.npy"), &y).unwrap();
+        let recipe = Recipe::from_toml(
+            "[optimize]\n[calibrate]\ninputs = [\"x.npy\"]\n[quantize]\nmethod = \"MinMax\"\n\
+             [evaluate]\ninputs = [\"x=x.npy\"]\nlabels = \"y.npy\"\n",
+        )
+        .unwrap();
+        let options = SessionOptions::default();
+        let (quantized, report) = recipe.run(&model(), folder.path(), &options).unwrap();
+        assert_eq!(report.calibration_samples, 4);
+        assert_eq!(report.accuracy_before.unwrap().value, 0.75);
+        assert_eq!(report.accuracy.unwrap().value, 0.75);
+        assert_eq!(report.quantization.unwrap().layers.len(), 1);
+        assert!(quantized.graph.nodes().any(|(_, n)| n.is("QuantizeLinear")));
+        let noted = quantized.metadata.iter().find(|(k, _)| k == METADATA_KEY);
+        assert_eq!(Recipe::from_toml(&noted.unwrap().1).unwrap(), recipe);
+    }
+
+    #[test]
+    fn an_unknown_setting_is_an_error() {
+        let error = Recipe::from_toml("[quantize]\nbits = 8\n").unwrap_err();
+        assert!(matches!(error, RecipeError::Read(_)));
+    }
+
+    #[test]
+    fn static_quantization_asks_for_calibration() {
+        let recipe = Recipe::from_toml("[quantize]\n").unwrap();
+        let run = recipe.run(&model(), Path::new("."), &SessionOptions::default());
+        assert!(matches!(run, Err(RecipeError::NotCalibrated)));
+    }
+}
