@@ -1,0 +1,126 @@
+//! `cargo xtask conformance`: what the pinned peers say of the same files.
+//!
+//! * The backend node tests of the pinned `onnx` package are written to `target/conformance`, once.
+//!   Every model among them is checked and saved, and `onnx.checker` must agree with the verdict and
+//!   take the saved copy.
+//! * They are run in the reference evaluator and in the session, and inferred shapes are held against
+//!   their results.
+//! * Whole models: what `modelpress` writes passes `onnx.checker`, loads in ONNX Runtime and gives its
+//!   results; the models are those of the data pack where it is there, and the one in the repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::{self, Error};
+use crate::tally::{Outcome, Tally};
+use crate::{venv, workspace};
+
+/// Runs all parts and prints what disagrees.
+pub(crate) fn run(_: &[String]) -> Result<Tally, Error> {
+    let python = venv::ensure()?;
+    let cases = node_cases(&python)?;
+    let mut total = file_agreement(&python, &cases)?;
+    for (part, flags) in NODE_TEST_RUNS {
+        println!("==> node tests: {part}");
+        total += node_tests(&cases, flags)?;
+    }
+    println!("==> whole models beside ONNX Runtime");
+    total += whole_models(&python)?;
+    Ok(total)
+}
+
+/// What the node tests are run in, and the flags of the runner for it.
+const NODE_TEST_RUNS: [(&str, &[&str]); 3] = [
+    ("reference evaluator", &["--known", KNOWN_FAILURES]),
+    ("session", &["--session", "--known", KNOWN_FAILURES]),
+    (
+        "inferred shapes",
+        &["--infer", "--known", KNOWN_INFERENCE_FAILURES],
+    ),
+];
+
+/// Tests that cannot pass, each with its reason.
+const KNOWN_FAILURES: &str = "crates/testkit/data/known_failures.txt";
+
+/// Tests whose inference cannot pass, each with its reason.
+const KNOWN_INFERENCE_FAILURES: &str = "crates/testkit/data/known_inference_failures.txt";
+
+fn node_tests(cases: &Path, flags: &[&str]) -> Result<Tally, Error> {
+    let mut command = process::cargo(&["run", "--quiet", "--package", "testkit"]);
+    command
+        .args(["--bin", "node_tests", "--"])
+        .arg(cases)
+        .args(flags);
+    summed(&mut command)
+}
+
+fn whole_models(python: &Path) -> Result<Tally, Error> {
+    let build = ["build", "--quiet", "--package", "modelpress-cli"];
+    process::run(&mut process::cargo(&build))?;
+    let program = workspace::target().join("debug/modelpress");
+    let mut command = process::command(python, &["xtask/python/model_conformance.py"]);
+    command.arg(program).arg(workspace::root());
+    summed(&mut command)
+}
+
+/// The counts that a program prints as `N passed, N failed`; one failure where it prints none or ends
+/// badly without one.
+fn summed(command: &mut Command) -> Result<Tally, Error> {
+    let mut tally = None;
+    let ended_well = process::stream(command, |line| {
+        tally = Tally::from_summary(line).or(tally);
+    })?;
+    Ok(match tally {
+        Some(tally) if ended_well || tally.failed > 0 => tally,
+        _ => Tally::of_one(Outcome::Failed),
+    })
+}
+
+/// The folder of the node cases; written again when the pinned packages change.
+fn node_cases(python: &Path) -> Result<PathBuf, Error> {
+    let folder = workspace::target().join("conformance/node");
+    let stamp = folder.join("requirements.txt");
+    let requirements = workspace::root().join("xtask/requirements.txt");
+    let wanted = std::fs::read(&requirements).map_err(Error::file(&requirements))?;
+    if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(folder);
+    }
+    if folder.is_dir() {
+        std::fs::remove_dir_all(&folder).map_err(Error::file(&folder))?;
+    }
+    let script = ["xtask/python/node_cases.py", &folder.to_string_lossy()];
+    process::run(&mut process::command(python, &script))?;
+    std::fs::write(&stamp, wanted).map_err(Error::file(&stamp))?;
+    Ok(folder)
+}
+
+fn file_agreement(python: &Path, cases: &Path) -> Result<Tally, Error> {
+    let saved = workspace::target().join("conformance/saved");
+    std::fs::create_dir_all(&saved).map_err(Error::file(&saved))?;
+    let mut resave = process::cargo(&["run", "--quiet", "--package", "onnx-ir"]);
+    resave
+        .args(["--example", "resave", "--"])
+        .arg(&saved)
+        .args(models(cases)?);
+    let verdicts = saved.join("verdicts.tsv");
+    let printed = process::capture(&mut resave)?;
+    std::fs::write(&verdicts, printed).map_err(Error::file(&verdicts))?;
+
+    let script = [
+        "xtask/python/file_agreement.py",
+        &verdicts.to_string_lossy(),
+    ];
+    summed(&mut process::command(python, &script))
+}
+
+fn models(cases: &Path) -> Result<Vec<PathBuf>, Error> {
+    let mut models = Vec::new();
+    for entry in std::fs::read_dir(cases).map_err(Error::file(cases))? {
+        let model = entry.map_err(Error::file(cases))?.path().join("model.onnx");
+        if model.is_file() {
+            models.push(model);
+        }
+    }
+    models.sort();
+    Ok(models)
+}
