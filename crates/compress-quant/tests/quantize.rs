@@ -382,3 +382,16 @@ fn the_most_sensitive_node_comes_first() {
     assert!(found.windows(2).all(|w| w[0].sqnr_db <= w[1].sqnr_db));
     assert!(found.iter().all(|n| n.sqnr_db > 20.0), "{found:?}");
 }
+
+#[test]
+fn weights_that_an_old_file_lists_as_inputs_are_frozen() {
+    let model = transformer_like();
+    let mut old = model.clone();
+    for name in ["w1", "w2"] {
+        let id = old.graph.value_by_name(name).unwrap();
+        old.graph.add_input(id);
+    }
+    let (int8, report) = quantize_dynamic(&old, &QuantizeConfig::default()).unwrap();
+    assert_eq!(report.layers.len(), 2);
+    assert_eq!(int8.graph.inputs().len(), 1);
+}

@@ -10,7 +10,7 @@ use onnx_ir::{Catalog, Model};
 /// The opset from which on `DequantizeLinear` takes scales per channel.
 pub(super) const MIN_OPSET: i64 = 13;
 
-/// Folds constants and batch normalization, removes what does nothing, raises the opset to 13, infers shapes.
+/// Freezes weights that are listed as inputs, folds constants and batch normalization, removes what does nothing, raises the opset to 13, infers shapes.
 /// Names of tensors stay, so statistics of the prepared model serve the original too.
 ///
 /// # Errors
@@ -33,6 +33,9 @@ pub fn prepare(model: &Model) -> Result<Model, QuantizeError> {
         });
     }
     let mut model = model.clone();
+    // Old files list weights among the inputs, where a caller could replace them: quantization freezes them.
+    let fed = model.graph.required_inputs().collect();
+    model.graph.set_inputs(fed);
     let opset = model.opset();
     if opset < MIN_OPSET {
         onnx_ir::opset::convert(&mut model, MIN_OPSET, Catalog::standard()).map_err(|e| {
