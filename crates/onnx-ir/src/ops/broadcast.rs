@@ -2,7 +2,7 @@
 
 use crate::operator::{EvalContext, EvalError, InferError};
 use crate::symbolic::Dim;
-use compress_tensor::{Element, Tensor};
+use compress_tensor::{DType, Element, Tensor};
 
 /// The shape that all shapes broadcast to.
 ///
@@ -67,36 +67,71 @@ pub fn strides(shape: &[usize], target: &[usize]) -> Vec<usize> {
     strides
 }
 
+/// The rows of a target shape, in C order: where each operand's row starts. It does not know what is done with the
+/// elements, so that the code per element type and operation is one small loop.
+struct Rows<'a, const N: usize> {
+    target: &'a [usize],
+    strides: [&'a [usize]; N],
+    index: Vec<usize>,
+    next: Option<[usize; N]>,
+}
+
+impl<'a, const N: usize> Rows<'a, N> {
+    fn new(target: &'a [usize], strides: [&'a [usize]; N]) -> Self {
+        Self {
+            target,
+            strides,
+            index: vec![0; target.len().saturating_sub(1)],
+            next: (!target.contains(&0)).then_some([0; N]),
+        }
+    }
+
+    /// Elements of a row, and each operand's step from one to the next.
+    fn row(&self) -> (usize, [usize; N]) {
+        match self.target.split_last() {
+            Some((&len, outer)) => (len, self.strides.map(|s| s[outer.len()])),
+            None => (1, [0; N]),
+        }
+    }
+
+    /// The offsets of the next row.
+    fn advance(&mut self) -> Option<[usize; N]> {
+        let offsets = self.next?;
+        let mut next = offsets;
+        self.next = None;
+        for axis in (0..self.index.len()).rev() {
+            self.index[axis] += 1;
+            let carry = self.index[axis] == self.target[axis];
+            for (o, s) in next.iter_mut().zip(self.strides) {
+                *o += s[axis];
+                if carry {
+                    *o -= s[axis] * self.target[axis];
+                }
+            }
+            if !carry {
+                self.next = Some(next);
+                break;
+            }
+            self.index[axis] = 0;
+        }
+        Some(offsets)
+    }
+}
+
 /// Calls `visit` with the linear offsets into each operand, for every index of `target` in C order.
 pub fn for_each<const N: usize>(
     target: &[usize],
     strides: [&[usize]; N],
     mut visit: impl FnMut([usize; N]),
 ) {
-    if target.contains(&0) {
-        return;
-    }
-    let mut index = vec![0usize; target.len()];
-    let mut offsets = [0usize; N];
-    loop {
-        visit(offsets);
-        let mut axis = target.len();
-        loop {
-            if axis == 0 {
-                return;
+    let mut rows = Rows::new(target, strides);
+    let (len, steps) = rows.row();
+    while let Some(mut at) = rows.advance() {
+        for _ in 0..len {
+            visit(at);
+            for (o, s) in at.iter_mut().zip(steps) {
+                *o += s;
             }
-            axis -= 1;
-            index[axis] += 1;
-            for (o, s) in offsets.iter_mut().zip(strides) {
-                *o += s[axis];
-            }
-            if index[axis] < target[axis] {
-                break;
-            }
-            for (o, s) in offsets.iter_mut().zip(strides) {
-                *o -= s[axis] * target[axis];
-            }
-            index[axis] = 0;
         }
     }
 }
@@ -111,23 +146,75 @@ pub fn binary<A: Element, B: Element, R: Element>(
     b: &Tensor,
     mut f: impl FnMut(A, B) -> Result<R, EvalError>,
 ) -> Result<Tensor, EvalError> {
-    let target = shape(&[a.shape(), b.shape()])?;
-    let mut out = Vec::with_capacity(cx.check_size(&target, R::DTYPE)?);
+    let meeting = Meeting::of(cx, a.shape(), b.shape(), R::DTYPE)?;
+    let mut out = Vec::with_capacity(meeting.count);
     let (x, y) = (a.data::<A>()?, b.data::<B>()?);
-    if a.shape() == b.shape() {
-        for (&x, &y) in x.iter().zip(y.iter()) {
-            out.push(f(x, y)?);
+    let mut rows = Rows::new(&meeting.walked, [&meeting.strides[0], &meeting.strides[1]]);
+    let (len, [step_x, step_y]) = rows.row();
+    while let Some([mut i, mut j]) = rows.advance() {
+        for _ in 0..len {
+            out.push(f(x[i], y[j])?);
+            i += step_x;
+            j += step_y;
         }
-        return Ok(Tensor::from_vec(&target, out)?);
     }
-    let (sx, sy) = (strides(a.shape(), &target), strides(b.shape(), &target));
-    let mut failed = None;
-    for_each(&target, [&sx, &sy], |[i, j]| match f(x[i], y[j]) {
-        Ok(r) => out.push(r),
-        Err(e) => failed = failed.take().or(Some(e)),
-    });
-    match failed {
-        Some(e) => Err(e),
-        None => Ok(Tensor::from_vec(&target, out)?),
+    Ok(Tensor::from_vec(&meeting.target, out)?)
+}
+
+/// How two shapes meet.
+struct Meeting {
+    target: Vec<usize>,
+    /// Elements of `target`.
+    count: usize,
+    /// The shape to go through: `target`, or all elements as one row where both shapes are equal.
+    walked: Vec<usize>,
+    strides: [Vec<usize>; 2],
+}
+
+impl Meeting {
+    fn of(
+        cx: &EvalContext<'_>,
+        a: &[usize],
+        b: &[usize],
+        result: DType,
+    ) -> Result<Self, EvalError> {
+        let target = shape(&[a, b])?;
+        let count = cx.check_size(&target, result)?;
+        let (walked, strides) = if a == b {
+            (vec![count], [vec![1], vec![1]])
+        } else {
+            (target.clone(), [strides(a, &target), strides(b, &target)])
+        };
+        Ok(Self {
+            target,
+            count,
+            walked,
+            strides,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn visited(target: &[usize], strides: &[usize]) -> Vec<usize> {
+        let mut seen = Vec::new();
+        for_each(target, [strides], |[at]| seen.push(at));
+        seen
+    }
+
+    #[test]
+    fn every_index_is_visited_in_c_order() {
+        assert_eq!(visited(&[2, 3], &[3, 1]), [0, 1, 2, 3, 4, 5]);
+        assert_eq!(visited(&[2, 3], &[0, 1]), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(visited(&[2, 2, 2], &[0, 1, 0]), [0, 0, 1, 1, 0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_scalar_is_one_index_and_an_empty_shape_none() {
+        assert_eq!(visited(&[], &[]), [0]);
+        assert!(visited(&[3, 0], &[0, 1]).is_empty());
+        assert!(visited(&[0, 3], &[3, 1]).is_empty());
     }
 }

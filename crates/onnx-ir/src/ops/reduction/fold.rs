@@ -14,33 +14,55 @@ pub(super) fn fold<T: Element, A: Clone, R: Element>(
     finish: impl Fn(A, usize) -> R,
 ) -> Result<Tensor, EvalError> {
     let x = cx.tensor(0)?;
-    let reduced = attrs.reduced(cx)?;
-    let kept: Vec<usize> = x
-        .shape()
-        .iter()
-        .zip(&reduced)
-        .map(|(&d, &reduced)| if reduced { 1 } else { d })
-        .collect();
-    let count = cx.check_size(&kept, R::DTYPE)?;
-    let mut folded = vec![init; count];
-    // Along a reduced axis the place in the result does not move.
-    let target = broadcast::strides(&kept, x.shape());
+    let plan = FoldPlan::of(cx, attrs, x, R::DTYPE)?;
+    let mut folded = vec![init; plan.count];
     let data = x.data::<T>()?;
     let mut elements = data.iter();
-    broadcast::for_each(x.shape(), [&target], |[at]| {
+    broadcast::for_each(x.shape(), [&plan.places], |[at]| {
         if let Some(&v) = elements.next() {
             folded[at] = step(folded[at].clone(), v);
         }
     });
-    let each = x.len().checked_div(count).unwrap_or(0);
-    let y = folded.into_iter().map(|a| finish(a, each)).collect();
-    let shape: Vec<usize> = if attrs.keep_dims {
-        kept
-    } else {
-        let left = x.shape().iter().zip(&reduced).filter(|(_, r)| !**r);
-        left.map(|(&d, _)| d).collect()
-    };
-    Ok(Tensor::from_vec(&shape, y)?)
+    let y = folded.into_iter().map(|a| finish(a, plan.each)).collect();
+    Ok(Tensor::from_vec(&plan.shape, y)?)
+}
+
+/// What folding knows before it looks at an element.
+struct FoldPlan {
+    /// The shape of the result, and its elements.
+    shape: Vec<usize>,
+    count: usize,
+    /// Strides of the place in the result at each index; along a reduced axis it does not move.
+    places: Vec<usize>,
+    /// Elements that become one.
+    each: usize,
+}
+
+impl FoldPlan {
+    fn of(
+        cx: &EvalContext<'_>,
+        attrs: &ReduceAxes,
+        x: &Tensor,
+        result: DType,
+    ) -> Result<Self, EvalError> {
+        let reduced = attrs.reduced(cx)?;
+        let sizes = || x.shape().iter().zip(&reduced);
+        let kept: Vec<usize> = sizes()
+            .map(|(&d, &reduced)| if reduced { 1 } else { d })
+            .collect();
+        let count = cx.check_size(&kept, result)?;
+        Ok(Self {
+            count,
+            places: broadcast::strides(&kept, x.shape()),
+            each: x.len().checked_div(count).unwrap_or(0),
+            shape: if attrs.keep_dims {
+                kept
+            } else {
+                let left = sizes().filter(|(_, reduced)| !**reduced);
+                left.map(|(&d, _)| d).collect()
+            },
+        })
+    }
 }
 
 /// The fact of a reduction of a small integer vector whose elements are known in part: all of them
