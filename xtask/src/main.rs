@@ -4,6 +4,7 @@ mod conformance;
 mod process;
 mod proto;
 mod schema;
+mod study;
 mod tally;
 mod test;
 mod tidy;
@@ -47,6 +48,11 @@ const COMMANDS: &[Command] = &[
         name: "schema",
         about: "write the operator schema facts from the pinned packages [--check]",
         run: schema::run,
+    },
+    Command {
+        name: "study",
+        about: "measure beside the peers: int8, cost or latency",
+        run: study::run,
     },
     Command {
         name: "venv",

@@ -14,6 +14,9 @@ pub(crate) enum Error {
         path: PathBuf,
         source: std::io::Error,
     },
+    /// The arguments are not those of the command.
+    #[error("usage: {usage}")]
+    Usage { usage: String },
     /// A program could not be started.
     #[error("cannot start {program}: {source}")]
     Start {

@@ -1,0 +1,122 @@
+"""Time of one run, ours beside ONNX Runtime: latency_study.py PROGRAM DATA [--threads N] [CASE ...]
+
+Batch 1. The int8 files are those that `quantize` writes. Both run in fresh processes in turn (A B A B ...), ROUNDS times; the
+medians of the rounds' medians are printed with their ratio (below 1: ours is faster).
+"""
+
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROUNDS, SECONDS, RUNS = 5, 1, 400
+FLOAT = {"resnet8": ("resnet8_cifar10", {}), "resnet_large": ("resnet_large_cifar10", {}), "dscnn": ("dscnn_kws", {}),
+         "ultraface": ("ultraface_rfb_320", {}), "magika": ("magika_standard_v3_3", {}), "silero": ("silero_vad", {}),
+         "minilm_16": ("minilm_l6_v2", {"sequence": 16}), "minilm_128": ("minilm_l6_v2", {"sequence": 128})}
+STATIC = {"resnet8_int8": "resnet8", "resnet_large_int8": "resnet_large", "dscnn_int8": "dscnn", "minilm_16_int8": "minilm_16"}
+DYNAMIC = {"minilm_16_dynamic": "minilm_16", "minilm_128_dynamic": "minilm_128"}
+
+
+def shapes(case, session_inputs, dims):
+    fixed = {"input": [1, 512], "state": [2, 1, 128], "sr": []} if case == "silero" else {}
+    return {i.name: fixed.get(i.name, [d if isinstance(d, int) else dims.get(d, 1) for d in i.shape]) for i in session_inputs}
+
+
+def feeds(case, session_inputs, dims):
+    """Made-up inputs of the right types, the same for both."""
+    random, types = np.random.default_rng(0), {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    made = {}
+    for info, shape in zip(session_inputs, shapes(case, session_inputs, dims).values()):
+        dtype = types[info.type]
+        made[info.name] = (random.random(shape) * 100).astype(dtype) if dtype == np.float32 else np.ones(shape, dtype)
+        if info.name == "sr":
+            made[info.name] = np.array(16000, np.int64)
+    return made
+
+
+def session(path, threads):
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    # Exact integer sums also on CPUs without VNNI, as ours are.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run_peer(path, threads, folder):
+    """Prints the median milliseconds of ONNX Runtime."""
+    inputs = {file.stem: np.load(file) for file in pathlib.Path(folder).glob("*.npy")}
+    s, times = session(path, int(threads)), []
+    for _ in range(10):
+        s.run(None, inputs)
+    end = time.perf_counter() + SECONDS
+    while len(times) < RUNS and (time.perf_counter() < end or len(times) < 5):
+        start = time.perf_counter()
+        s.run(None, inputs)
+        times.append(time.perf_counter() - start)
+    print(1e3 * statistics.median(times))
+
+
+def output_of(command):
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))}: {done.stderr}")
+    return done.stdout
+
+
+def quantized(program, case, model, data, folder):
+    out = folder / f"{case}.onnx"
+    command = [program, "quantize", model, "-o", out]
+    if case in DYNAMIC:
+        command += ["--mode", "dynamic"]
+    elif "resnet" in case:
+        command += ["--calib", data / "cifar10/train_x.npy", "--limit", 100, "--layout", "nhwc"]
+    elif "dscnn" in case:
+        x = (np.load(data / "kws01/x_int8.npy")[:100].astype(np.float32) - 83) * np.float32(0.5847029089927673)
+        np.save(folder / "kws.npy", np.ascontiguousarray(x.transpose(0, 3, 1, 2)))
+        command += ["--calib", folder / "kws.npy"]
+    else:
+        for name, file in (("input_ids", "dev_ids1"), ("attention_mask", "dev_mask1")):
+            np.save(folder / f"{name}.npy", np.load(data / f"stsb/{file}.npy")[:50].astype(np.int64))
+            command += ["--calib", f"{name}={folder / name}.npy"]
+        command += ["--calib", "token_type_ids=zeros", "--trim", "attention_mask", "--batch", 1]
+    output_of(command)
+    return out
+
+
+def main():
+    program, data, rest = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
+    threads = 1
+    if rest[:1] == ["--threads"]:
+        threads, rest = int(rest[1]), rest[2:]
+    for case in rest or [*FLOAT, *STATIC, *DYNAMIC]:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = pathlib.Path(temporary)
+            arrays = folder / "inputs"
+            arrays.mkdir()
+            name, dims = FLOAT[STATIC.get(case) or DYNAMIC.get(case) or case]
+            model = data / f"models/{name}.onnx"
+            if case not in FLOAT:
+                model = quantized(program, case, model, data, folder)
+            command = [program, "bench", model, "--json", "--threads", threads, "--max-seconds", SECONDS, "--runs", RUNS]
+            for name, array in feeds(case, session(model, 1).get_inputs(), dims).items():
+                np.save(arrays / f"{name}.npy", array)
+                command += ["--input", f"{name}={arrays / name}.npy"]
+            peer = [sys.executable, __file__, "--peer", model, threads, arrays]
+            times = [(json.loads(output_of(command))["p50_ms"], float(output_of(peer))) for _ in range(ROUNDS)]
+        a, b = (statistics.median(t[side] for t in times) for side in range(2))
+        print(f"{case:<20} ours {a:9.3f} ms   onnxruntime {b:9.3f} ms   ratio {a / b:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--peer":
+        run_peer(*sys.argv[2:])
+    else:
+        main()
