@@ -4,6 +4,19 @@ use bytes::Bytes;
 use std::fs::{self, File};
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// The files that are mapped at present, to tell mapped bytes from others.
+static MAPS: Mutex<Vec<Weak<memmap2::Mmap>>> = Mutex::new(Vec::new());
+
+/// A mapping that its bytes keep alive.
+struct Owner(Arc<memmap2::Mmap>);
+
+impl AsRef<[u8]> for Owner {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// Maps a regular file for reading; an empty file gives empty bytes.
 ///
@@ -34,8 +47,47 @@ pub fn map_file(path: impl AsRef<Path>) -> io::Result<Bytes> {
     // SAFETY: the mapping is private and read-only, and the documentation of this function makes
     // it the caller's duty that nobody shortens or rewrites the file in place while it lives.
     let map = unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file)? };
-    Ok(Bytes::from_owner(map))
+    let map = Arc::new(map);
+    let mut maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+    maps.retain(|map| map.strong_count() > 0);
+    maps.push(Arc::downgrade(&map));
+    Ok(Bytes::from_owner(Owner(map)))
 }
+
+/// Gives the physical memory behind bytes of a file that [`map_file`] mapped back to the operating system.
+///
+/// The bytes stay readable: the next access reads them from the file again. For bytes that are not of such a file,
+/// and where the operating system has no such call, nothing happens.
+pub(crate) fn release_pages(bytes: &[u8]) {
+    let start = bytes.as_ptr().addr();
+    let maps = MAPS.lock().unwrap_or_else(PoisonError::into_inner);
+    for map in maps.iter().filter_map(Weak::upgrade) {
+        let Some(offset) = start.checked_sub(map.as_ptr().addr()) else {
+            continue;
+        };
+        if offset < map.len() && bytes.len() <= map.len() - offset {
+            advise_unneeded(&map, offset, bytes.len());
+            return;
+        }
+    }
+}
+
+#[cfg(unix)]
+fn advise_unneeded(map: &memmap2::Mmap, offset: usize, len: usize) {
+    use memmap2::UncheckedAdvice::DontNeed;
+    #[expect(
+        unsafe_code,
+        reason = "dropping pages is unsafe for maps that were written to"
+    )]
+    // SAFETY: the map is read-only, so that no page differs from the file: a page that is dropped is read from the
+    // file again at the next access, with the same bytes.
+    let advised = unsafe { map.unchecked_advise_range(DontNeed, offset, len) };
+    // Only memory is at stake: without the advice the pages stay until the system needs them.
+    drop(advised);
+}
+
+#[cfg(not(unix))]
+fn advise_unneeded(_: &memmap2::Mmap, _: usize, _: usize) {}
 
 #[cfg(test)]
 #[cfg(not(miri))]
@@ -52,6 +104,21 @@ mod tests {
         let tail = bytes.slice(2..);
         drop(bytes);
         assert_eq!(tail.as_ref(), [3, 4]);
+    }
+
+    #[test]
+    fn released_pages_read_as_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("data.bin");
+        let data: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
+        fs::write(&path, &data).unwrap();
+        let bytes = map_file(&path).unwrap();
+        assert_eq!(bytes[70_000], data[70_000]);
+        release_pages(&bytes[5000..90_000]);
+        assert!(bytes == data);
+        // Bytes of no file stay as they are.
+        release_pages(&data);
+        assert_eq!(data[99_999], bytes[99_999]);
     }
 
     #[test]

@@ -192,6 +192,15 @@ impl Tensor {
         matches!(self.storage, Storage::Mapped(_))
     }
 
+    /// Gives the physical memory behind memory-mapped data back to the operating system, for data that was read and
+    /// is not needed soon. The tensor stays as it is: the next access reads from the file again. For other data
+    /// nothing happens.
+    pub fn release_pages(&self) {
+        if let Storage::Mapped(bytes) = &self.storage {
+            crate::mmap::release_pages(bytes);
+        }
+    }
+
     /// Whether the data belongs to this tensor alone: [`Tensor::data_mut`] and [`Tensor::into_vec`]
     /// then work without copying.
     pub fn is_unique(&self) -> bool {

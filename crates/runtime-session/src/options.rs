@@ -81,4 +81,12 @@ impl SessionOptions {
         self.limits = limits;
         self
     }
+
+    /// The same options with another bound on the steps of one run, those in subgraphs counted: a node each time it
+    /// runs, an iteration of a loop.
+    #[must_use]
+    pub fn with_max_steps(mut self, max_steps: u64) -> Self {
+        self.limits = self.limits.with_max_steps(max_steps);
+        self
+    }
 }

@@ -97,7 +97,7 @@ impl Session {
             depth: 0,
         };
         let draft = Selector::draft(&model.graph, scope, HashMap::new(), &[])?;
-        let shapes = ShapeGraph::new(&model.graph, &model.opsets);
+        let shapes = ShapeGraph::new(&model.graph, &model.opsets, &catalog);
         Ok(Self {
             options: options.clone(),
             shapes,
@@ -262,7 +262,7 @@ impl Session {
         };
         let made = Arc::new(TappedDraft {
             draft: Selector::draft(graph, scope, HashMap::new(), &ids)?,
-            shapes: ShapeGraph::new(graph, &model.opsets),
+            shapes: ShapeGraph::new(graph, &model.opsets, &self.catalog),
             plans: PlanCache::default(),
         });
         tapped.push((key, made.clone()));

@@ -16,6 +16,13 @@ pub(crate) trait Step: Send + Sync {
         None
     }
 
+    /// Whether input `index`, where it is constant, may be misaligned for its type: a window into a file that is
+    /// read a few elements at a time and not worth a copy.
+    fn reads_misaligned(&self, index: usize) -> bool {
+        let _ = index;
+        false
+    }
+
     /// Computes the outputs.
     ///
     /// # Errors

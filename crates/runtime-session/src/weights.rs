@@ -1,21 +1,50 @@
-//! Weights in the form that kernels read, made once and shared by all plans of a session.
+//! Weights in the form that kernels read, made once and shared by all drafts and plans of a session.
 
+use compress_tensor::{DType, Tensor};
 use onnx_ir::{Graph, ValueId};
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// A graph (by address; a session keeps its graphs), a value in it, and the form.
-type Key = (usize, ValueId, String);
+/// Bytes of a window below which its memory is not worth a call to the operating system.
+const MIN_RELEASED: usize = 64 << 10;
+
+/// Where weights come from, and their form.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    source: Source,
+    form: String,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+enum Source {
+    /// A window into a file: the graphs of a session, before and after its passes, share it.
+    Window {
+        address: usize,
+        dtype: DType,
+        shape: Vec<usize>,
+    },
+    /// A graph (by address; a session keeps its graphs) and a value in it.
+    Value(usize, ValueId),
+}
 
 /// Weights in the form that kernels read.
 #[derive(Default)]
 pub(crate) struct Weights {
-    packed: Mutex<HashMap<Key, Arc<dyn Any + Send + Sync>>>,
+    made: Mutex<HashMap<Key, Entry>>,
+}
+
+struct Entry {
+    weights: Arc<dyn Any + Send + Sync>,
+    /// Keeps the window of the key alive, so that its address stands for nothing else.
+    _window: Option<Tensor>,
 }
 
 impl Weights {
-    /// The weights `value` of `graph` in the form `form`, made where they are not there. One form has one type.
+    /// The constant `value` of `graph`, whose content is `tensor`, in the form `form`, made where it is not there. One
+    /// form has one type.
+    ///
+    /// Of a file that is mapped, the memory behind `tensor` is given back: it is not read again.
     ///
     /// # Errors
     /// What `make` gives.
@@ -23,16 +52,36 @@ impl Weights {
         &self,
         graph: &Graph,
         value: ValueId,
+        tensor: &Tensor,
         form: &str,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        let key = (std::ptr::from_ref(graph).addr(), value, form.to_owned());
-        let lock = || self.packed.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Ok(found)) = lock().get(&key).map(|w| w.clone().downcast::<T>()) {
+        let source = if tensor.is_mapped() && !tensor.is_empty() {
+            Source::Window {
+                address: tensor.bytes().as_ptr().addr(),
+                dtype: tensor.dtype(),
+                shape: tensor.shape().to_vec(),
+            }
+        } else {
+            Source::Value(std::ptr::from_ref(graph).addr(), value)
+        };
+        let key = Key {
+            source,
+            form: form.to_owned(),
+        };
+        let lock = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(found)) = lock().get(&key).map(|e| e.weights.clone().downcast::<T>()) {
             return Ok(found);
         }
         let made = Arc::new(make()?);
-        lock().insert(key, made.clone());
+        if tensor.byte_len() >= MIN_RELEASED {
+            tensor.release_pages();
+        }
+        let entry = Entry {
+            weights: made.clone(),
+            _window: tensor.is_mapped().then(|| tensor.clone()),
+        };
+        lock().insert(key, entry);
         Ok(made)
     }
 }

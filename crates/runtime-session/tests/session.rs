@@ -2,7 +2,7 @@
 
 use compress_tensor::{DType, Tensor};
 use onnx_ir::eval::Evaluator;
-use onnx_ir::operator::Limits;
+use onnx_ir::operator::{EvalError, Limits};
 use onnx_ir::{Dim, Fact, Graph, Model, Node, Value, ValueId};
 use runtime_session::{OptimizationLevel, Session, SessionError, SessionOptions};
 
@@ -196,4 +196,52 @@ fn an_unknown_operator_is_named_when_the_session_is_made() {
         message,
         "node odd (Frobnicate): operator Frobnicate is not in the catalog"
     );
+}
+
+/// `y = Loop(x)` that never ends: one node per iteration.
+fn endless() -> Model {
+    let mut body = Graph::new("body");
+    let iteration = body
+        .add_value("i", Fact::tensor(DType::I64, [0usize; 0]))
+        .unwrap();
+    let condition = body
+        .add_value("c", Fact::tensor(DType::Bool, [0usize; 0]))
+        .unwrap();
+    let state = value(&mut body, "s");
+    let next = value(&mut body, "n");
+    body.add_input(iteration);
+    body.add_input(condition);
+    body.add_input(state);
+    body.add_node(Node::new("Neg", [state], [next])).unwrap();
+    body.add_output(condition);
+    body.add_output(next);
+    let mut g = Graph::new("endless");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [1usize]))
+        .unwrap();
+    let y = value(&mut g, "y");
+    g.add_input(x);
+    let mut node = Node::new("Loop", [None, None, Some(x)], [y]);
+    node.name = "forever".to_owned();
+    g.add_node(node.with("body", std::sync::Arc::new(body)))
+        .unwrap();
+    g.add_output(y);
+    Model::new(g, 17)
+}
+
+#[test]
+fn a_limit_that_ends_a_subgraph_is_the_typed_error() {
+    let options = SessionOptions::default().with_max_steps(100);
+    let session = Session::new(endless(), &options).unwrap();
+    let run = session.run(&[("x", Tensor::vector(vec![1f32]))]);
+    match run.unwrap_err() {
+        SessionError::Step { node, error } => {
+            assert!(node.contains("forever"), "{node}");
+            assert_eq!(
+                error,
+                runtime_session::StepError::Eval(EvalError::StepLimit { limit: 100 })
+            );
+        }
+        other => panic!("{other}"),
+    }
 }

@@ -78,7 +78,7 @@ pub(crate) fn bind_chain(
     let packed = selector
         .scope
         .weights
-        .get(graph, w, &filter.form("conv.f32"), || {
+        .get(graph, w, &weight, &filter.form("conv.f32"), || {
             let data = weight.data::<f32>().unwrap_or_default();
             let params = filter.params(&[], &[]);
             PackedConvF32::new(

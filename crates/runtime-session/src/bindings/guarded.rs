@@ -18,6 +18,12 @@ pub(crate) trait Partial: Send + Sync {
         None
     }
 
+    /// See [`Step::reads_misaligned`].
+    fn reads_misaligned(&self, index: usize) -> bool {
+        let _ = index;
+        false
+    }
+
     /// Whether the step takes these inputs.
     fn accepts(&self, inputs: Inputs<'_>) -> bool;
 
@@ -60,6 +66,10 @@ impl<K: Partial> Step for Guarded<K> {
 
     fn in_place(&self) -> Option<usize> {
         self.kernel.in_place()
+    }
+
+    fn reads_misaligned(&self, index: usize) -> bool {
+        self.kernel.reads_misaligned(index)
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

@@ -216,11 +216,19 @@ impl Gather {
         let shape = [outer, cx.inputs.tensor(1)?.shape(), inner].concat();
         let row: usize = inner.iter().product();
         let mut out = cx.state.memory.buffer::<T>(&shape)?;
-        let data = x.data::<T>()?;
         let (from, to) = (x.shape()[axis] * row, indices.len() * row);
-        if from > 0 && to > 0 {
+        if let (true, Ok(data)) = (from > 0 && to > 0, x.as_slice::<T>()) {
             for (x, y) in data.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
                 gather_rows(&cx.state.context, row, x, &indices, y)?;
+            }
+        } else if from > 0 && to > 0 {
+            // A table in a file, misaligned: only the rows that are asked for are copied into place.
+            let (size, bytes) = (row * size_of::<T>(), x.bytes());
+            let tables = bytes.chunks_exact(x.shape()[axis] * size);
+            for (x, y) in tables.zip(out.chunks_exact_mut(to)) {
+                for (y, &i) in y.chunks_exact_mut(row).zip(&indices) {
+                    y.copy_from_slice(&T::read(&x[i * size..(i + 1) * size]));
+                }
             }
         }
         cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
@@ -231,6 +239,9 @@ impl Gather {
 impl Partial for Gather {
     fn kernel(&self) -> &'static str {
         "gather"
+    }
+    fn reads_misaligned(&self, index: usize) -> bool {
+        index == 0
     }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         inputs.tensor(0).is_ok_and(is_moved) && self.indices(inputs).is_some()

@@ -75,10 +75,9 @@ pub(crate) fn bind_chain(
         "f32.rhs"
     };
     let isa = selector.isa();
-    let packed = selector
-        .scope
-        .weights
-        .get(graph, w, form, || pack(&weight, layer.trans_b, isa));
+    let packed = selector.scope.weights.get(graph, w, &weight, form, || {
+        pack(&weight, layer.trans_b, isa)
+    });
     let weight = packed.map_err(|error| SessionError::Weights {
         node: graph.describe(chain.product),
         error,

@@ -5,7 +5,7 @@ use crate::execute::{RunState, execute};
 use crate::plan::{Bound, Plan, Scope, Selector};
 use crate::step::{Inputs, Step, StepContext};
 use onnx_ir::eval::eval_operator;
-use onnx_ir::operator::{DynOperator, SubgraphRunner};
+use onnx_ir::operator::{DynOperator, EvalError, SubgraphRunner};
 use onnx_ir::{Graph, Node, NodeId, Value, ValueId};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -172,6 +172,7 @@ impl Step for Reference {
             bodies: &self.bodies,
             inputs: cx.inputs,
             state: cx.state,
+            exhausted: None,
         };
         let operator = self.operator.as_ref();
         let outputs = eval_operator(
@@ -181,7 +182,9 @@ impl Step for Reference {
             inputs,
             limits,
             &mut bodies,
-        )?;
+        );
+        let exhausted = bodies.exhausted.take();
+        let outputs = outputs.map_err(|error| exhausted.unwrap_or(error))?;
         for (index, value) in outputs.into_iter().enumerate() {
             cx.outputs.set(index, value);
         }
@@ -194,6 +197,9 @@ struct Bodies<'b, 'a, 's> {
     bodies: &'b [Body],
     inputs: Inputs<'a>,
     state: &'s mut RunState,
+    /// A limit that ended a subgraph: operators hand errors of their subgraphs on as text, and who set the limit
+    /// must be able to tell it from a failure.
+    exhausted: Option<EvalError>,
 }
 
 impl SubgraphRunner for Bodies<'_, '_, '_> {
@@ -212,6 +218,16 @@ impl SubgraphRunner for Bodies<'_, '_, '_> {
             }
         }
         feeds.extend(body.captured.iter().map(|&i| self.inputs.value(i).cloned()));
-        execute(&body.plan, feeds, self.state, None).map_err(|e| e.to_string())
+        execute(&body.plan, feeds, self.state, None).map_err(|e| {
+            let text = e.to_string();
+            if let SessionError::Step {
+                error: StepError::Eval(limit @ EvalError::StepLimit { .. }),
+                ..
+            } = e
+            {
+                self.exhausted = Some(limit);
+            }
+            text
+        })
     }
 }

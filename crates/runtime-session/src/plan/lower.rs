@@ -66,7 +66,7 @@ impl Plan {
         let mut operand = |v: ValueId, slots: &mut Slots| match constant(v) {
             None => Operand::Slot(slots.slot(v)),
             Some(tensor) => Operand::Constant(*constants.entry(v).or_insert_with(|| {
-                plan.constants.push(Value::Tensor(tensor.to_aligned()));
+                plan.constants.push(Value::Tensor(tensor.clone()));
                 plan.constants.len() - 1
             })),
         };

@@ -128,6 +128,7 @@ impl<'a> Selector<'a> {
             });
         }
         steps.reverse();
+        self.align(&steps, &mut constants);
         let mut names = vec![String::new(); graph.value_bound()];
         for (id, info) in graph.values() {
             names[id.index()].clone_from(&info.name);
@@ -140,6 +141,30 @@ impl<'a> Selector<'a> {
             constants,
             names: Arc::new(names),
         })
+    }
+
+    /// Copies the constants that some step cannot read where they lie in their file, once for all plans.
+    fn align(&self, steps: &[DraftStep], constants: &mut HashMap<ValueId, Tensor>) {
+        let mut aligned = vec![false; self.graph.value_bound()];
+        for step in steps {
+            for (index, v) in step.inputs.iter().enumerate() {
+                let Some(v) = *v else { continue };
+                if aligned[v.index()] || step.step.reads_misaligned(index) {
+                    continue;
+                }
+                aligned[v.index()] = true;
+                let Some(tensor) = constants.get_mut(&v).filter(|t| t.is_mapped()) else {
+                    continue;
+                };
+                let Ok(copy) = self
+                    .scope
+                    .weights
+                    .get(self.graph, v, tensor, "aligned", || {
+                        Ok::<_, std::convert::Infallible>(tensor.to_aligned())
+                    });
+                *tensor = copy.as_ref().clone();
+            }
+        }
     }
 
     fn want(&mut self, v: ValueId, wanted: &mut [bool], constants: &mut HashMap<ValueId, Tensor>) {

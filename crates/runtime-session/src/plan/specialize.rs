@@ -1,27 +1,66 @@
 //! What becomes constant once the shapes of the inputs are known.
 //!
-//! Exported transformers compute their reshapes from the shapes of their inputs (`Shape`, `Gather`, `Concat`, …).
-//! Shape inference with concrete input shapes resolves these; the plan then holds the results as constants.
+//! Exported transformers compute their reshapes from the shapes of their inputs (`Shape`, `Gather`, `Concat`, …). The
+//! plan for one set of input shapes holds the results as constants. They are found in two ways:
+//!
+//! - By *substitution*: inference over symbolic shapes already wrote most elements of such values as polynomials over
+//!   the symbols of the input shapes. Sizes are put in for the symbols, and nodes that read only values known so
+//!   are evaluated. This takes microseconds.
+//! - By *inference* with the concrete shapes, over a copy of the graph without its weights, for what symbols cannot
+//!   say. This takes milliseconds.
+//!
+//! The first set of input shapes is resolved both ways. If inference found no more than substitution did,
+//! substitution is all that later ones need. A value that is not found is computed as the plan runs: slower, not
+//! different.
 
 use compress_tensor::{DType, Tensor};
+use onnx_ir::eval::{NoSubgraphs, eval_operator};
 use onnx_ir::fact::{KnownValue, TensorFact};
 use onnx_ir::infer::infer_shapes;
-use onnx_ir::operator::Catalog;
-use onnx_ir::{Fact, Graph, Model, OpsetImports, ValueId};
-use std::collections::HashMap;
+use onnx_ir::operator::{Catalog, DynOperator, Limits};
+use onnx_ir::{Dim, Fact, Graph, Model, NodeId, OpsetImports, Value, ValueId};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, OnceLock};
 
 /// Bytes beyond which an initializer is known by type and shape only.
 const MAX_KEPT_BYTES: usize = 4096;
+/// Bytes of a value that substitution computes, as of one that inference computes.
+const MAX_COMPUTED_BYTES: usize = 64 << 10;
+
+/// Types and shapes of inputs; `None` for an input that was not fed or is no tensor.
+type Shapes = [Option<(DType, Vec<usize>)>];
 
 /// A graph without its weights, for shape inference.
 pub(crate) struct ShapeGraph {
     model: Model,
     /// Inputs that a run feeds, in the order of the shapes in [`ShapeGraph::known_values`].
     fed: Vec<ValueId>,
+    /// Values that inference wrote with symbols.
+    symbolic: Vec<Symbolic>,
+    /// Nodes that read only constants, symbolic values and results of nodes before them.
+    computed: Vec<Computed>,
+    /// Whether substitution finds as much as inference; set by the first set of input shapes.
+    substitution_suffices: OnceLock<bool>,
+}
+
+/// An integer tensor whose elements are known but for the symbols.
+struct Symbolic {
+    value: ValueId,
+    dtype: DType,
+    shape: Vec<Dim>,
+    elements: Vec<Dim>,
+}
+
+/// A node to evaluate.
+struct Computed {
+    node: NodeId,
+    operator: Arc<dyn DynOperator>,
+    version: u32,
 }
 
 impl ShapeGraph {
-    pub(crate) fn new(graph: &Graph, opsets: &OpsetImports) -> Self {
+    /// Of a graph in which shapes were inferred.
+    pub(crate) fn new(graph: &Graph, opsets: &OpsetImports, catalog: &Catalog) -> Self {
         let mut graph = graph.clone();
         let fed = graph.inputs().to_vec();
         let large: Vec<ValueId> = graph
@@ -38,17 +77,85 @@ impl ShapeGraph {
                 }
             }
         }
+        let symbolic: Vec<Symbolic> = graph
+            .values()
+            .filter(|(id, _)| graph.producer(*id).is_some())
+            .filter_map(|(id, info)| Symbolic::of(id, &info.fact))
+            .collect();
         let mut model = Model::new(graph, 1);
         model.opsets = opsets.clone();
-        Self { model, fed }
+        let computed = computed_nodes(&model, catalog, &symbolic);
+        Self {
+            model,
+            fed,
+            symbolic,
+            computed,
+            substitution_suffices: OnceLock::new(),
+        }
     }
 
     /// The values that are constant for inputs of these types and shapes, in the order of the graph's inputs.
     pub(crate) fn known_values(
         &self,
-        inputs: &[Option<(DType, Vec<usize>)>],
+        inputs: &Shapes,
         catalog: &Catalog,
     ) -> HashMap<ValueId, Tensor> {
+        let substituted = self.substitute(inputs);
+        if let (Some(known), Some(true)) = (&substituted, self.substitution_suffices.get()) {
+            return known.clone();
+        }
+        let mut inferred = self.infer(inputs, catalog);
+        let Some(substituted) = substituted else {
+            return inferred;
+        };
+        let suffices = inferred.keys().all(|v| substituted.contains_key(v));
+        self.substitution_suffices.get_or_init(|| suffices);
+        for (value, tensor) in substituted {
+            inferred.entry(value).or_insert(tensor);
+        }
+        inferred
+    }
+
+    /// The constants by substitution; `None` where two inputs give one symbol different sizes.
+    fn substitute(&self, inputs: &Shapes) -> Option<HashMap<ValueId, Tensor>> {
+        let graph = &self.model.graph;
+        let mut sizes: HashMap<&str, i64> = HashMap::new();
+        for (&id, input) in self.fed.iter().zip(inputs) {
+            let declared = graph.value(id).fact.as_tensor();
+            let declared = declared.and_then(|fact| fact.shape.as_ref());
+            let (Some(dims), Some((_, shape))) = (declared, input) else {
+                continue;
+            };
+            for (dim, &size) in dims.iter().zip(shape) {
+                let Some(symbol) = dim.as_symbol() else {
+                    continue;
+                };
+                let size = i64::try_from(size).ok()?;
+                if *sizes.entry(symbol).or_insert(size) != size {
+                    return None;
+                }
+            }
+        }
+        let mut known = HashMap::new();
+        for symbolic in &self.symbolic {
+            if let Some(tensor) = symbolic.at(&sizes) {
+                known.insert(symbolic.value, tensor);
+            }
+        }
+        for computed in &self.computed {
+            let outputs = computed.evaluate(&self.model, &known).unwrap_or_default();
+            let ids = graph.node(computed.node).outputs().iter();
+            for (id, value) in ids.zip(outputs) {
+                if let (Some(id), Some(tensor)) = (*id, value.into_tensor()) {
+                    known.insert(id, tensor);
+                }
+            }
+        }
+        Some(known)
+    }
+
+    /// The constants by inference.
+    fn infer(&self, inputs: &Shapes, catalog: &Catalog) -> HashMap<ValueId, Tensor> {
         let mut model = self.model.clone();
         for (&id, input) in self.fed.iter().zip(inputs) {
             if let Some((dtype, shape)) = input {
@@ -58,19 +165,126 @@ impl ShapeGraph {
         if infer_shapes(&mut model, catalog).is_err() {
             return HashMap::new();
         }
-        let constant = |fact: &Fact| match fact {
-            Fact::Tensor(TensorFact {
-                value: Some(KnownValue::Const(tensor)),
-                ..
-            }) => Some(tensor.clone()),
-            _ => None,
-        };
         let graph = &model.graph;
         let computed = graph
             .values()
             .filter(|(id, _)| graph.producer(*id).is_some());
         computed
-            .filter_map(|(id, info)| Some((id, constant(&info.fact)?)))
+            .filter_map(|(id, info)| Some((id, constant(&info.fact)?.clone())))
             .collect()
+    }
+}
+
+impl Symbolic {
+    fn of(value: ValueId, fact: &Fact) -> Option<Self> {
+        let fact = fact.as_tensor()?;
+        let Some(KnownValue::Elements(elements)) = &fact.value else {
+            return None;
+        };
+        if elements.iter().any(Dim::is_unknown) {
+            return None;
+        }
+        Some(Self {
+            value,
+            dtype: fact.dtype?,
+            shape: fact.shape.clone()?,
+            elements: elements.clone(),
+        })
+    }
+
+    /// The tensor for these sizes of the symbols; `None` where one is missing.
+    fn at(&self, sizes: &HashMap<&str, i64>) -> Option<Tensor> {
+        let eval = |dim: &Dim| dim.eval(&|symbol| sizes.get(symbol).copied());
+        let elements: Vec<i64> = self.elements.iter().map(eval).collect::<Option<_>>()?;
+        let size = |dim: &Dim| usize::try_from(eval(dim)?).ok();
+        let shape: Vec<usize> = self.shape.iter().map(size).collect::<Option<_>>()?;
+        match self.dtype {
+            DType::I64 => Tensor::from_vec(&shape, elements).ok(),
+            DType::I32 => {
+                let narrow = elements.into_iter().map(|n| i32::try_from(n).ok());
+                Tensor::from_vec(&shape, narrow.collect::<Option<Vec<_>>>()?).ok()
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Computed {
+    fn evaluate(&self, model: &Model, known: &HashMap<ValueId, Tensor>) -> Option<Vec<Value>> {
+        let node = model.graph.node(self.node);
+        let input = |v: &Option<ValueId>| match v {
+            None => Some(None),
+            Some(v) => {
+                let stored = || stored(&model.graph, *v).cloned();
+                let tensor = known.get(v).cloned().or_else(stored)?;
+                Some(Some(Value::Tensor(tensor)))
+            }
+        };
+        let inputs: Vec<Option<Value>> = node.inputs().iter().map(input).collect::<Option<_>>()?;
+        let inputs: Vec<Option<&Value>> = inputs.iter().map(Option::as_ref).collect();
+        let limits = Limits::folding().with_max_tensor_bytes(MAX_COMPUTED_BYTES);
+        let operator = self.operator.as_ref();
+        eval_operator(
+            operator,
+            node,
+            self.version,
+            &inputs,
+            limits,
+            &mut NoSubgraphs,
+        )
+        .ok()
+    }
+}
+
+/// The nodes whose results are known once the symbols are, in topological order, without those whose results are
+/// symbolic or constant already.
+fn computed_nodes(model: &Model, catalog: &Catalog, symbolic: &[Symbolic]) -> Vec<Computed> {
+    let graph = &model.graph;
+    let mut known: HashSet<ValueId> = symbolic.iter().map(|s| s.value).collect();
+    let mut computed = Vec::new();
+    for id in graph.topological_order().unwrap_or_default() {
+        let node = graph.node(id);
+        let mut inputs = node.inputs().iter().flatten();
+        let mut outputs = node.outputs().iter().flatten();
+        let follows = inputs.clone().any(|v| known.contains(v))
+            && inputs.all(|&v| known.contains(&v) || stored(graph, v).is_some())
+            && !outputs.all(|&v| known.contains(&v) || stored(graph, v).is_some())
+            && node.attributes.graphs().next().is_none();
+        if !follows {
+            continue;
+        }
+        let Ok(operator) = catalog.parse(node, &model.opsets) else {
+            continue;
+        };
+        if operator.is_random() {
+            continue;
+        }
+        let opset = model.opsets.get(&node.domain).unwrap_or(1);
+        let version = operator.signature().since(opset).unwrap_or(1);
+        known.extend(node.outputs().iter().flatten());
+        computed.push(Computed {
+            node: id,
+            operator,
+            version,
+        });
+    }
+    computed
+}
+
+/// What the graph holds or inference found for all input shapes.
+fn stored(graph: &Graph, v: ValueId) -> Option<&Tensor> {
+    graph
+        .constant(v)
+        .or_else(|| constant(&graph.value(v).fact))
+        .filter(|tensor| tensor.byte_len() <= MAX_COMPUTED_BYTES)
+}
+
+fn constant(fact: &Fact) -> Option<&Tensor> {
+    match fact {
+        Fact::Tensor(TensorFact {
+            value: Some(KnownValue::Const(tensor)),
+            ..
+        }) => Some(tensor),
+        _ => None,
     }
 }

@@ -116,7 +116,9 @@ fn bind(
     let packed = selector
         .scope
         .weights
-        .get(graph, weight.id, &form, || pack(isa, &filter, weight));
+        .get(graph, weight.id, &weight.tensor, &form, || {
+            pack(isa, &filter, weight)
+        });
     let step = IntegerConv {
         filter,
         weight: packed.map_err(failed)?,

@@ -326,7 +326,7 @@ fn packed(
     let packed = selector
         .scope
         .weights
-        .get(selector.graph, weight.id, &form, make);
+        .get(selector.graph, weight.id, &weight.tensor, &form, make);
     packed.map_err(|error| SessionError::Weights {
         node: selector.graph.describe(node),
         error,
