@@ -1,9 +1,18 @@
-"""The accuracy tables of docs/measurements.md: int8_study.py PROGRAM DATA [resnet8|resnet_large|dscnn|minilm ...]
+"""The accuracy tables of docs/measurements.md: int8_study.py PROGRAM DATA --split choose|test [resnet8|resnet_large|dscnn|minilm ...]
 
-Quantizes with every method listed here, runs each file in ONNX Runtime with exact integer sums, and prints all of them: the
-test figures choose nothing. PROGRAM is a release build of `modelpress`, DATA the data pack.
+Quantizes with every variant listed here, runs each file in ONNX Runtime with exact integer sums, and prints all of them.
+
+Defaults are chosen by `--split choose` alone, and there by how close the int8 model stays to the float model (the share of
+equal classes, SQNR and the mean cosine of outputs): labels are printed and choose nothing. `--split test` is for reporting.
+
+    CIFAR-10  calibrate on train images 0..499, choose on train images 500..4499, test on the 10,000 test images
+    keywords  calibrate on inputs 0..199, choose on inputs 200..999 without their labels, test on all 1,000 with labels
+    STS-B     calibrate on 200 dev sentences, choose on the other dev pairs, test on the test pairs
+
+PROGRAM is a release build of `modelpress`, DATA the data pack.
 """
 
+import argparse
 import pathlib
 import subprocess
 import sys
@@ -12,8 +21,15 @@ import tempfile
 import numpy as np
 import onnxruntime as ort
 
-PROGRAM, DATA = sys.argv[1], pathlib.Path(sys.argv[2])
-METHODS = [["mse"], ["minmax"], ["percentile", "--percentile", "99.99"], ["moving-average"], ["entropy"]]
+METHODS = [["mse"], ["minmax"], ["percentile", "--percentile", "99.99"], ["percentile", "--percentile", "99.999"],
+           ["moving-average"], ["entropy"]]
+ROUNDINGS = ["nearest", "calibrated"]
+SCALES = ["max", "least-squares"]
+VARIANTS = [["--method", *method, "--rounding", rounding, "--weight-scale", scale]
+            for method in METHODS for rounding in ROUNDINGS for scale in SCALES]
+VARIANTS += [["--method", "mse", "--rounding", rounding, "--activations", "s8"] for rounding in ROUNDINGS]
+SENTENCES = [["--mode", "dynamic"], ["--mode", "dynamic", "--weight-scale", "least-squares"]]
+SENTENCES += [["--method", method, "--rounding", rounding] for method in ("minmax", "mse") for rounding in ROUNDINGS]
 KWS_SCALE, KWS_ZERO = np.float32(0.5847029089927673), 83
 
 
@@ -24,9 +40,9 @@ def session(path):
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def images(split):
-    x = np.load(DATA / f"cifar10/{split}_x.npy").astype(np.float32).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(x), np.load(DATA / f"cifar10/{split}_y.npy")
+def images(split, start, end):
+    x = np.load(DATA / f"cifar10/{split}_x.npy", mmap_mode="r")[start:end].astype(np.float32).transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(x), np.load(DATA / f"cifar10/{split}_y.npy")[start:end]
 
 
 def keywords():
@@ -39,21 +55,27 @@ def quantize(model, out, *arguments):
                    stdout=subprocess.DEVNULL)
 
 
+def sqnr(reference, found):
+    return 10 * np.log10(np.square(reference).sum() / max(np.square(reference - found).sum(), 1e-30))
+
+
 def classifier(name, calibration, x, y, folder):
     model = DATA / "models" / f"{name}.onnx"
     np.save(folder / "calibration.npy", calibration)
 
-    def classes(path):
+    def outputs(path):
         s = session(path)
-        return np.concatenate([s.run(None, {"input": x[i:i + 100]})[0] for i in range(0, len(x), 100)]).argmax(1)
+        return np.concatenate([s.run(None, {"input": x[i:i + 100]})[0] for i in range(0, len(x), 100)])
 
-    reference = classes(model)
-    print(f"{name}: float {100 * (reference == y).mean():.2f} %, {len(x)} samples")
-    for method in METHODS:
+    reference = outputs(model)
+    right = lambda found: "      -" if y is None else f"{100 * (found.argmax(1) == y).mean():7.2f}"
+    print(f"{name}, {len(x)} samples, float {right(reference).strip()} %\n   top-1 %  same %  SQNR dB", flush=True)
+    for variant in VARIANTS:
         out = folder / "int8.onnx"
-        quantize(model, out, "--calib", folder / "calibration.npy", "--batch", 1, "--method", *method)
-        found = classes(out)
-        print(f"  {' '.join(method):40} {100 * (found == y).mean():.2f} / {100 * (found == reference).mean():.2f}")
+        quantize(model, out, "--calib", folder / "calibration.npy", "--batch", 1, *variant)
+        found = outputs(out)
+        same = 100 * (found.argmax(1) == reference.argmax(1)).mean()
+        print(f"   {right(found)} {same:7.2f}  {sqnr(reference, found):7.2f}  {' '.join(variant)}", flush=True)
 
 
 def ranks(values):
@@ -61,7 +83,7 @@ def ranks(values):
     return (np.cumsum(counts) - (counts + 1) / 2)[inverse]
 
 
-def sentences(folder):
+def sentences(split, start, folder):
     model = DATA / "models/minilm_l6_v2.onnx"
     load = lambda name: np.load(DATA / f"stsb/{name}.npy")
     np.save(folder / "ids.npy", load("dev_ids1")[:200].astype(np.int64))
@@ -72,7 +94,7 @@ def sentences(folder):
         both = []
         for side in "12":
             rows = []
-            for ids, mask in zip(load(f"test_ids{side}"), load(f"test_mask{side}")):
+            for ids, mask in zip(load(f"{split}_ids{side}")[start:], load(f"{split}_mask{side}")[start:]):
                 n = int(mask.sum())
                 feed = {"input_ids": ids[None, :n].astype(np.int64), "attention_mask": np.ones((1, n), np.int64),
                         "token_type_ids": np.zeros((1, n), np.int64)}
@@ -81,29 +103,43 @@ def sentences(folder):
             both.append(np.stack(rows))
         return np.stack(both)
 
-    reference, scores = vectors(model), load("test_score")
+    reference, scores = vectors(model), load(f"{split}_score")[start:]
+    spearman = lambda v: 100 * np.corrcoef(ranks((v[0] * v[1]).sum(1)), ranks(scores))[0, 1]
+    print(f"minilm, {len(scores)} pairs, float {spearman(reference):.2f}\n  Spearman   cosine", flush=True)
     calibration = ["--calib", f"input_ids={folder / 'ids.npy'}", "--calib", f"attention_mask={folder / 'mask.npy'}",
                    "--calib", "token_type_ids=zeros", "--trim", "attention_mask", "--batch", 1]
-    for name, arguments in (("static minmax", [*calibration, "--method", "minmax"]), ("dynamic", ["--mode", "dynamic"])):
+    for variant in SENTENCES:
         out = folder / "int8.onnx"
-        quantize(model, out, *arguments)
+        quantize(model, out, *(variant if "dynamic" in variant else [*calibration, *variant]))
         found = vectors(out)
-        spearman = np.corrcoef(ranks((found[0] * found[1]).sum(1)), ranks(scores))[0, 1]
-        print(f"  minilm {name:20} {100 * spearman:.2f} / {(found * reference).sum(-1).mean():.4f}")
+        print(f"   {spearman(found):7.2f}  {(found * reference).sum(-1).mean():7.4f}  {' '.join(variant)}", flush=True)
 
 
 def main():
-    wanted = sys.argv[3:] or ["resnet8", "resnet_large", "dscnn", "minilm"]
+    global PROGRAM, DATA
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("program")
+    parser.add_argument("data", type=pathlib.Path)
+    parser.add_argument("models", nargs="*", default=[])
+    parser.add_argument("--split", choices=["choose", "test"], required=True)
+    arguments = parser.parse_intermixed_args()
+    PROGRAM, DATA = arguments.program, arguments.data
+    choose = arguments.split == "choose"
+    wanted = arguments.models or ["dscnn", "resnet8", "resnet_large", "minilm"]
+    unknown = set(wanted) - {"dscnn", "resnet8", "resnet_large", "minilm"}
+    if unknown:
+        sys.exit(f"no such model: {', '.join(unknown)}")
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         if "dscnn" in wanted:
             x, y = keywords()
-            classifier("dscnn_kws", x[:200], x, y, folder)
+            classifier("dscnn_kws", x[:200], *((x[200:], None) if choose else (x, y)), folder)
         for name in ("resnet8", "resnet_large"):
             if name in wanted:
-                classifier(f"{name}_cifar10", images("train")[0][:500], *images("test"), folder)
+                evaluated = images("train", 500, 4500) if choose else images("test", 0, 10_000)
+                classifier(f"{name}_cifar10", images("train", 0, 500)[0], *evaluated, folder)
         if "minilm" in wanted:
-            sentences(folder)
+            sentences(*(("dev", 200) if choose else ("test", 0)), folder)
 
 
 if __name__ == "__main__":
