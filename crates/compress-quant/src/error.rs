@@ -25,6 +25,9 @@ pub enum QuantError {
     /// No value was observed.
     #[error("no value was observed")]
     NothingObserved,
+    /// The statistics hold ranges only, and the method chooses from a histogram.
+    #[error("the statistics hold no histogram: gather them with this method")]
+    NoHistogram,
     /// A setting breaks its rule.
     #[error("{setting} is {found}, {rule}")]
     Setting {

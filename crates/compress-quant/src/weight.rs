@@ -1,7 +1,11 @@
-//! Quantizing weights: per tensor, per channel, in blocks.
+//! Quantizing weights: per tensor, per channel, in blocks; to the nearest codes, or to those that change the outputs least.
 
 mod blocks;
 mod channels;
+mod moments;
+mod rounding;
 
 pub use blocks::{BlockQuantized, quantize_blocks};
 pub use channels::{QuantizedWeight, WeightRule, quantize_per_channel, quantize_per_tensor};
+pub use moments::InputMoments;
+pub use rounding::{MeanError, Rounded, round_to_inputs};

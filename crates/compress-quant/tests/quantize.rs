@@ -1,7 +1,7 @@
 //! What quantization promises of whole models, on small graphs whose every node is known.
 
 use compress_quant::graph::{
-    Calibration, Format, QuantizeConfig, QuantizeError, Sample, Target, WeightOnlyConfig,
+    Calibration, Format, QuantizeConfig, QuantizeError, Rounding, Sample, Target, WeightOnlyConfig,
     calibrate, quantize_dynamic, quantize_static, quantize_weights, sensitivity,
 };
 use compress_quant::{DType, Method, Tensor};
@@ -394,4 +394,425 @@ fn weights_that_an_old_file_lists_as_inputs_are_frozen() {
     let (int8, report) = quantize_dynamic(&old, &QuantizeConfig::default()).unwrap();
     assert_eq!(report.layers.len(), 2);
     assert_eq!(int8.graph.inputs().len(), 1);
+}
+
+/// Statistics as they would be saved.
+fn saved(stats: &Calibration) -> Vec<u8> {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let name = format!("modelpress-threads-{}-{n}.json", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    stats.save(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::remove_file(&path).unwrap();
+    bytes
+}
+
+#[test]
+fn statistics_are_the_same_bits_with_any_number_of_threads() {
+    let model = convolutional();
+    // Samples of unlike size, so that threads overtake one another.
+    let data: Vec<Sample> = (0..23u32)
+        .map(|i| {
+            let batch = 1 + (i as usize * 7) % 5;
+            vec![("x".to_owned(), floats(&[batch, 3, 8, 8], 100 + i))]
+        })
+        .collect();
+    for method in [Method::Mse, Method::MovingAverage] {
+        let mut config = config();
+        config.method = method;
+        let on = |threads: usize| {
+            let samples = data.iter().map(|s| Ok::<_, String>(s.clone()));
+            let options = SessionOptions::default().with_threads(threads);
+            saved(&calibrate(&model, samples, &config, &options).unwrap())
+        };
+        let one = on(1);
+        for threads in [2, 3, 8] {
+            assert_eq!(on(threads), one, "{method:?}, {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn the_earliest_sample_that_fails_is_named_with_any_number_of_threads() {
+    let model = convolutional();
+    let mut data = samples(&[1, 3, 8, 8], 20);
+    for bad in [5, 6, 17] {
+        let mut values = noise(1, 192);
+        values[3] = f32::NAN;
+        data[bad][0].1 = Tensor::from_vec(&[1, 3, 8, 8], values).unwrap();
+    }
+    for threads in [1, 2, 4] {
+        let samples = data.iter().map(|s| Ok::<_, String>(s.clone()));
+        let options = SessionOptions::default().with_threads(threads);
+        let error = calibrate(&model, samples, &config(), &options).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("calibration sample 5, tensor `"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_sum_takes_in_the_activation_behind_it() {
+    // x + conv(x), cut at zero, into another convolution: the sum needs no scale of its own.
+    let mut g = Graph::new("block");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [1usize, 4, 6, 6]))
+        .unwrap();
+    g.add_input(x);
+    let v: Vec<_> = ["c1", "sum", "cut", "y"]
+        .iter()
+        .map(|n| g.add_value(n, Fact::Unknown).unwrap())
+        .collect();
+    for (name, input, output, seed) in [("conv1", x, v[0], 1), ("conv2", v[2], v[3], 2)] {
+        let w = g
+            .add_initializer(&format!("{name}.w"), floats(&[4, 4, 1, 1], seed))
+            .unwrap();
+        g.add_node(Node::new("Conv", [input, w], [output]).named(name))
+            .unwrap();
+    }
+    g.add_node(Node::new("Add", [v[0], x], [v[1]]).named("add"))
+        .unwrap();
+    g.add_node(Node::new("Relu", [v[1]], [v[2]]).named("relu"))
+        .unwrap();
+    g.add_output(v[3]);
+    let model = Model::new(g, 17);
+    let data = samples(&[1, 4, 6, 6], 6);
+    let mut asymmetric = config();
+    let (int8, _) =
+        quantize_static(&model, &statistics(&model, &data, &asymmetric), &asymmetric).unwrap();
+    // x, c1 and cut; the sum itself is not quantized, and codes keep it above zero.
+    assert_eq!(
+        (count(&int8, "Relu"), count(&int8, "QuantizeLinear")),
+        (0, 4)
+    );
+    assert!(int8.graph.value_by_name("sum").is_none());
+    assert!(relative(&run(&int8, &data[0]), &run(&model, &data[0])) < 0.03);
+    // A symmetric range has codes below zero: the activation stays, the pair behind it.
+    asymmetric.target = Target::TensorRt;
+    let (int8, _) =
+        quantize_static(&model, &statistics(&model, &data, &asymmetric), &asymmetric).unwrap();
+    assert_eq!(count(&int8, "Relu"), 1);
+    assert!(int8.graph.value_by_name("sum_quantized").is_none());
+}
+
+#[test]
+fn rounding_to_the_inputs_brings_the_outputs_closer() {
+    let model = convolutional();
+    // Neighbouring pixels hang together, as in images.
+    let data: Vec<Sample> = (0..24u32)
+        .map(|i| {
+            let rough = noise(300 + i, 192);
+            let smooth = (0..192).map(|p| 1.0 + rough[p / 16 * 16] + 0.1 * rough[p]);
+            let x = Tensor::from_vec(&[1, 3, 8, 8], smooth.collect::<Vec<_>>()).unwrap();
+            vec![("x".to_owned(), x)]
+        })
+        .collect();
+    let (calibration, held_out) = data.split_at(16);
+    let mut calibrated = config();
+    calibrated.rounding = Rounding::Calibrated;
+    let stats = statistics(&model, calibration, &calibrated);
+    let (nearest, _) = quantize_static(&model, &stats, &config()).unwrap();
+    let (rounded, report) = quantize_static(&model, &stats, &calibrated).unwrap();
+    assert!(report.layers[1].product_sqnr_db.unwrap() > report.layers[1].weight_sqnr_db.unwrap());
+    let error = |int8: &Model| -> f64 {
+        let each = held_out.iter().flat_map(|s| {
+            let (a, b) = (run(int8, s), run(&model, s));
+            a.into_iter()
+                .zip(b)
+                .map(|(a, b)| f64::from(a - b).powi(2))
+                .collect::<Vec<_>>()
+        });
+        each.sum()
+    };
+    let (before, after) = (error(&nearest), error(&rounded));
+    assert!(after < before * 0.8, "{before} {after}");
+    // The same bits with any number of threads.
+    let bytes = |threads| {
+        let samples = calibration.iter().map(|s| Ok::<_, String>(s.clone()));
+        let options = SessionOptions::default().with_threads(threads);
+        let stats = calibrate(&model, samples, &calibrated, &options).unwrap();
+        quantize_static(&model, &stats, &calibrated)
+            .unwrap()
+            .0
+            .to_bytes()
+            .unwrap()
+    };
+    let one = bytes(1);
+    assert!(bytes(2) == one && bytes(5) == one);
+    // Statistics alone do not hold the inputs.
+    let plain = statistics(&model, calibration, &config());
+    assert!(matches!(
+        quantize_static(&model, &plain, &calibrated),
+        Err(QuantizeError::NoInputs)
+    ));
+}
+
+/// Two branches with a convolution each, and a recurrent layer behind the first.
+fn branching() -> Model {
+    let branch = |name: &str, seed: u32| {
+        let mut g = Graph::new(name);
+        let x = g.add_value("x", Fact::Unknown).unwrap();
+        let w = g
+            .add_initializer(&format!("{name}_w"), floats(&[16, 2, 3], seed))
+            .unwrap();
+        let b = g
+            .add_initializer(&format!("{name}_b"), floats(&[16], seed + 1))
+            .unwrap();
+        let y = g.add_value(&format!("{name}_y"), Fact::Unknown).unwrap();
+        g.add_node(Node::new("Conv", [x, w, b], [y]).named(format!("{name}_conv")))
+            .unwrap();
+        let turned = g
+            .add_value(&format!("{name}_turned"), Fact::Unknown)
+            .unwrap();
+        let turn = Node::new("Transpose", [y], [turned]).with("perm", vec![2i64, 0, 1]);
+        g.add_node(turn).unwrap();
+        let w = g
+            .add_initializer(&format!("{name}_lstm_w"), floats(&[1, 32, 16], seed + 2))
+            .unwrap();
+        let r = g
+            .add_initializer(&format!("{name}_lstm_r"), floats(&[1, 32, 8], seed + 3))
+            .unwrap();
+        let out = g.add_value(&format!("{name}_out"), Fact::Unknown).unwrap();
+        let lstm = Node::new("LSTM", [turned, w, r], [out]).with("hidden_size", 8i64);
+        g.add_node(lstm.named(format!("{name}_lstm"))).unwrap();
+        g.add_output(out);
+        std::sync::Arc::new(g)
+    };
+    let mut g = Graph::new("branching");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [1usize, 2, 6]))
+        .unwrap();
+    g.add_input(x);
+    let first = g.add_value("first", Fact::Unknown).unwrap();
+    let zero = g.add_initializer("zero", Tensor::scalar(0i64)).unwrap();
+    let flat = g.add_value("flat", Fact::Unknown).unwrap();
+    let all = g
+        .add_initializer("all", Tensor::vector(vec![-1i64]))
+        .unwrap();
+    g.add_node(Node::new("Reshape", [x, all], [flat])).unwrap();
+    g.add_node(Node::new("Gather", [flat, zero], [first]))
+        .unwrap();
+    let positive = g.add_value("positive", Fact::Unknown).unwrap();
+    let none = g.add_initializer("none", Tensor::scalar(0f32)).unwrap();
+    g.add_node(Node::new("Greater", [first, none], [positive]))
+        .unwrap();
+    let y = g.add_value("y", Fact::Unknown).unwrap();
+    let node = Node::new("If", [positive], [y])
+        .named("choice")
+        .with("then_branch", onnx_ir::Attribute::Graph(branch("then", 1)))
+        .with("else_branch", onnx_ir::Attribute::Graph(branch("else", 11)));
+    g.add_node(node).unwrap();
+    g.add_output(y);
+    Model::new(g, 17)
+}
+
+#[test]
+fn weights_in_branches_are_quantized_too() {
+    let model = branching();
+    let (int8, report) =
+        quantize_weights(&model, WeightOnlyConfig::Int8, &QuantizeConfig::default()).unwrap();
+    let names: Vec<&str> = report.layers.iter().map(|l| l.node.as_str()).collect();
+    let mut sorted = names.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, ["else_conv", "else_lstm", "then_conv", "then_lstm"]);
+    assert!(report.skipped.is_empty(), "{:?}", report.skipped);
+    assert!(report.bytes_after * 3 < report.bytes_before, "{report:?}");
+    for seed in [1, 2, 3, 4] {
+        let sample = vec![("x".to_owned(), floats(&[1, 2, 6], seed))];
+        let difference = relative(&run(&int8, &sample), &run(&model, &sample));
+        assert!(difference > 0.0 && difference < 0.02, "{difference}");
+    }
+    // By name a node of a branch can be left out.
+    let mut one = QuantizeConfig::default();
+    one.include = vec!["then_conv".to_owned()];
+    let (_, report) = quantize_weights(&model, WeightOnlyConfig::Int8, &one).unwrap();
+    assert_eq!(report.layers.len(), 1);
+    assert_eq!(report.skipped.len(), 3);
+}
+
+#[test]
+fn products_in_branches_are_quantized_dynamically() {
+    let mut config = QuantizeConfig::default();
+    config.operators = Some(vec!["Conv".to_owned()]);
+    let model = branching();
+    let (int8, report) = quantize_dynamic(&model, &config).unwrap();
+    assert_eq!(report.layers.len(), 2);
+    let skipped: Vec<&str> = report.skipped.iter().map(|s| s.op.as_str()).collect();
+    assert_eq!(skipped, ["LSTM", "LSTM"]);
+    for seed in [1, 2, 3, 4] {
+        let sample = vec![("x".to_owned(), floats(&[1, 2, 6], seed))];
+        let difference = relative(&run(&int8, &sample), &run(&model, &sample));
+        assert!(difference > 0.0 && difference < 0.03, "{difference}");
+    }
+    // Nothing is silent: where nothing is left to do, that is an error which says why.
+    let error = quantize_dynamic(&model, &QuantizeConfig::default()).unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("then_conv (Conv): its operator was not asked for"),
+        "{text}"
+    );
+    let stats = calibrate(
+        &model,
+        [Ok::<_, String>(vec![(
+            "x".to_owned(),
+            floats(&[1, 2, 6], 1),
+        )])],
+        &config,
+        &SessionOptions::default(),
+    );
+    let text = stats.unwrap_err().to_string();
+    assert!(
+        text.contains("choice (If): its subgraphs are not calibrated"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_edge_tpu_gets_integers_throughout_and_constant_sizes() {
+    let model = convolutional();
+    let mut config = config();
+    config.target = Target::EdgeTpu;
+    let data = samples(&[1, 3, 8, 8], 6);
+    let (int8, report) =
+        quantize_static(&model, &statistics(&model, &data, &config), &config).unwrap();
+    assert!(
+        report.repairs[0].starts_with("x: batch set to 1"),
+        "{:?}",
+        report.repairs
+    );
+    let input = int8.graph.value_by_name("x").unwrap();
+    let fact = int8.graph.value(input).fact.as_tensor().unwrap();
+    assert_eq!(
+        fact.to_string(),
+        TensorFact::with_shape(
+            Some(DType::F32),
+            Some([1, 3, 8, 8].map(Dim::Known).to_vec())
+        )
+        .to_string()
+    );
+    // Every node reads dequantized values and every result is quantized; weights are int8 without zero point.
+    for (_, node) in int8.graph.nodes() {
+        if node.is("QuantizeLinear") || node.is("DequantizeLinear") {
+            continue;
+        }
+        for &v in node.inputs().iter().flatten() {
+            let float =
+                int8.graph.value(v).fact.as_tensor().and_then(|f| f.dtype) == Some(DType::F32);
+            let from = int8
+                .graph
+                .producer(v)
+                .map(|p| int8.graph.node(p).op_type.clone());
+            assert!(
+                !float || from.as_deref() == Some("DequantizeLinear"),
+                "{node:?}"
+            );
+        }
+    }
+    assert!(relative(&run(&int8, &data[0]), &run(&model, &data[0])) < 0.1);
+    // A convolution that is left out would run on the CPU with all that follows.
+    config.exclude = vec!["conv2".to_owned()];
+    let stats = statistics(&model, &data, &config);
+    let text = quantize_static(&model, &stats, &config)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("conv2 (Conv)") && text.contains("every operator"),
+        "{text}"
+    );
+    // A size that only the user can know.
+    let open = transformer_like();
+    config.exclude.clear();
+    let stats = statistics(&open, &samples(&[1, 5, 16], 2), &config);
+    let text = quantize_static(&open, &stats, &config)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        text.contains("sequence") && text.contains("constant"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_recurrent_weight_around_the_branch_is_quantized_where_it_stands() {
+    // The branch reorders the gates of a weight that the main graph holds, as exporters write it.
+    let mut inner = Graph::new("then");
+    let value = |g: &mut Graph, name: &str| g.add_value(name, Fact::Unknown).unwrap();
+    let (x, w, r) = (
+        value(&mut inner, "x"),
+        value(&mut inner, "w"),
+        value(&mut inner, "r"),
+    );
+    let mut weights = Vec::new();
+    for (name, weight) in [("w", w), ("r", r)] {
+        let mut halves = Vec::new();
+        for (at, (from, to)) in [(16i64, 32i64), (0, 16)].into_iter().enumerate() {
+            let bound = |g: &mut Graph, what: &str, v: i64| {
+                g.add_initializer(&format!("{name}_{what}{at}"), Tensor::vector(vec![v]))
+                    .unwrap()
+            };
+            let bounds = (bound(&mut inner, "from", from), bound(&mut inner, "to", to));
+            let half = value(&mut inner, &format!("{name}_half{at}"));
+            inner
+                .add_node(Node::new("Slice", [weight, bounds.0, bounds.1], [half]))
+                .unwrap();
+            halves.push(half);
+        }
+        let whole = value(&mut inner, &format!("{name}_whole"));
+        inner
+            .add_node(Node::new("Concat", halves, [whole]).with("axis", 0i64))
+            .unwrap();
+        let axes = inner
+            .add_initializer(&format!("{name}_axes"), Tensor::vector(vec![0i64]))
+            .unwrap();
+        let ready = value(&mut inner, &format!("{name}_ready"));
+        inner
+            .add_node(Node::new("Unsqueeze", [whole, axes], [ready]))
+            .unwrap();
+        weights.push(ready);
+    }
+    let out = value(&mut inner, "out");
+    let lstm = Node::new("LSTM", [x, weights[0], weights[1]], [out]).with("hidden_size", 8i64);
+    inner.add_node(lstm.named("lstm")).unwrap();
+    inner.add_output(out);
+    let mut g = Graph::new("outer");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [5usize, 1, 12]))
+        .unwrap();
+    g.add_input(x);
+    g.add_initializer("w", floats(&[32, 12], 1)).unwrap();
+    g.add_initializer("r", floats(&[32, 8], 2)).unwrap();
+    let yes = g.add_initializer("yes", Tensor::scalar(true)).unwrap();
+    let condition = g.add_value("condition", Fact::Unknown).unwrap();
+    g.add_node(Node::new("Identity", [yes], [condition]))
+        .unwrap();
+    let y = g.add_value("y", Fact::Unknown).unwrap();
+    let branch = std::sync::Arc::new(inner);
+    let node = Node::new("If", [condition], [y])
+        .with("then_branch", onnx_ir::Attribute::Graph(branch.clone()))
+        .with("else_branch", onnx_ir::Attribute::Graph(branch));
+    g.add_node(node).unwrap();
+    g.add_output(y);
+    let model = Model::new(g, 17);
+    let (int8, report) =
+        quantize_weights(&model, WeightOnlyConfig::Int8, &QuantizeConfig::default()).unwrap();
+    assert_eq!(
+        (report.layers.len(), report.skipped.len()),
+        (2, 0),
+        "{report:?}"
+    );
+    assert!(
+        report
+            .layers
+            .iter()
+            .all(|l| l.node == "lstm" && l.op == "LSTM")
+    );
+    assert_eq!(count(&int8, "DequantizeLinear"), 2);
+    assert!(report.bytes_after * 2 < report.bytes_before);
+    let sample = vec![("x".to_owned(), floats(&[5, 1, 12], 9))];
+    let difference = relative(&run(&int8, &sample), &run(&model, &sample));
+    assert!(difference > 0.0 && difference < 0.02, "{difference}");
 }

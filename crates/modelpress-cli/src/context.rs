@@ -12,15 +12,17 @@ use std::path::Path;
 pub(crate) struct Context {
     json: bool,
     threads: usize,
+    max_steps: Option<u64>,
     colour: bool,
 }
 
 impl Context {
-    pub(crate) fn new(json: bool, threads: usize) -> Self {
+    pub(crate) fn new(json: bool, threads: usize, max_steps: Option<u64>) -> Self {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self {
             json,
             threads,
+            max_steps,
             colour,
         }
     }
@@ -63,7 +65,14 @@ impl Context {
     }
 
     pub(crate) fn session_options(&self) -> SessionOptions {
-        SessionOptions::default().with_threads(self.threads())
+        let options = SessionOptions::default().with_threads(self.threads());
+        match self.max_steps {
+            Some(n) => {
+                let limits = options.limits.with_max_steps(n);
+                options.with_limits(limits)
+            }
+            None => options,
+        }
     }
 
     pub(crate) fn session(&self, model: Model) -> Result<Session, Error> {

@@ -36,11 +36,14 @@ struct Program {
         hide_default_value = true
     )]
     threads: usize,
+    /// Node evaluations that one run of a model may take, those in loops counted each time; 10,000,000 unless given.
+    #[arg(long, global = true, value_name = "N")]
+    max_steps: Option<u64>,
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let context = Context::new(program.json, program.threads);
+    let context = Context::new(program.json, program.threads, program.max_steps);
     match program.verb.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.

@@ -51,6 +51,8 @@ pub(crate) enum TargetArg {
     Tensorrt,
     /// TensorFlow Lite / LiteRT.
     Tflite,
+    /// The Edge TPU: every operator as integers, constant sizes.
+    Edgetpu,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -112,6 +114,7 @@ impl QuantizationArgs {
             TargetArg::Ort => Target::Ort,
             TargetArg::Tensorrt => Target::TensorRt,
             TargetArg::Tflite => Target::Tflite,
+            TargetArg::Edgetpu => Target::EdgeTpu,
         };
         config.method = match self.method {
             MethodArg::Minmax => Method::MinMax,

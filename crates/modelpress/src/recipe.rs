@@ -29,7 +29,7 @@ use crate::ir::Model;
 use crate::ir::passes::PassError;
 use crate::quant::Method;
 use crate::quant::graph::{
-    Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Target,
+    Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Rounding, Target,
     WeightOnlyConfig, calibrate, quantize_dynamic, quantize_static, quantize_weights,
 };
 use crate::session::{Session, SessionError, SessionOptions};
@@ -98,6 +98,8 @@ pub struct QuantizeStage {
     pub target: Target,
     /// How activation ranges are chosen.
     pub method: Option<Method>,
+    /// How weights become codes in static quantization; `calibrated` where it is not given and there are samples.
+    pub rounding: Option<Rounding>,
     /// Whether integer operators stand in the file instead of Q/DQ pairs.
     pub format: FileFormat,
     /// Only these nodes.
@@ -225,7 +227,14 @@ impl Recipe {
             report.passes = changes.collect();
         }
         if let Some(stage) = &self.quantize {
-            let config = stage.config();
+            let mut config = stage.config();
+            let sampled = self
+                .calibrate
+                .as_ref()
+                .is_some_and(|c| !c.inputs.is_empty());
+            if stage.rounding.is_none() && sampled {
+                config.rounding = Rounding::Calibrated;
+            }
             let (quantized, done) = match stage.mode {
                 Mode::Static => {
                     config.validate()?;
@@ -287,6 +296,7 @@ impl QuantizeStage {
         let mut config = QuantizeConfig::default();
         config.target = self.target;
         config.method = self.method.unwrap_or(config.method);
+        config.rounding = self.rounding.unwrap_or(config.rounding);
         config.format = match self.format {
             FileFormat::Qdq => Format::Qdq,
             FileFormat::QLinear => Format::QLinear,

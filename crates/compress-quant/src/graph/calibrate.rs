@@ -1,33 +1,49 @@
-//! Gathering statistics by running the model: streaming, of fixed size, mergeable.
+//! Statistics of a model's tensors: of fixed size, saved, merged and read again.
 
-use super::config::QuantizeConfig;
 use super::error::CalibrationError;
-use super::plan::Plan;
-use super::prepare::prepare;
+use super::inputs::LayerInputs;
 use crate::TensorStats;
-use compress_tensor::{DType, Tensor, write_atomically};
+use compress_tensor::write_atomically;
 use onnx_ir::Model;
-use runtime_session::{Session, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The inputs of one run, by name.
-pub type Sample = Vec<(String, Tensor)>;
-
 /// Format version of a statistics file.
 const VERSION: u32 = 1;
 
-/// Statistics of a model's tensors: what [`calibrate`] gathers and quantization reads.
+/// Statistics of a model's tensors: what [`calibrate`](super::calibrate()) gathers and quantization reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     version: u32,
     /// Names and shapes of the model's initializers and nodes, hashed.
     model: String,
     tensors: BTreeMap<String, TensorStats>,
+    /// Too large for a file of statistics, and of use only in the process that gathered them.
+    #[serde(skip)]
+    inputs: Option<LayerInputs>,
 }
 
 impl Calibration {
+    /// The statistics of `model`'s tensors.
+    pub(super) fn new(
+        model: &Model,
+        tensors: BTreeMap<String, TensorStats>,
+        inputs: Option<LayerInputs>,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            model: fingerprint(model),
+            tensors,
+            inputs,
+        }
+    }
+
+    /// What [`Rounding::Calibrated`](super::Rounding::Calibrated) rounds to, where it was gathered.
+    pub(super) fn inputs(&self) -> Option<&LayerInputs> {
+        self.inputs.as_ref()
+    }
+
     /// The statistics of one tensor.
     pub fn get(&self, tensor: &str) -> Option<&TensorStats> {
         self.tensors.get(tensor)
@@ -47,7 +63,15 @@ impl Calibration {
     pub fn merge(&mut self, other: &Calibration) -> Result<(), CalibrationError> {
         self.check_model(&other.model)?;
         for (name, stats) in &other.tensors {
-            self.tensors.entry(name.clone()).or_default().merge(stats);
+            match self.tensors.get_mut(name) {
+                Some(mine) => mine.merge(stats),
+                None => drop(self.tensors.insert(name.clone(), stats.clone())),
+            }
+        }
+        match (&mut self.inputs, &other.inputs) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
         }
         Ok(())
     }
@@ -114,82 +138,6 @@ impl Calibration {
             None => Ok(read),
         }
     }
-}
-
-/// Runs the model on `samples` and gathers statistics of every tensor that `config` quantizes.
-///
-/// One sample is in memory at a time; the result's size does not depend on their number. Shards may be
-/// calibrated apart and merged.
-///
-/// # Errors
-/// [`CalibrationError`] names the sample and the tensor.
-pub fn calibrate<E: std::fmt::Display>(
-    model: &Model,
-    samples: impl IntoIterator<Item = Result<Sample, E>>,
-    config: &QuantizeConfig,
-    options: &SessionOptions,
-) -> Result<Calibration, CalibrationError> {
-    let prepared = prepare(model).map_err(Box::new)?;
-    let plan = Plan::of(&prepared, config).map_err(Box::new)?;
-    let graph = &prepared.graph;
-    let names: Vec<String> = plan
-        .quantized
-        .keys()
-        .map(|&v| graph.name_of(v).to_owned())
-        .collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let mut tensors: BTreeMap<String, TensorStats> = names
-        .iter()
-        .map(|n| ((*n).to_owned(), TensorStats::new()))
-        .collect();
-    // Each sample runs once: plans of past shapes would only take memory.
-    let mut options = options.clone();
-    options.cached_plans = 1;
-    let session = Session::new(prepared, &options).map_err(Box::new)?;
-    let mut count = 0;
-    for (index, sample) in samples.into_iter().enumerate() {
-        let sample = sample.map_err(|e| CalibrationError::Sample {
-            sample: index,
-            message: e.to_string(),
-        })?;
-        let inputs: Vec<(&str, Tensor)> = sample
-            .iter()
-            .map(|(n, t)| (n.as_str(), t.clone()))
-            .collect();
-        let mut failed = None;
-        session
-            .run_with_taps(&inputs, &names, |name, tensor| {
-                if let (Some(stats), DType::F32) = (tensors.get_mut(name), tensor.dtype()) {
-                    let seen = tensor
-                        .data::<f32>()
-                        .map_err(Into::into)
-                        .and_then(|d| stats.observe(&d));
-                    if let Err(error) = seen {
-                        failed.get_or_insert((name.to_owned(), error));
-                    }
-                }
-            })
-            .map_err(|error| CalibrationError::Run {
-                sample: index,
-                error: Box::new(error),
-            })?;
-        if let Some((tensor, error)) = failed {
-            return Err(CalibrationError::Observe {
-                sample: index,
-                tensor,
-                error,
-            });
-        }
-        count += 1;
-    }
-    if count == 0 {
-        return Err(CalibrationError::NoSamples);
-    }
-    Ok(Calibration {
-        version: VERSION,
-        model: fingerprint(model),
-        tensors,
-    })
 }
 
 /// A hash of what makes statistics fit: the names of the graph's outputs and of the nodes' results.

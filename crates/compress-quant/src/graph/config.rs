@@ -4,6 +4,7 @@ use super::error::QuantizeError;
 use super::target::Target;
 use crate::{Method, WeightRule};
 use compress_tensor::{DType, RangeRule};
+use serde::{Deserialize, Serialize};
 
 /// How quantization is written into the graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,6 +26,19 @@ pub enum WeightGranularity {
     PerTensor,
 }
 
+/// How weights become codes once their scales are chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rounding {
+    /// Each weight to the nearest code.
+    #[default]
+    Nearest,
+    /// To the codes with which the layer's outputs on calibration inputs change least, the mean of the error going
+    /// into the bias; see [`round_to_inputs`](crate::round_to_inputs). For static quantization; what
+    /// [`Calibration::save`](super::Calibration::save) writes is not enough for it.
+    Calibrated,
+}
+
 /// How a model is quantized to int8.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -39,6 +53,8 @@ pub struct QuantizeConfig {
     pub weight_granularity: WeightGranularity,
     /// How weight scales are chosen.
     pub weight_rule: WeightRule,
+    /// How weights become codes.
+    pub rounding: Rounding,
     /// How activation ranges are chosen.
     pub method: Method,
     /// How quantization is written into the graph.
@@ -59,6 +75,7 @@ impl Default for QuantizeConfig {
             activation_rule: None,
             weight_granularity: WeightGranularity::default(),
             weight_rule: WeightRule::default(),
+            rounding: Rounding::default(),
             method: Method::Mse,
             format: Format::default(),
             include: Vec::new(),
@@ -99,7 +116,7 @@ impl QuantizeConfig {
             let rule = match self.target {
                 Target::Ort => "activations are uint8 or int8",
                 Target::TensorRt => "uint8 is read as int8: activations must be int8",
-                Target::Tflite => "int8 models hold int8 activations",
+                Target::Tflite | Target::EdgeTpu => "int8 models hold int8 activations",
             };
             return refuse(format!("{dtype} activations"), rule);
         }

@@ -4,11 +4,11 @@
 //! DynamicQuantizeLinear(x)`, shared by all readers of `x`: the form that ONNX Runtime fuses into one kernel.
 
 use super::config::{QuantizeConfig, WeightGranularity};
-use super::edit::{drop_unread, node_name, record, sqnr_db, stored_bytes};
+use super::edit::{drop_unread, in_subgraphs, node_name, record, sqnr_db, stored_bytes};
 use super::error::QuantizeError;
 use super::prepare::prepare;
 use super::report::{LayerReport, Report};
-use super::select::{Role, Weight, select};
+use super::select::{IN_SUBGRAPHS, Role, Weight, check_patterns, nothing, select_in};
 use crate::QuantError;
 use crate::weight::{quantize_per_channel, quantize_per_tensor};
 use compress_tensor::{DType, Tensor};
@@ -26,18 +26,39 @@ pub fn quantize_dynamic(
     model: &Model,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
-    let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
+    check_patterns(&model.graph, config)?;
     let mut config = config.clone();
     if config.operators.is_none() {
         config.operators = Some(vec!["MatMul".to_owned(), "Gemm".to_owned()]);
     }
-    let selection = select(&model, &config)?;
     let mut report = Report {
-        skipped: selection.skipped.clone(),
-        bytes_before,
+        bytes_before: stored_bytes(&model.graph),
         ..Report::default()
     };
+    quantize_graph(&mut model, &config, &mut report)?;
+    if report.layers.is_empty() {
+        return Err(nothing(&report.skipped));
+    }
+    onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
+    record(&mut model, "dynamic activations=u8 weights=i8".to_owned());
+    report.bytes_after = stored_bytes(&model.graph);
+    Ok((model, report))
+}
+
+/// Quantizes the main graph of `model` and the subgraphs of its nodes.
+fn quantize_graph(
+    model: &mut Model,
+    config: &QuantizeConfig,
+    report: &mut Report,
+) -> Result<(), QuantizeError> {
+    in_subgraphs(model, |inner| quantize_graph(inner, config, report))?;
+    let selection = select_in(model, config)?;
+    let others = selection
+        .skipped
+        .iter()
+        .filter(|s| s.reason != IN_SUBGRAPHS);
+    report.skipped.extend(others.cloned());
     let mut dynamic: HashMap<ValueId, Dynamic> = HashMap::new();
     for &id in &selection.order {
         let Some(Role::Core { weight, bias }) = selection.roles.get(&id).copied() else {
@@ -52,23 +73,10 @@ pub fn quantize_dynamic(
             });
             continue;
         };
-        report
-            .layers
-            .push(product(graph, id, weight, bias, &config, &mut dynamic)?);
+        let layer = product(graph, id, weight, bias, config, &mut dynamic)?;
+        report.layers.push(layer);
     }
-    if report.layers.is_empty() {
-        let reasons = report
-            .skipped
-            .iter()
-            .take(5)
-            .map(|s| format!("{}: {}", s.node, s.reason))
-            .collect();
-        return Err(QuantizeError::NothingToQuantize { reasons });
-    }
-    onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
-    record(&mut model, "dynamic activations=u8 weights=i8".to_owned());
-    report.bytes_after = stored_bytes(&model.graph);
-    Ok((model, report))
+    Ok(())
 }
 
 /// An activation quantized at run time.
@@ -106,12 +114,11 @@ fn product(
         error,
     };
     let is_conv = !matches!(node.op_type.as_str(), "MatMul" | "Gemm");
-    // The integer convolution takes one zero point and one scale for the whole weight.
     let quantized = match config.weight_granularity {
-        WeightGranularity::PerChannel if !is_conv => {
+        WeightGranularity::PerChannel => {
             quantize_per_channel(&tensor, weight.axis, DType::I8, config.weight_rule)
         }
-        _ => quantize_per_tensor(&tensor, DType::I8, config.weight_rule),
+        WeightGranularity::PerTensor => quantize_per_tensor(&tensor, DType::I8, config.weight_rule),
     }
     .map_err(values)?;
     let back = quantized
@@ -143,13 +150,19 @@ fn product(
         }
     };
     let wq = graph.add_initializer(&format!("{weight_name}_quantized"), codes)?;
-    let scales = match quantized.params.scale.as_slice() {
-        [one] => Tensor::scalar(*one),
-        many => Tensor::vector(many.to_vec()),
-    };
-    let zeros = match quantized.params.zero_point.len() {
-        1 => Tensor::scalar(0i8),
-        n => Tensor::vector(vec![0i8; n]),
+    let (scales, zeros) = match (quantized.params.scale.as_slice(), is_conv) {
+        ([one], _) => (Tensor::scalar(*one), Tensor::scalar(0i8)),
+        // The integer convolution itself knows no scales, and zero is one zero point for all channels.
+        (many, true) => {
+            let mut shape = vec![1; tensor.rank() - 1];
+            shape[0] = many.len();
+            let scales = Tensor::from_vec(&shape, many.to_vec()).map_err(|e| values(e.into()))?;
+            (scales, Tensor::scalar(0i8))
+        }
+        (many, false) => (
+            Tensor::vector(many.to_vec()),
+            Tensor::vector(vec![0i8; many.len()]),
+        ),
     };
     let ws = graph.add_initializer(&format!("{weight_name}_scale"), scales)?;
     let wz = graph.add_initializer(&format!("{weight_name}_zero_point"), zeros)?;
@@ -198,12 +211,9 @@ fn product(
         node: name,
         op: node.qualified_op(),
         weight_sqnr_db: Some(sqnr_db),
-        input_sqnr_db: None,
-        input_range: None,
-        output_range: None,
-        clipped_share: None,
         bytes_before: tensor.byte_len(),
         bytes_after,
+        ..LayerReport::default()
     })
 }
 

@@ -3,7 +3,8 @@
 use super::error::QuantizeError;
 use compress_tensor::{Granularity, QuantParams, Tensor};
 use onnx_ir::graph::Use;
-use onnx_ir::{Fact, Graph, Model, Node, NodeId, ValueId};
+use onnx_ir::{Attribute, Fact, Graph, Model, Node, NodeId, ValueId};
+use std::sync::Arc;
 
 /// Scale and zero point as initializers: scalars, or vectors per channel.
 pub(super) fn add_params(
@@ -98,6 +99,40 @@ pub(super) fn drop_unread(graph: &mut Graph, candidates: impl IntoIterator<Item 
             }
         }
     }
+}
+
+/// Changes every subgraph of the main graph's nodes, each as the main graph of a model of its own.
+pub(super) fn in_subgraphs(
+    model: &mut Model,
+    mut change: impl FnMut(&mut Model) -> Result<(), QuantizeError>,
+) -> Result<(), QuantizeError> {
+    let opset = model.opset();
+    let holds = |n: &Node| n.attributes.graphs().next().is_some();
+    let nodes = model.graph.nodes().filter(|(_, n)| holds(n));
+    for id in nodes.map(|(id, _)| id).collect::<Vec<_>>() {
+        let node = model.graph.node(id).clone();
+        let mut new = node.clone();
+        let opsets = &mut model.opsets;
+        let mut changed = |graph: &Arc<Graph>| {
+            let mut inner = Model::new((**graph).clone(), opset);
+            inner.opsets = opsets.clone();
+            change(&mut inner)?;
+            *opsets = inner.opsets;
+            Ok::<_, QuantizeError>(Arc::new(inner.graph))
+        };
+        for (name, attribute) in node.attributes.iter() {
+            let attribute = match attribute {
+                Attribute::Graph(graph) => Attribute::Graph(changed(graph)?),
+                Attribute::Graphs(graphs) => {
+                    Attribute::Graphs(graphs.iter().map(&mut changed).collect::<Result<_, _>>()?)
+                }
+                _ => continue,
+            };
+            new.attributes.set(name, attribute);
+        }
+        model.graph.replace_node(id, new)?;
+    }
+    Ok(())
 }
 
 /// Bytes of all initializers and constants, subgraphs included.

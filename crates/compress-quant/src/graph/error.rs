@@ -94,6 +94,11 @@ pub enum QuantizeError {
         /// The tensor.
         tensor: String,
     },
+    /// The statistics lack the layers' inputs, which rounding to them needs.
+    #[error(
+        "the statistics hold no inputs of layers to round weights to: statistics files do not keep them"
+    )]
+    NoInputs,
     /// The operator set is older than quantized operators need.
     #[error("the model imports opset {found}, {needed} is needed: {reason}")]
     Opset {

@@ -2,10 +2,14 @@
 
 use super::edit::{add_dequantize, add_params, drop_unread, redirect};
 use super::error::QuantizeError;
+use super::inputs::{LayerInput, LayerInputs};
 use super::plan::Plan;
+use super::round::refine;
 use super::select::{Role, Weight};
 use super::target::TargetRules;
-use crate::weight::{QuantizedWeight, WeightRule, quantize_per_channel, quantize_per_tensor};
+use crate::weight::{
+    MeanError, QuantizedWeight, WeightRule, quantize_per_channel, quantize_per_tensor,
+};
 use crate::{QuantError, QuantParams};
 use compress_tensor::{DType, Granularity, Tensor};
 use onnx_ir::{Attribute, Fact, Graph, Node, NodeId, TensorFact, ValueId};
@@ -18,6 +22,7 @@ pub(super) struct WeightRecord {
     pub bytes_before: usize,
     pub bytes_after: usize,
     pub sqnr_db: f64,
+    pub product_sqnr_db: Option<f64>,
 }
 
 pub(super) struct Writer<'a> {
@@ -27,6 +32,8 @@ pub(super) struct Writer<'a> {
     pub rules: TargetRules,
     pub granularity: WeightGranularity,
     pub rule: WeightRule,
+    /// What the layers read, where weights are rounded to it.
+    pub inputs: Option<&'a LayerInputs>,
     pub repairs: Vec<String>,
 }
 
@@ -77,28 +84,48 @@ impl Writer<'_> {
         }
         .map_err(values)?;
         let bias = bias.and_then(|b| Some((b, node.input(b)?)));
-        let input = self.params.get(&x).cloned();
-        let mut new_bias = None;
-        if let (Some((at, b)), Some(input), true) = (bias, &input, self.rules.quantize_bias) {
-            let Some(bias_tensor) = self.graph.constant(b).cloned() else {
-                return Err(missing(self.graph, id));
-            };
-            let (fitted, int_bias) = bias_in_steps(
-                &tensor,
-                &bias_tensor,
-                input.scale[0],
-                quantized,
-                weight.axis,
-            )
-            .map_err(values)?;
-            if fitted.1 > 0 {
+        let mut floats = match bias {
+            Some((_, b)) => match self.graph.constant(b) {
+                Some(tensor) => Some(
+                    tensor
+                        .data::<f32>()
+                        .map_err(|e| values(e.into()))?
+                        .into_owned(),
+                ),
+                None => return Err(missing(self.graph, id)),
+            },
+            None => None,
+        };
+        let input = self
+            .params
+            .get(&x)
+            .cloned()
+            .filter(|_| self.rules.quantize_bias);
+        if let (Some(bias), Some(input)) = (&floats, &input) {
+            let widened = widen(&tensor, bias, input.scale[0], &mut quantized, weight.axis);
+            let widened = widened.map_err(values)?;
+            if widened > 0 {
                 self.repairs.push(format!(
-                    "{name}: scales of {} channels widened so that the bias fits in int32",
-                    fitted.1
+                    "{name}: scales of {widened} channels widened so that the bias fits in int32"
                 ));
             }
-            quantized = fitted.0;
-            new_bias = Some((at, b, bias_tensor, int_bias));
+        }
+        let inputs = self
+            .inputs
+            .and_then(|all| all.get(&LayerInput::of(self.graph, &node, weight.input)?));
+        let mut product_sqnr_db = None;
+        if let Some(moments) = inputs {
+            let mean = match &floats {
+                Some(bias) if bias.len() == tensor.shape()[weight.axis] => MeanError::InBias,
+                _ => MeanError::Stays,
+            };
+            let refined = refine(&tensor, quantized.params, weight.axis, moments, mean);
+            let refined = refined.map_err(values)?;
+            quantized = refined.weight;
+            product_sqnr_db = Some(refined.product_sqnr_db);
+            for (b, shift) in floats.iter_mut().flatten().zip(refined.bias_shift) {
+                *b += shift;
+            }
         }
         let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
         let back = quantized
@@ -110,6 +137,7 @@ impl Writer<'_> {
             bytes_before: tensor.byte_len(),
             bytes_after: quantized.values.byte_len(),
             sqnr_db,
+            product_sqnr_db,
         };
         record.bytes_after += quantized.params.scale.len() * 5;
         let q = self
@@ -126,18 +154,43 @@ impl Writer<'_> {
         self.graph
             .set_node_input(id, weight.input, Some(dequantized));
         let mut unread = vec![w];
-        if let Some((at, b, bias_tensor, (codes, params))) = new_bias {
+        if let (Some((at, b)), Some(floats)) = (bias, floats) {
             let bias_name = self.graph.name_of(b).to_owned();
-            record.bytes_before += bias_tensor.byte_len();
-            record.bytes_after += bias_tensor.byte_len() + params.scale.len() * 8;
-            let q = self
-                .graph
-                .add_initializer(&format!("{bias_name}_quantized"), codes)?;
-            let granularity = params.granularity;
-            let params = add_params(self.graph, &bias_name, &params)?;
-            let dequantized = add_dequantize(self.graph, &bias_name, q, params, granularity)?;
-            self.graph.set_node_input(id, at, Some(dequantized));
-            unread.push(b);
+            let new = match &input {
+                Some(input) => {
+                    let (codes, params) = bias_in_steps(&floats, input.scale[0], &quantized.params);
+                    record.bytes_before += floats.len() * 4;
+                    record.bytes_after += floats.len() * 4 + params.scale.len() * 8;
+                    let q = self
+                        .graph
+                        .add_initializer(&format!("{bias_name}_quantized"), codes)?;
+                    let granularity = params.granularity;
+                    let params = add_params(self.graph, &bias_name, &params)?;
+                    Some(add_dequantize(
+                        self.graph,
+                        &bias_name,
+                        q,
+                        params,
+                        granularity,
+                    )?)
+                }
+                None if product_sqnr_db.is_some() => {
+                    let shape = self
+                        .graph
+                        .constant(b)
+                        .map_or(Vec::new(), |t| t.shape().to_vec());
+                    let tensor = Tensor::from_vec(&shape, floats).map_err(|e| values(e.into()))?;
+                    Some(
+                        self.graph
+                            .add_initializer(&format!("{bias_name}_corrected"), tensor)?,
+                    )
+                }
+                None => None,
+            };
+            if let Some(new) = new {
+                self.graph.set_node_input(id, at, Some(new));
+                unread.push(b);
+            }
         }
         drop_unread(self.graph, unread);
         Ok(record)
@@ -275,41 +328,36 @@ fn bounds(graph: &Graph, node: &Node) -> (f64, f64) {
     }
 }
 
-/// The bias as int32 in steps of `s_x · s_w`. Where a channel's bias would not fit, the scale of its weights
-/// grows until it does; gives the number of such channels.
-#[expect(
-    clippy::type_complexity,
-    reason = "two results that belong together: the weight and the bias"
-)]
-fn bias_in_steps(
+/// Makes the scale of weights grow in channels whose bias would not fit in int32; gives the number of them.
+fn widen(
     weight: &Tensor,
-    bias: &Tensor,
+    bias: &[f32],
     input_scale: f32,
-    quantized: QuantizedWeight,
+    quantized: &mut QuantizedWeight,
     axis: usize,
-) -> Result<((QuantizedWeight, usize), (Tensor, QuantParams)), QuantError> {
-    let bias = bias.data::<f32>()?;
+) -> Result<usize, QuantError> {
     let mut scale = quantized.params.scale.clone();
     let mut widened = 0;
     // Head room for the sum of products: the bias may take half of int32.
     let most = f64::from(i32::MAX) / 2.0;
+    let single = scale.len() == 1;
     for (c, &b) in bias.iter().enumerate() {
-        let s = &mut scale[if quantized.params.scale.len() == 1 {
-            0
-        } else {
-            c
-        }];
+        let s = &mut scale[if single { 0 } else { c }];
         let least = f64::from(b.abs()) / most / f64::from(input_scale);
         if f64::from(*s) < least {
             *s = least as f32 * 1.000_001;
             widened += 1;
         }
     }
-    let quantized = if widened > 0 {
-        requantize(weight, quantized, &scale, axis)?
-    } else {
-        quantized
-    };
+    if widened > 0 {
+        *quantized = requantize(weight, quantized.clone(), &scale, axis)?;
+    }
+    Ok(widened)
+}
+
+/// The bias as int32 in steps of `s_x · s_w`.
+fn bias_in_steps(bias: &[f32], input_scale: f32, weight: &QuantParams) -> (Tensor, QuantParams) {
+    let scale = &weight.scale;
     let step = |c: usize| input_scale * scale[if scale.len() == 1 { 0 } else { c }];
     let codes: Vec<i32> = bias
         .iter()
@@ -326,7 +374,7 @@ fn bias_in_steps(
             Granularity::PerChannel { axis: 0 }
         },
     };
-    Ok(((quantized, widened), (Tensor::vector(codes), params)))
+    (Tensor::vector(codes), params)
 }
 
 fn requantize(

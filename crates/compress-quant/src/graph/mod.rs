@@ -5,28 +5,35 @@
 //! [`Report`].
 
 mod calibrate;
+mod captured;
 mod config;
 mod dynamic;
 mod edit;
 mod error;
+mod gather;
+mod inputs;
 mod insert;
+mod patches;
 mod plan;
+mod preflight;
 mod prepare;
 mod qlinear;
 mod report;
+mod round;
 mod select;
 mod sensitivity;
 mod static_int8;
 mod target;
 mod weights_only;
 
-pub use calibrate::{Calibration, Sample, calibrate};
-pub use config::{Format, QuantizeConfig, WeightGranularity};
+pub use calibrate::Calibration;
+pub use config::{Format, QuantizeConfig, Rounding, WeightGranularity};
 pub use dynamic::quantize_dynamic;
 pub use error::{CalibrationError, QuantizeError};
+pub use gather::{Sample, calibrate};
 pub use prepare::prepare;
 pub use report::{LayerReport, Report, SkippedNode};
 pub use sensitivity::{NodeSensitivity, sensitivity};
 pub use static_int8::quantize_static;
-pub use target::{Target, TargetRules};
+pub use target::{FixedOutput, Target, TargetRules};
 pub use weights_only::{WeightOnlyConfig, quantize_weights};

@@ -51,11 +51,16 @@ impl Plan {
                     }
                 }
                 Role::Bridge(bridge) => {
-                    let outputs: Vec<ValueId> = node.outputs().iter().flatten().copied().collect();
+                    let last = selection.fused.get(&id).map_or(node, |&a| graph.node(a));
+                    let outputs: Vec<ValueId> = last.outputs().iter().flatten().copied().collect();
                     if rules.quantize_conv_output || bridge == Bridge::SameScale {
                         quantized.extend(outputs.iter().copied());
                     }
                     for_all_readers.extend(outputs.iter().copied());
+                    if let Some(f) = rules.fixed_outputs.iter().find(|f| node.is(f.op)) {
+                        let (min, max) = (f.min, f.max);
+                        fixed_outputs.extend(outputs.iter().map(|&v| (v, Range { min, max })));
+                    }
                     match bridge {
                         Bridge::OwnScale => {}
                         Bridge::SameScale => {
@@ -66,10 +71,7 @@ impl Plan {
                                 );
                             }
                         }
-                        Bridge::Fixed { min, max } if rules.fixed_output_scales => {
-                            fixed_outputs.extend(outputs.iter().map(|&v| (v, Range { min, max })));
-                        }
-                        Bridge::Fixed { .. } => {}
+                        Bridge::Fixed => {}
                     }
                 }
             }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// One quantized node.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LayerReport {
     /// The node.
     pub node: String,
@@ -11,6 +11,9 @@ pub struct LayerReport {
     pub op: String,
     /// Signal to quantization noise of the weight in dB; `None` without a constant weight.
     pub weight_sqnr_db: Option<f64>,
+    /// Signal to noise in dB of the layer's product on calibration inputs, the weight alone being quantized; `None`
+    /// where the weight was rounded to nearest.
+    pub product_sqnr_db: Option<f64>,
     /// Signal to quantization noise of the input activation in dB, from its histogram.
     pub input_sqnr_db: Option<f64>,
     /// Range of the input activation that is represented.

@@ -41,14 +41,14 @@ pub(super) enum Bridge {
     OwnScale,
     /// Data inputs and outputs share one scale.
     SameScale,
-    /// The output has a range that the operator fixes.
-    Fixed { min: f32, max: f32 },
+    /// The output has a range that the operator bounds.
+    Fixed,
 }
 
 /// The nodes that are quantized, and why others are not.
 pub(super) struct Selection {
     pub roles: HashMap<NodeId, Role>,
-    /// Of a core: the activation behind it that its output range takes in.
+    /// Of a core or a bridge with a scale of its own: the activation behind it that its output range takes in.
     pub fused: HashMap<NodeId, NodeId>,
     /// In topological order.
     pub order: Vec<NodeId>,
@@ -68,10 +68,34 @@ impl Selection {
     }
 }
 
+/// Selects nodes of the main graph; an error where there are none.
 pub(super) fn select(model: &Model, config: &QuantizeConfig) -> Result<Selection, QuantizeError> {
+    check_patterns(&model.graph, config)?;
+    let selection = select_in(model, config)?;
+    if selection.roles.is_empty() {
+        return Err(nothing(&selection.skipped));
+    }
+    Ok(selection)
+}
+
+/// The error of a request that leaves the model as it is, with some of the reasons.
+pub(super) fn nothing(skipped: &[SkippedNode]) -> QuantizeError {
+    let reason = |s: &SkippedNode| format!("{} ({}): {}", s.node, s.op, s.reason);
+    let mut reasons: Vec<String> = skipped.iter().take(5).map(reason).collect();
+    if reasons.is_empty() {
+        let none = "the model has no convolution or matrix product with a constant weight";
+        reasons.push(none.to_owned());
+    }
+    QuantizeError::NothingToQuantize { reasons }
+}
+
+/// Selects nodes of one graph; names are not checked.
+pub(super) fn select_in(
+    model: &Model,
+    config: &QuantizeConfig,
+) -> Result<Selection, QuantizeError> {
     let graph = &model.graph;
     let rules = config.target.rules();
-    check_patterns(graph, config)?;
     let mut selection = Selection {
         roles: HashMap::new(),
         fused: HashMap::new(),
@@ -91,20 +115,6 @@ pub(super) fn select(model: &Model, config: &QuantizeConfig) -> Result<Selection
         }
     }
     add_bridges(model, config, &rules, &mut selection);
-    if selection.roles.is_empty() {
-        let mut reasons: Vec<String> = selection
-            .skipped
-            .iter()
-            .map(|s| format!("{}: {}", s.node, s.reason))
-            .collect();
-        reasons.truncate(5);
-        if reasons.is_empty() {
-            reasons.push(
-                "the model has no convolution or matrix product with a constant weight".to_owned(),
-            );
-        }
-        return Err(QuantizeError::NothingToQuantize { reasons });
-    }
     Ok(selection)
 }
 
@@ -120,10 +130,7 @@ fn core(model: &Model, id: NodeId, config: &QuantizeConfig) -> Verdict {
     if node.attributes.graphs().next().is_some() {
         let holds_cores = node.attributes.graphs().any(|g| holds_core(g));
         return if holds_cores {
-            Verdict::Skip(
-                "its subgraphs are not quantized: their ranges depend on which branch runs"
-                    .to_owned(),
-            )
+            Verdict::Skip(IN_SUBGRAPHS.to_owned())
         } else {
             Verdict::Other
         };
@@ -131,11 +138,17 @@ fn core(model: &Model, id: NodeId, config: &QuantizeConfig) -> Verdict {
     let Ok(operator) = Catalog::standard().parse(node, &model.opsets) else {
         return Verdict::Other;
     };
+    let rule = operator.quantization();
+    if let QuantRule::FloatOnly(reason) = rule
+        && is_recurrent(node)
+    {
+        return Verdict::Skip(reason.to_owned());
+    }
     let QuantRule::Weighted {
         weight,
         channel_axis,
         bias,
-    } = operator.quantization()
+    } = rule
     else {
         return Verdict::Other;
     };
@@ -221,6 +234,15 @@ fn unusual_gemm(node: &onnx_ir::Node) -> Option<&'static str> {
     None
 }
 
+/// Why nodes in branches and loop bodies have no ranges.
+pub(super) const IN_SUBGRAPHS: &str = "its subgraphs are not calibrated, as which of them runs depends on the sample: \
+     weight-only and dynamic quantization reach into them";
+
+/// Whether a node holds weights and a state: they are quantized in weight-only mode only.
+pub(super) fn is_recurrent(node: &onnx_ir::Node) -> bool {
+    ["LSTM", "GRU", "RNN"].into_iter().any(|op| node.is(op))
+}
+
 fn holds_core(graph: &Graph) -> bool {
     graph.nodes().any(|(_, n)| {
         matches!(
@@ -231,7 +253,7 @@ fn holds_core(graph: &Graph) -> bool {
 }
 
 /// Whether names and operators that the user gave let this node be quantized.
-fn wanted(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
+pub(super) fn wanted(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
     let node = graph.node(id);
     if let Some(operators) = &config.operators
         && !operators.iter().any(|op| op == &node.op_type)
@@ -247,15 +269,22 @@ fn wanted(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), Stri
     Ok(())
 }
 
-fn check_patterns(graph: &Graph, config: &QuantizeConfig) -> Result<(), QuantizeError> {
+/// Checks that each name stands for a node, of the graph or of a subgraph.
+pub(super) fn check_patterns(graph: &Graph, config: &QuantizeConfig) -> Result<(), QuantizeError> {
     for pattern in config.include.iter().chain(&config.exclude) {
-        if !graph.nodes().any(|(id, _)| is_named(graph, id, pattern)) {
+        if !holds_named(graph, pattern) {
             return Err(QuantizeError::NoSuchNode {
                 pattern: pattern.clone(),
             });
         }
     }
     Ok(())
+}
+
+fn holds_named(graph: &Graph, pattern: &str) -> bool {
+    graph.nodes().any(|(id, node)| {
+        is_named(graph, id, pattern) || node.attributes.graphs().any(|g| holds_named(g, pattern))
+    })
 }
 
 fn is_named(graph: &Graph, id: NodeId, pattern: &str) -> bool {
@@ -267,7 +296,7 @@ fn is_named(graph: &Graph, id: NodeId, pattern: &str) -> bool {
 }
 
 /// Whether `name` is `pattern`, in which each `*` stands for any text.
-fn matches_pattern(pattern: &str, name: &str) -> bool {
+pub(super) fn matches_pattern(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or("");
     let Some(mut rest) = name.strip_prefix(first) else {
@@ -286,7 +315,7 @@ fn matches_pattern(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
-/// The activation that alone reads a convolution's or linear layer's result.
+/// The activation that alone reads the result of a convolution, a linear layer or a sum.
 fn fused_activation(model: &Model, id: NodeId) -> Option<NodeId> {
     let graph = &model.graph;
     let node = graph.node(id);
@@ -294,10 +323,11 @@ fn fused_activation(model: &Model, id: NodeId) -> Option<NodeId> {
         return None;
     }
     let (reader, index) = graph.sole_use(node.output(0)?)?;
-    let operator = Catalog::standard()
-        .parse(graph.node(reader), &model.opsets)
-        .ok()?;
-    (index == 0 && operator.quantization() == QuantRule::FusableActivation).then_some(reader)
+    let is_activation = |id: NodeId| {
+        let operator = Catalog::standard().parse(graph.node(id), &model.opsets);
+        operator.is_ok_and(|o| o.quantization() == QuantRule::FusableActivation)
+    };
+    (index == 0 && is_activation(reader) && !is_activation(id)).then_some(reader)
 }
 
 fn add_bridges(
@@ -342,13 +372,24 @@ fn add_bridges(
                     .iter()
                     .flatten()
                     .for_each(|v| integer[v.index()] = true);
+                // A sum whose negative part is cut off right away needs no codes for it.
+                if bridge == Bridge::OwnScale
+                    && let Some(activation) = fused_activation(model, id)
+                    && wanted_bridge(graph, activation, config).is_ok()
+                {
+                    selection.fused.insert(id, activation);
+                    if let Some(v) = graph.node(activation).output(0) {
+                        integer[v.index()] = true;
+                    }
+                }
             }
             Err(reason) => selection.skipped.push(skipped(graph, id, reason)),
         }
     }
     // Backwards: only what leads on to a core stays.
     for (id, bridge) in candidates.into_iter().rev() {
-        let leads_on = graph.node(id).outputs().iter().flatten().any(|&v| {
+        let last = selection.fused.get(&id).copied().unwrap_or(id);
+        let leads_on = graph.node(last).outputs().iter().flatten().any(|&v| {
             graph.uses(v).iter().any(|u| match *u {
                 onnx_ir::graph::Use::Input { node, index } => selection
                     .roles
@@ -359,6 +400,8 @@ fn add_bridges(
         });
         if leads_on || rules.whole_graph {
             selection.roles.insert(id, Role::Bridge(bridge));
+        } else {
+            selection.fused.remove(&id);
         }
     }
 }
@@ -390,9 +433,12 @@ fn bridge(model: &Model, id: NodeId, rules: &TargetRules) -> Option<Bridge> {
     }
     let operator = Catalog::standard().parse(node, &model.opsets).ok()?;
     match operator.quantization() {
+        QuantRule::OwnScale { .. } if rules.same_scale.iter().any(|op| node.is(op)) => {
+            Some(Bridge::SameScale)
+        }
         QuantRule::OwnScale { .. } | QuantRule::FusableActivation => Some(Bridge::OwnScale),
         QuantRule::SameScale { .. } => Some(Bridge::SameScale),
-        QuantRule::FixedOutput { min, max } => Some(Bridge::Fixed { min, max }),
+        QuantRule::FixedOutput { .. } => Some(Bridge::Fixed),
         _ => None,
     }
 }

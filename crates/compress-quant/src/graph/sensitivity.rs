@@ -1,9 +1,10 @@
 //! How much each node's quantization alone changes the model's outputs.
 
-use super::calibrate::{Calibration, Sample};
+use super::calibrate::Calibration;
 use super::config::QuantizeConfig;
 use super::edit::{node_name, sqnr_db};
 use super::error::{CalibrationError, QuantizeError};
+use super::gather::Sample;
 use super::plan::Plan;
 use super::prepare::prepare;
 use super::select::Role;

@@ -1,15 +1,15 @@
 //! Static quantization: int8 weights and activations with scales from calibration.
 
 use super::calibrate::Calibration;
-use super::config::{Format, QuantizeConfig};
+use super::config::{Format, QuantizeConfig, Rounding};
 use super::edit::{node_name, record, stored_bytes};
 use super::error::QuantizeError;
 use super::insert::{WeightRecord, Writer, represented};
 use super::plan::Plan;
+use super::preflight::{check_integers, fix_sizes};
 use super::prepare::prepare;
 use super::report::{LayerReport, Report};
-use super::select::Role;
-use crate::{QuantParams, Range, TensorStats};
+use crate::{QuantParams, Range};
 use onnx_ir::{Catalog, Graph, Model, NodeId, ValueId};
 use std::collections::BTreeMap;
 
@@ -30,7 +30,9 @@ pub fn quantize_static(
     config.validate()?;
     let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
+    let mut notes = fix_sizes(&mut model, config)?;
     let plan = Plan::of(&model, config)?;
+    check_integers(&model.graph, &plan, config)?;
     let params = plan.params(&model.graph, calibration, config)?;
     let described = describe(&model.graph, &plan, calibration, &params);
     let mut writer = Writer {
@@ -40,10 +42,14 @@ pub fn quantize_static(
         rules: config.target.rules(),
         granularity: config.weight_granularity,
         rule: config.weight_rule,
+        inputs: match config.rounding {
+            Rounding::Nearest => None,
+            Rounding::Calibrated => Some(calibration.inputs().ok_or(QuantizeError::NoInputs)?),
+        },
         repairs: Vec::new(),
     };
     let weights = writer.write()?;
-    let repairs = std::mem::take(&mut writer.repairs);
+    notes.append(&mut writer.repairs);
     if config.format == Format::QLinear {
         super::qlinear::convert(&mut model)?;
     }
@@ -55,10 +61,11 @@ pub fn quantize_static(
     record(
         &mut model,
         format!(
-            "static target={} activations={} method={:?} format={:?}",
+            "static target={} activations={} method={:?} rounding={:?} format={:?}",
             config.target.name(),
             config.activation_dtype(),
             config.method,
+            config.rounding,
             config.format
         ),
     );
@@ -69,7 +76,7 @@ pub fn quantize_static(
         Report {
             layers,
             skipped,
-            repairs,
+            repairs: notes,
             bytes_before,
             bytes_after,
         },
@@ -91,29 +98,31 @@ fn describe(
     };
     let selection = &plan.selection;
     let rows = selection.order.iter().filter_map(|&id| {
-        let role = selection.roles.get(&id)?;
+        selection.roles.get(&id)?;
         let input = selection
             .data_inputs(graph, id)
             .first()
             .and_then(|&i| graph.node(id).input(i));
-        let result = match role {
-            Role::Core { .. } => selection.result(graph, id),
-            Role::Bridge(_) => graph.node(id).output(0),
-        };
+        let result = selection.result(graph, id);
         let stats = input.and_then(|v| calibration.get(graph.name_of(v)));
         let input_range = input.and_then(range);
+        let seen = input.and_then(|v| {
+            let (min, max) = range(v)?;
+            Some((stats?, Range { min, max }, params.get(&v)?.scale[0]))
+        });
         Some((
             id,
             LayerReport {
                 node: node_name(graph, id),
                 op: graph.node(id).qualified_op(),
                 weight_sqnr_db: None,
-                input_sqnr_db: input.and_then(|v| Some(activation_sqnr(stats?, params.get(&v)?))),
+                product_sqnr_db: None,
+                input_sqnr_db: seen.and_then(|(stats, range, s)| stats.sqnr_db(range, s)),
                 input_range,
                 output_range: result.and_then(range),
-                clipped_share: stats
-                    .zip(input_range)
-                    .map(|(s, (min, max))| s.clipped_share(Range { min, max })),
+                // Within half a step beyond the range a value is rounded as any other.
+                clipped_share: seen
+                    .and_then(|(stats, range, s)| stats.clipped_share(range.widened(s / 2.0))),
                 bytes_before: 0,
                 bytes_after: 0,
             },
@@ -125,33 +134,9 @@ fn describe(
 fn with_weight(mut layer: LayerReport, weight: Option<&WeightRecord>) -> LayerReport {
     if let Some(w) = weight {
         layer.weight_sqnr_db = Some(w.sqnr_db);
+        layer.product_sqnr_db = w.product_sqnr_db;
         layer.bytes_before = w.bytes_before;
         layer.bytes_after = w.bytes_after;
     }
     layer
-}
-
-/// Signal to quantization noise in dB over the histogram, bins taken at their middle.
-fn activation_sqnr(stats: &TensorStats, params: &QuantParams) -> f64 {
-    let (low, high) = represented(params);
-    let scale = f64::from(params.scale[0]);
-    let half = stats.histogram().bin_width() / 2.0;
-    let (mut signal, mut noise) = (0.0, 0.0);
-    for (edge, count) in stats.histogram().bins() {
-        let x = edge + half;
-        // Within the range the error is spread evenly over a step; a bin is finer than that or not.
-        let clipped = x - x.clamp(low, high);
-        let error = if clipped == 0.0 {
-            scale * scale / 12.0
-        } else {
-            clipped * clipped
-        };
-        signal += count as f64 * x * x;
-        noise += count as f64 * error;
-    }
-    if noise == 0.0 {
-        f64::INFINITY
-    } else {
-        10.0 * (signal / noise).log10()
-    }
 }

@@ -14,6 +14,8 @@ pub enum Target {
     TensorRt,
     /// TensorFlow Lite / LiteRT int8.
     Tflite,
+    /// The Edge TPU: TensorFlow Lite int8 without any float operator.
+    EdgeTpu,
 }
 
 /// The rules of a [`Target`].
@@ -31,14 +33,54 @@ pub struct TargetRules {
     pub quantize_conv_output: bool,
     /// Whether everything that can be is quantized (no float between integer operators).
     pub whole_graph: bool,
-    /// Whether outputs of fixed range (Softmax, Sigmoid, Tanh) have the scale that the runtime prescribes.
-    pub fixed_output_scales: bool,
+    /// The ranges that the runtime prescribes for the outputs of operators.
+    pub fixed_outputs: &'static [FixedOutput],
+    /// Operators whose inputs and outputs must share one scale besides those for which the standard implies it.
+    pub same_scale: &'static [&'static str],
+    /// Whether a node that stays float, or a size that is not constant, is an error.
+    pub integers_only: bool,
     /// Whether at a residual `Add` only the skip input is quantized, so that the sum is part of the
     /// convolution that feeds it.
     pub float_residual_branch: bool,
     /// Operators that the runtime runs on integers besides those with weights.
     pub bridges: &'static [&'static str],
 }
+
+/// The range of an operator's output, whatever was observed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FixedOutput {
+    /// The operator.
+    pub op: &'static str,
+    /// The least value.
+    pub min: f32,
+    /// The greatest value.
+    pub max: f32,
+}
+
+/// The kernels compute with these scales and zero points built in: 1/256 and -128, 1/128 and 0, 16/256 and 127
+/// (TensorFlow Lite 8-bit quantization specification).
+const TFLITE_FIXED: &[FixedOutput] = &[
+    FixedOutput {
+        op: "Sigmoid",
+        min: 0.0,
+        max: 255.0 / 256.0,
+    },
+    FixedOutput {
+        op: "Softmax",
+        min: 0.0,
+        max: 255.0 / 256.0,
+    },
+    FixedOutput {
+        op: "Tanh",
+        min: -1.0,
+        max: 127.0 / 128.0,
+    },
+    FixedOutput {
+        op: "LogSoftmax",
+        min: -255.0 / 16.0,
+        max: 0.0,
+    },
+];
 
 impl Target {
     /// The rules of this runtime.
@@ -51,7 +93,9 @@ impl Target {
                 quantize_bias: true,
                 quantize_conv_output: true,
                 whole_graph: false,
-                fixed_output_scales: false,
+                fixed_outputs: &[],
+                same_scale: &[],
+                integers_only: false,
                 float_residual_branch: false,
                 bridges: &[
                     "Add",
@@ -82,7 +126,9 @@ impl Target {
                 quantize_bias: false,
                 quantize_conv_output: false,
                 whole_graph: false,
-                fixed_output_scales: false,
+                fixed_outputs: &[],
+                same_scale: &[],
+                integers_only: false,
                 float_residual_branch: true,
                 bridges: &["Add", "AveragePool", "GlobalAveragePool", "MaxPool"],
             },
@@ -93,7 +139,10 @@ impl Target {
                 quantize_bias: true,
                 quantize_conv_output: true,
                 whole_graph: true,
-                fixed_output_scales: true,
+                fixed_outputs: TFLITE_FIXED,
+                // The kernels of pooling and of the greater or lesser of two copy codes.
+                same_scale: &["AveragePool", "Max", "Min"],
+                integers_only: false,
                 float_residual_branch: false,
                 bridges: &[
                     "Add",
@@ -103,15 +152,21 @@ impl Target {
                     "Flatten",
                     "GlobalAveragePool",
                     "LeakyRelu",
+                    "LogSoftmax",
+                    "Max",
                     "MaxPool",
+                    "Min",
                     "Mul",
                     "Pad",
+                    "ReduceMean",
+                    "ReduceSum",
                     "Relu",
                     "Reshape",
                     "Resize",
                     "Sigmoid",
                     "Slice",
                     "Softmax",
+                    "SpaceToDepth",
                     "Split",
                     "Squeeze",
                     "Sub",
@@ -119,6 +174,40 @@ impl Target {
                     "Transpose",
                     "Unsqueeze",
                 ],
+            },
+            // The compiler maps int8 operators of its list with constant parameters and sizes, and leaves all that
+            // follows another one to the CPU. LeakyRelu and LogSoftmax are not on the list.
+            Target::EdgeTpu => TargetRules {
+                integers_only: true,
+                bridges: &[
+                    "Add",
+                    "AveragePool",
+                    "Clip",
+                    "Concat",
+                    "Flatten",
+                    "GlobalAveragePool",
+                    "Max",
+                    "MaxPool",
+                    "Min",
+                    "Mul",
+                    "Pad",
+                    "ReduceMean",
+                    "ReduceSum",
+                    "Relu",
+                    "Reshape",
+                    "Resize",
+                    "Sigmoid",
+                    "Slice",
+                    "Softmax",
+                    "SpaceToDepth",
+                    "Split",
+                    "Squeeze",
+                    "Sub",
+                    "Tanh",
+                    "Transpose",
+                    "Unsqueeze",
+                ],
+                ..Target::Tflite.rules()
             },
         }
     }
@@ -129,6 +218,45 @@ impl Target {
             Target::Ort => "ort",
             Target::TensorRt => "tensorrt",
             Target::Tflite => "tflite",
+            Target::EdgeTpu => "edgetpu",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Range;
+
+    #[test]
+    fn prescribed_ranges_give_the_scales_of_the_kernels() {
+        let expected = [
+            ("Sigmoid", 1.0 / 256.0, -128),
+            ("Softmax", 1.0 / 256.0, -128),
+            ("Tanh", 1.0 / 128.0, 0),
+            ("LogSoftmax", 16.0 / 256.0, 127),
+        ];
+        for (op, scale, zero) in expected {
+            let fixed = Target::Tflite.rules().fixed_outputs;
+            let fixed = fixed.iter().find(|f| f.op == op).unwrap();
+            let range = Range {
+                min: fixed.min,
+                max: fixed.max,
+            };
+            let params = range.params(DType::I8, RangeRule::Asymmetric).unwrap();
+            assert_eq!(
+                (params.scale[0], params.zero_point[0]),
+                (scale, zero),
+                "{op}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_edge_tpu_takes_no_operator_that_tflite_does_not() {
+        let wide = Target::Tflite.rules();
+        let narrow = Target::EdgeTpu.rules();
+        assert!(narrow.bridges.iter().all(|op| wide.bridges.contains(op)));
+        assert!(!narrow.bridges.contains(&"LeakyRelu"));
     }
 }

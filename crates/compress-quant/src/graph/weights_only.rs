@@ -1,20 +1,25 @@
 //! Weight-only quantization: small weights, float arithmetic.
 //!
-//! int8 per channel: `DequantizeLinear` in front of the operator, for any operator with a constant weight.
+//! int8 per channel: `DequantizeLinear` in front of the operator, for any operator with a constant weight and for
+//! `LSTM`, `GRU` and `RNN`. Branches and loop bodies are quantized as the main graph is.
 //! Blocks of 4 or 8 bits: `com.microsoft.MatMulNBits` in the place of `MatMul`.
 
+use super::captured::{captured_weights, sources};
 use super::config::{QuantizeConfig, WeightGranularity};
 use super::edit::{
-    add_dequantize, add_params, drop_unread, node_name, record, sqnr_db, stored_bytes,
+    add_dequantize, add_params, drop_unread, in_subgraphs, node_name, record, sqnr_db, stored_bytes,
 };
 use super::error::QuantizeError;
 use super::prepare::prepare;
 use super::report::{LayerReport, Report, SkippedNode};
-use super::select::{Role, select};
+use super::select::{
+    IN_SUBGRAPHS, Role, check_patterns, is_recurrent, matches_pattern, nothing, select_in, wanted,
+};
 use crate::QuantError;
 use crate::weight::{quantize_blocks, quantize_per_channel, quantize_per_tensor};
-use compress_tensor::DType;
-use onnx_ir::{Catalog, Model, Node};
+use compress_tensor::{DType, Granularity, Tensor};
+use onnx_ir::{Catalog, Graph, Model, Node, NodeId, ValueId};
+use std::collections::BTreeMap;
 
 /// How weights are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,14 +44,41 @@ pub fn quantize_weights(
     weights: WeightOnlyConfig,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
-    let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
-    let selection = select(&model, config)?;
+    check_patterns(&model.graph, config)?;
     let mut report = Report {
-        skipped: selection.skipped.clone(),
-        bytes_before,
+        bytes_before: stored_bytes(&model.graph),
         ..Report::default()
     };
+    quantize_graph(&mut model, weights, config, &mut report)?;
+    if report.layers.is_empty() {
+        return Err(nothing(&report.skipped));
+    }
+    onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
+    record(&mut model, format!("weight-only {weights:?}"));
+    report.bytes_after = stored_bytes(&model.graph);
+    Ok((model, report))
+}
+
+/// Quantizes the main graph of `model` and the subgraphs of its nodes.
+fn quantize_graph(
+    model: &mut Model,
+    weights: WeightOnlyConfig,
+    config: &QuantizeConfig,
+    report: &mut Report,
+) -> Result<(), QuantizeError> {
+    in_subgraphs(model, |inner| {
+        quantize_graph(inner, weights, config, report)
+    })?;
+    if weights == WeightOnlyConfig::Int8 {
+        captured(&mut model.graph, config, report)?;
+    }
+    let selection = select_in(model, config)?;
+    let handled = |s: &SkippedNode| {
+        s.reason == IN_SUBGRAPHS || ["LSTM", "GRU", "RNN"].contains(&s.op.as_str())
+    };
+    let others = selection.skipped.iter().filter(|s| !handled(s));
+    report.skipped.extend(others.cloned());
     for &id in &selection.order {
         let Some(Role::Core {
             weight: Some(weight),
@@ -70,31 +102,10 @@ pub fn quantize_weights(
             tensor: weight_name.clone(),
             error,
         };
-        let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
         let (sqnr_db, bytes_after) = match weights {
             WeightOnlyConfig::Int8 => {
-                let quantized = match config.weight_granularity {
-                    WeightGranularity::PerChannel => {
-                        quantize_per_channel(&tensor, weight.axis, DType::I8, config.weight_rule)
-                    }
-                    WeightGranularity::PerTensor => {
-                        quantize_per_tensor(&tensor, DType::I8, config.weight_rule)
-                    }
-                }
-                .map_err(values)?;
-                let back = quantized
-                    .params
-                    .dequantize(&quantized.values)
-                    .map_err(|e| values(e.into()))?;
-                let sqnr = sqnr_db(&data, back.iter().copied());
-                let bytes = quantized.values.byte_len() + quantized.params.scale.len() * 5;
-                let q =
-                    graph.add_initializer(&format!("{weight_name}_quantized"), quantized.values)?;
-                let granularity = quantized.params.granularity;
-                let params = add_params(graph, &weight_name, &quantized.params)?;
-                let dequantized = add_dequantize(graph, &weight_name, q, params, granularity)?;
-                graph.set_node_input(id, weight.input, Some(dequantized));
-                (sqnr, bytes)
+                let at = (weight.input, w);
+                int8(graph, id, at, weight.axis, &tensor, config)?
             }
             WeightOnlyConfig::Blocks { .. } if !node.is("MatMul") || tensor.rank() != 2 => {
                 report.skipped.push(SkippedNode {
@@ -106,6 +117,7 @@ pub fn quantize_weights(
             }
             WeightOnlyConfig::Blocks { bits, block } => {
                 let quantized = quantize_blocks(&tensor, bits, block).map_err(values)?;
+                let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
                 let sqnr = sqnr_db(&data, quantized.dequantize().map_err(values)?.into_iter());
                 let bytes = quantized.codes.byte_len() + quantized.scales.byte_len();
                 let q =
@@ -131,25 +143,206 @@ pub fn quantize_weights(
             node: name,
             op: node.qualified_op(),
             weight_sqnr_db: Some(sqnr_db),
-            input_sqnr_db: None,
-            input_range: None,
-            output_range: None,
-            clipped_share: None,
             bytes_before: tensor.byte_len(),
             bytes_after,
+            ..LayerReport::default()
         });
     }
-    if report.layers.is_empty() {
-        let reasons = report
-            .skipped
-            .iter()
-            .take(5)
-            .map(|s| format!("{}: {}", s.node, s.reason))
-            .collect();
-        return Err(QuantizeError::NothingToQuantize { reasons });
+    for &id in &selection.order {
+        if model.graph.get_node(id).is_some_and(is_recurrent) {
+            recurrent(model, id, weights, config, report)?;
+        }
     }
-    onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
-    record(&mut model, format!("weight-only {weights:?}"));
-    report.bytes_after = stored_bytes(&model.graph);
-    Ok((model, report))
+    Ok(())
+}
+
+/// Quantizes the weights `W` and `R` (`[directions, gates · hidden, …]`) of a recurrent node, one scale per row of a gate.
+fn recurrent(
+    model: &mut Model,
+    id: NodeId,
+    weights: WeightOnlyConfig,
+    config: &QuantizeConfig,
+    report: &mut Report,
+) -> Result<(), QuantizeError> {
+    let graph = &mut model.graph;
+    let node = graph.node(id).clone();
+    let name = node_name(graph, id);
+    let skip = |reason: String| SkippedNode {
+        node: name.clone(),
+        op: node.qualified_op(),
+        reason,
+    };
+    if let Err(reason) = wanted(graph, id, config) {
+        report.skipped.push(skip(reason));
+        return Ok(());
+    }
+    if weights != WeightOnlyConfig::Int8 {
+        let reason = "blocks are for MatMul with a weight of rank 2";
+        report.skipped.push(skip(reason.to_owned()));
+        return Ok(());
+    }
+    let mut layer = LayerReport {
+        node: name.clone(),
+        op: node.qualified_op(),
+        ..LayerReport::default()
+    };
+    for input in [1, 2] {
+        let Some(w) = node.input(input) else { continue };
+        let tensor = graph
+            .constant(w)
+            .filter(|t| t.dtype() == DType::F32)
+            .cloned();
+        let Some(tensor) = tensor else {
+            if !sources(graph, w).is_empty() {
+                // The graph that holds it takes care of it.
+                continue;
+            }
+            let weight = graph.name_of(w);
+            report.skipped.push(skip(format!(
+                "its weight `{weight}` is not constant in f32"
+            )));
+            continue;
+        };
+        let (sqnr, bytes) = int8(graph, id, (input, w), 1, &tensor, config)?;
+        layer.weight_sqnr_db = Some(layer.weight_sqnr_db.map_or(sqnr, |other| other.min(sqnr)));
+        layer.bytes_before += tensor.byte_len();
+        layer.bytes_after += bytes;
+        drop_unread(graph, [w]);
+    }
+    if layer.weight_sqnr_db.is_some() {
+        report.layers.push(layer);
+    }
+    Ok(())
+}
+
+/// Quantizes the weights of this graph that recurrent nodes in subgraphs read.
+fn captured(
+    graph: &mut Graph,
+    config: &QuantizeConfig,
+    report: &mut Report,
+) -> Result<(), QuantizeError> {
+    let holds = |n: &Node| n.attributes.graphs().next().is_some();
+    let nodes = graph.nodes().filter(|(_, n)| holds(n)).map(|(id, _)| id);
+    let mut found = BTreeMap::new();
+    for id in nodes {
+        found.extend(captured_weights(graph, id));
+    }
+    for (name, (node, op)) in found {
+        // Where it is captured in turn, a graph further out holds it.
+        let Some(w) = graph.value_by_name(&name) else {
+            continue;
+        };
+        if graph.producer(w).is_none() && graph.initializer(w).is_none() && !graph.is_input(w) {
+            continue;
+        }
+        let listed = |patterns: &[String]| patterns.iter().any(|p| matches_pattern(p, &node));
+        let operators = config.operators.as_ref();
+        let reason = if listed(&config.exclude) {
+            "excluded by name"
+        } else if !config.include.is_empty() && !listed(&config.include) {
+            "not among the included nodes"
+        } else if operators.is_some_and(|all| !all.contains(&op)) {
+            "its operator was not asked for"
+        } else if graph.is_input(w)
+            || graph
+                .constant(w)
+                .is_none_or(|t| t.dtype() != DType::F32 || t.rank() < 2)
+        {
+            "its weight, of a graph around it, is not a constant matrix in f32"
+        } else {
+            ""
+        };
+        if !reason.is_empty() {
+            report.skipped.push(SkippedNode {
+                node,
+                op,
+                reason: reason.to_owned(),
+            });
+            continue;
+        }
+        let Some(tensor) = graph.constant(w).cloned() else {
+            continue;
+        };
+        match graph.producer(w) {
+            Some(constant) => drop(graph.remove_node(constant)),
+            None => drop(graph.remove_initializer(w)),
+        }
+        let (layer_sqnr, bytes, codes) =
+            int8_codes(graph, &name, &tensor, tensor.rank() - 2, config)?;
+        let mut dequantize = Node::new("DequantizeLinear", codes.inputs, [w]);
+        if let Granularity::PerChannel { axis } = codes.granularity {
+            dequantize = dequantize.with("axis", axis as i64);
+        }
+        graph.add_node(dequantize.named(format!("{name}_DequantizeLinear")))?;
+        report.layers.push(LayerReport {
+            node,
+            op,
+            weight_sqnr_db: Some(layer_sqnr),
+            bytes_before: tensor.byte_len(),
+            bytes_after: bytes,
+            ..LayerReport::default()
+        });
+    }
+    Ok(())
+}
+
+/// Puts an int8 weight with its `DequantizeLinear` in front of a node; gives the weight's SQNR and bytes.
+fn int8(
+    graph: &mut Graph,
+    id: NodeId,
+    (input, weight): (usize, ValueId),
+    axis: usize,
+    tensor: &Tensor,
+    config: &QuantizeConfig,
+) -> Result<(f64, usize), QuantizeError> {
+    let name = graph.name_of(weight).to_owned();
+    let (sqnr, bytes, codes) = int8_codes(graph, &name, tensor, axis, config)?;
+    let [q, scale, zero] = codes.inputs;
+    let dequantized = add_dequantize(graph, &name, q, (scale, zero), codes.granularity)?;
+    graph.set_node_input(id, input, Some(dequantized));
+    Ok((sqnr, bytes))
+}
+
+/// Codes, scale and zero point of a weight as initializers.
+struct Codes {
+    inputs: [ValueId; 3],
+    granularity: Granularity,
+}
+
+/// Quantizes a weight; gives its SQNR, its bytes and what was added.
+fn int8_codes(
+    graph: &mut Graph,
+    name: &str,
+    tensor: &Tensor,
+    axis: usize,
+    config: &QuantizeConfig,
+) -> Result<(f64, usize, Codes), QuantizeError> {
+    let values = |error: QuantError| QuantizeError::Values {
+        tensor: name.to_owned(),
+        error,
+    };
+    let quantized = match config.weight_granularity {
+        WeightGranularity::PerChannel => {
+            quantize_per_channel(tensor, axis, DType::I8, config.weight_rule)
+        }
+        WeightGranularity::PerTensor => quantize_per_tensor(tensor, DType::I8, config.weight_rule),
+    }
+    .map_err(values)?;
+    let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
+    let back = quantized.params.dequantize(&quantized.values);
+    let back = back.map_err(|e| values(e.into()))?;
+    let sqnr = sqnr_db(&data, back.iter().copied());
+    let bytes = quantized.values.byte_len() + quantized.params.scale.len() * 5;
+    let q = graph.add_initializer(&format!("{name}_quantized"), quantized.values)?;
+    let granularity = quantized.params.granularity;
+    let (scale, zero) = add_params(graph, name, &quantized.params)?;
+    let inputs = [q, scale, zero];
+    Ok((
+        sqnr,
+        bytes,
+        Codes {
+            inputs,
+            granularity,
+        },
+    ))
 }

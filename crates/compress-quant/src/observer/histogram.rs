@@ -9,6 +9,14 @@ use serde::{Deserialize, Serialize};
 
 /// Bins on each side of zero.
 const HALF: i64 = 2048;
+/// Bins on both sides.
+const BINS: usize = 2 * HALF as usize;
+/// Places behind the bins that take turns in counting zeros: each count waits for the one before it.
+const ZERO_SLOTS: usize = 8;
+/// Values whose bins are computed at a time.
+const BLOCK: usize = 512;
+/// The least exponent, whose inverse f32 can still hold.
+const LEAST_EXPONENT: i32 = -126;
 
 /// Counts of values in equal bins around zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,22 +50,26 @@ impl Histogram {
         }
         let exponent = self.widen(smallest_exponent(max_abs));
         self.unpack();
-        // 2^-exponent is exact in f64, so the bin of a value does not depend on rounding; shifted to start at
-        // zero, truncation is the floor. Zeros go to a slot behind the bins, without a branch.
-        let scale = (-f64::from(exponent)).exp2();
-        let zero_slot = self.counts.len();
-        self.counts.push(0);
-        for &v in values {
-            let bin = (f64::from(v) * scale + HALF as f64) as usize;
-            let slot = if v == 0.0 {
-                zero_slot
-            } else {
-                bin.min(zero_slot - 1)
-            };
-            self.counts[slot] += 1;
+        // A product with a power of two is exact, so the bin of a value does not depend on rounding.
+        let scale = (-exponent as f32).exp2();
+        self.counts.resize(BINS + ZERO_SLOTS, 0);
+        let mut slots = [0u32; BLOCK];
+        for block in values.chunks(BLOCK) {
+            // First the bins, which the compiler computes several at a time, then the counting.
+            for (i, (slot, &v)) in slots.iter_mut().zip(block).enumerate() {
+                let x = v * scale;
+                let whole = x as i32;
+                // Truncation is the floor but for negative fractions, those that underflowed included.
+                let below = (whole as f32 > x) | ((v < 0.0) & (whole == 0));
+                let bin = whole - i32::from(below) + HALF as i32;
+                let zero = BINS + i % ZERO_SLOTS;
+                *slot = if v == 0.0 { zero as u32 } else { bin as u32 };
+            }
+            for &slot in &slots[..block.len()] {
+                self.counts[slot as usize] += 1;
+            }
         }
-        let zeros = self.counts.pop().unwrap_or(0);
-        self.zeros += zeros;
+        self.zeros += self.counts.drain(BINS..).sum::<u64>();
     }
 
     /// Adds the counts of another histogram.
@@ -136,7 +148,7 @@ impl Histogram {
         let shift = (exponent - now).min(62) as u32;
         let old = std::mem::take(&mut self.counts);
         let first = std::mem::replace(&mut self.first, -HALF);
-        self.counts = vec![0; 2 * HALF as usize];
+        self.counts = vec![0; BINS];
         for (i, count) in old.into_iter().enumerate() {
             let bin = (first + i as i64) >> shift;
             self.counts[(bin + HALF) as usize] += count;
@@ -147,10 +159,10 @@ impl Histogram {
 
     /// All bins present.
     fn unpack(&mut self) {
-        if self.counts.len() == 2 * HALF as usize {
+        if self.counts.len() == BINS {
             return;
         }
-        let mut all = vec![0; 2 * HALF as usize];
+        let mut all = vec![0; BINS];
         let start = (self.first + HALF) as usize;
         all[start..start + self.counts.len()].copy_from_slice(&self.counts);
         self.counts = all;
@@ -164,7 +176,7 @@ fn smallest_exponent(max_abs: f32) -> i32 {
     while f64::from(max_abs) >= HALF as f64 * f64::from(e).exp2() {
         e += 1;
     }
-    e
+    e.max(LEAST_EXPONENT)
 }
 
 #[cfg(test)]
@@ -184,6 +196,22 @@ mod tests {
         let h = of(&[0.0, -0.0, 1.0, 0.0]);
         assert_eq!((h.zeros(), h.count()), (3, 4));
         assert_eq!(h.bins().collect::<Vec<_>>(), [(1.0, 1)]);
+    }
+
+    #[test]
+    fn bins_are_floors_down_to_the_smallest_numbers() {
+        let tiny = f32::from_bits(1);
+        // 2047.5 lies in a bin of width 1; -0.25 and the least negative number lie in the bin below zero.
+        let h = of(&[2047.5, 0.25, tiny, -0.25, -tiny, -1.0, -1.5]);
+        let bins: Vec<(f64, u64)> = h.bins().collect();
+        assert_eq!(bins, [(-2.0, 1), (-1.0, 3), (0.0, 2), (2047.0, 1)]);
+        let h = of(&[tiny, -tiny]);
+        assert_eq!(h.bins().map(|(_, n)| n).collect::<Vec<_>>(), [1, 1]);
+        let mut wide = of(&[3e38]);
+        wide.add(&[-tiny], tiny);
+        let mut other = of(&[-tiny]);
+        other.add(&[3e38], 3e38);
+        assert_eq!(wide, other);
     }
 
     proptest! {

@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// Distinct values that are kept; beyond, the tensor is taken as continuous.
 const MOST: usize = 256;
+/// Places of the table of values seen; a power of two.
+const SEEN: usize = 1024;
 
 /// The distinct values of a tensor, as long as they are few.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -20,14 +22,20 @@ pub(super) struct Levels {
 impl Levels {
     /// Notes values, all finite.
     pub(super) fn add(&mut self, values: &[f32]) {
-        let mut last = f32::NAN;
+        if self.too_many {
+            return;
+        }
+        // Most values were seen before: a table by hash spares the search. NaN stands for nothing seen.
+        let mut seen = [f32::NAN; SEEN];
         for &v in values {
-            if self.too_many {
-                return;
-            }
-            if v != last {
+            let hash = v.to_bits().wrapping_mul(0x9e37_79b1) >> (32 - SEEN.ilog2());
+            let last = &mut seen[hash as usize % SEEN];
+            if v != *last {
+                *last = v;
                 self.insert(v);
-                last = v;
+                if self.too_many {
+                    return;
+                }
             }
         }
     }

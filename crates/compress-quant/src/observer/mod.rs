@@ -9,9 +9,12 @@ mod histogram;
 mod levels;
 mod mse;
 mod percentile;
+mod scan;
 mod stats;
 
 pub use histogram::Histogram;
+#[cfg(feature = "graph")]
+pub(crate) use stats::Moments;
 pub use stats::TensorStats;
 
 use crate::QuantError;
@@ -34,6 +37,15 @@ impl Range {
         Range {
             min: self.min.min(other.min),
             max: self.max.max(other.max),
+        }
+    }
+
+    /// The range with `by` more at both ends.
+    #[must_use]
+    pub fn widened(self, by: f32) -> Range {
+        Range {
+            min: self.min - by,
+            max: self.max + by,
         }
     }
 
@@ -65,13 +77,19 @@ pub enum Method {
 }
 
 impl Method {
+    /// Whether the method chooses from a histogram; the others need no more than ranges.
+    pub fn needs_histogram(self) -> bool {
+        !matches!(self, Method::MinMax | Method::MovingAverage)
+    }
+
     /// The percentile that is used where none is named.
     pub const DEFAULT_PERCENTILE: f64 = 99.99;
 
     /// The range for values that will be held in `dtype` under `rule`.
     ///
     /// # Errors
-    /// [`QuantError::NothingObserved`]; [`QuantError::Setting`] for a percentile outside of `(0, 100]`.
+    /// [`QuantError::NothingObserved`]; [`QuantError::NoHistogram`] where only ranges were gathered;
+    /// [`QuantError::Setting`] for a percentile outside of `(0, 100]`.
     pub fn range(
         self,
         stats: &TensorStats,
@@ -79,12 +97,13 @@ impl Method {
         rule: RangeRule,
     ) -> Result<Range, QuantError> {
         let full = stats.min_max().ok_or(QuantError::NothingObserved)?;
+        let histogram = || stats.histogram().ok_or(QuantError::NoHistogram);
         let chosen = match self {
             Method::MinMax => full,
             Method::MovingAverage => stats.mean_min_max().ok_or(QuantError::NothingObserved)?,
-            Method::Percentile(percent) => percentile::range(stats.histogram(), full, percent)?,
-            Method::Entropy => entropy::range(stats.histogram(), full, dtype, rule)?,
-            Method::Mse => mse::range(stats.histogram(), full, dtype, rule)?,
+            Method::Percentile(percent) => percentile::range(histogram()?, full, percent)?,
+            Method::Entropy => entropy::range(histogram()?, full, dtype, rule)?,
+            Method::Mse => mse::range(histogram()?, full, dtype, rule)?,
         };
         Ok(Range {
             min: chosen.min.min(0.0),

@@ -108,7 +108,7 @@ fn quantize(
         let s = scale[c];
         codes.extend(
             run.iter()
-                .map(|&w| (w / s).round_ties_even().clamp(-q_max, q_max) as i8),
+                .map(|&w| nearest((w / s).clamp(-q_max, q_max)) as i8),
         );
     });
     let values = match dtype {
@@ -135,6 +135,15 @@ pub(super) fn largest_code(dtype: DType) -> Result<f32, QuantError> {
         DType::I4 => Ok(7.0),
         _ => Err(compress_tensor::QuantParamsError::NotQuantized { dtype }.into()),
     }
+}
+
+/// The nearest whole number, the even one of two, for magnitudes below 2^22.
+///
+/// `f32::round_ties_even` is a call into the C library where the CPU is not known to round, and keeps loops from
+/// working on vectors. Adding 1.5·2^23 leaves no bits for a fraction, so the sum itself is rounded.
+pub(super) fn nearest(x: f32) -> f32 {
+    const SHIFT: f32 = 12_582_912.0;
+    (x + SHIFT) - SHIFT
 }
 
 /// The scale, or 1 where it is not a positive number.
@@ -167,7 +176,7 @@ fn shrink_to_least_squares(
             error[c] += run
                 .iter()
                 .map(|&w| {
-                    let e = f64::from(w - (w / s).round_ties_even().clamp(-q_max, q_max) * s);
+                    let e = f64::from(w - nearest((w / s).clamp(-q_max, q_max)) * s);
                     e * e
                 })
                 .sum::<f64>();
@@ -185,6 +194,14 @@ fn shrink_to_least_squares(
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn nearest_is_round_ties_even() {
+        let values = (-2600..=2600).map(|i| i as f32 / 20.0);
+        for x in values.chain([0.499_999_97, -0.5, 1.5, -2.5, 126.5, 4_194_303.5]) {
+            assert_eq!(nearest(x), x.round_ties_even(), "{x}");
+        }
+    }
 
     #[test]
     fn an_all_zero_channel_gets_scale_one() {

@@ -7,12 +7,12 @@ use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
 use modelpress::data::{Dataset, InputSpec};
-use modelpress::ir::{Catalog, Model, infer::infer_shapes};
+use modelpress::ir::{Catalog, Graph, Model, infer::infer_shapes};
 use modelpress::session::Session;
 use modelpress::tensor::Tensor;
 use modelpress::tensor::metrics::Comparison;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// Compare the outputs of two models, and the layers that both hold, on the same inputs.
@@ -142,31 +142,35 @@ impl Compare {
             return Ok(Vec::new());
         }
         let (seen_a, seen_b) = (held_values(a, &names), held_values(b, &names));
+        let tapped = |seen: &[Held<'_>]| seen.iter().map(|h| h.name.to_owned()).collect::<Vec<_>>();
+        let (taps_a, taps_b) = (tapped(&seen_a), tapped(&seen_b));
+        let taps_a: Vec<&str> = taps_a.iter().map(String::as_str).collect();
+        let taps_b: Vec<&str> = taps_b.iter().map(String::as_str).collect();
         let (a, b) = (cx.session(a.clone())?, cx.session(b.clone())?);
         let mut sums: HashMap<&str, Comparison> = HashMap::new();
         for batch in data.batches().take(self.layer_runs) {
             let batch = batch?;
             let feeds = batch.feeds();
             let mut expected: HashMap<String, Vec<f32>> = HashMap::new();
-            a.run_with_taps(&feeds, &seen_a, |name, tensor| {
+            a.run_with_taps(&feeds, &taps_a, |name, tensor| {
                 if let Ok(values) = tensor.to_f32_vec() {
                     expected.insert(name.to_owned(), values);
                 }
             })?;
             let mut found: HashMap<String, Vec<f32>> = HashMap::new();
-            b.run_with_taps(&feeds, &seen_b, |name, tensor| {
+            b.run_with_taps(&feeds, &taps_b, |name, tensor| {
                 if let Ok(values) = tensor.to_f32_vec() {
                     found.insert(name.to_owned(), values);
                 }
             })?;
             for ((name, a), b) in names.iter().zip(&seen_a).zip(&seen_b) {
-                let (Some(x), Some(y)) = (expected.get(*a), found.get(*b)) else {
+                let (Some(x), Some(y)) = (expected.get(a.name), found.get(b.name)) else {
                     continue;
                 };
                 if x.len() == y.len() {
                     let sum = sums.entry(name).or_default();
                     for (&x, &y) in x.iter().zip(y) {
-                        sum.add(f64::from(x), f64::from(y));
+                        sum.add(a.real(x), b.real(y));
                     }
                 }
             }
@@ -176,7 +180,8 @@ impl Compare {
     }
 }
 
-/// Names of the float values that nodes of both models write, in the order of `a`; graph outputs left out.
+/// Names of the float values that nodes of both models write, in the order of `a`, also where they stand as
+/// integers; graph outputs left out.
 fn common_values(a: &Model, b: &Model) -> Result<Vec<String>, Error> {
     let floats = |model: &Model| {
         let mut model = model.clone();
@@ -190,33 +195,79 @@ fn common_values(a: &Model, b: &Model) -> Result<Vec<String>, Error> {
             }
             for &value in node.outputs().iter().flatten() {
                 let dtype = graph.value(value).fact.as_tensor().and_then(|t| t.dtype);
+                let name = graph.name_of(value);
                 if dtype.is_some_and(|d| d.is_float()) && !graph.is_output(value) {
-                    names.push(graph.name_of(value).to_owned());
+                    names.push(name.to_owned());
+                } else if let Some(base) = name.strip_suffix(CODES)
+                    && codes_of(graph, base).is_some()
+                {
+                    names.push(base.to_owned());
                 }
             }
         }
         Ok::<_, Error>(names)
     };
     let (mut names, others) = (floats(a)?, floats(b)?);
-    let others: std::collections::HashSet<String> = others.into_iter().collect();
-    names.retain(|name| others.contains(name));
+    let others: HashSet<String> = others.into_iter().collect();
+    let mut seen = HashSet::new();
+    names.retain(|name| others.contains(name) && seen.insert(name.clone()));
     Ok(names)
 }
 
-/// For each value the one that its readers see: behind the Q/DQ pair where it is quantized, which may also clip.
-fn held_values<'n>(model: &'n Model, names: &[&'n str]) -> Vec<&'n str> {
+/// What a model holds in the place of a value: floats, or codes with scale and zero point.
+struct Held<'n> {
+    name: &'n str,
+    scale: f64,
+    zero_point: f64,
+}
+
+impl Held<'_> {
+    fn real(&self, stored: f32) -> f64 {
+        (f64::from(stored) - self.zero_point) * self.scale
+    }
+}
+
+/// For each value the one that its readers see: behind the Q/DQ pair where it is quantized, whose codes also stand for
+/// an activation that was taken in; the codes themselves where integer operators write them.
+fn held_values<'n>(model: &'n Model, names: &[&'n str]) -> Vec<Held<'n>> {
     let graph = &model.graph;
     let reader = |value, op: &str| {
         let nodes = graph.uses(value).iter().map(|u| graph.node(u.node()));
         let mut nodes = nodes.filter(|n| n.is(op) && n.input(0) == Some(value));
         nodes.next().and_then(|n| n.output(0))
     };
-    let held = |name: &&'n str| {
-        let value = graph.value_by_name(name)?;
-        let back = reader(reader(value, "QuantizeLinear")?, "DequantizeLinear")?;
-        Some(graph.name_of(back))
+    let floats = |name: &'n str| Held {
+        name,
+        scale: 1.0,
+        zero_point: 0.0,
     };
-    names.iter().map(|n| held(n).unwrap_or(n)).collect()
+    let held = |name: &&'n str| match graph.value_by_name(name) {
+        Some(value) => {
+            let back = reader(value, "QuantizeLinear").and_then(|q| reader(q, "DequantizeLinear"));
+            floats(back.map_or(name, |v| graph.name_of(v)))
+        }
+        None => codes_of(graph, name).unwrap_or_else(|| floats(name)),
+    };
+    names.iter().map(held).collect()
+}
+
+/// What this program appends to the name of a value for its codes; `_scale` and `_zero_point` for their meaning.
+const CODES: &str = "_quantized";
+
+/// The codes that stand for the value `base`, with one scale.
+fn codes_of<'n>(graph: &'n Graph, base: &str) -> Option<Held<'n>> {
+    let value = |suffix: &str| graph.value_by_name(&format!("{base}{suffix}"));
+    let codes = value(CODES)?;
+    graph.producer(codes)?;
+    let number = |suffix: &str| match graph.constant(value(suffix)?)?.to_f64_vec().ok()?[..] {
+        [one] => Some(one),
+        _ => None,
+    };
+    Some(Held {
+        name: graph.name_of(codes),
+        scale: number("_scale")?,
+        zero_point: number("_zero_point")?,
+    })
 }
 
 fn add(sum: &mut Comparison, name: &str, a: &Tensor, b: &Tensor) -> Result<(), Error> {

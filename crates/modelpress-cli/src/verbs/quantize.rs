@@ -11,8 +11,9 @@ use clap::{Args, ValueEnum};
 use modelpress::data::InputSpec;
 use modelpress::ir::Model;
 use modelpress::quant::graph::{
-    Calibration, LayerReport, NodeSensitivity, QuantizeConfig, Report, Sample, SkippedNode,
-    WeightOnlyConfig, quantize_dynamic, quantize_static, quantize_weights, sensitivity,
+    Calibration, LayerReport, NodeSensitivity, QuantizeConfig, Report, Rounding, Sample,
+    SkippedNode, WeightOnlyConfig, quantize_dynamic, quantize_static, quantize_weights,
+    sensitivity,
 };
 use modelpress::tensor::write_atomically;
 use serde::Serialize;
@@ -39,6 +40,9 @@ pub(crate) struct Quantize {
     /// Statistics that `calibrate` wrote, of as many shards as there are.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     stats: Vec<PathBuf>,
+    /// How weights become codes, for --mode static; `calibrated` needs --calib and is what it does unless given.
+    #[arg(long, value_enum)]
+    rounding: Option<RoundingArg>,
     /// Bits of a weight (8 unless given), for --mode weight-only; 4-bit weights are blocks of MatMul only.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(4..=8))]
     bits: Option<u8>,
@@ -58,6 +62,14 @@ pub(crate) struct Quantize {
     quantization: QuantizationArgs,
     #[command(flatten)]
     samples: SampleArgs,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum RoundingArg {
+    /// Each to the nearest code.
+    Nearest,
+    /// To codes with which the layer's outputs change least; the bias takes up the mean of the change.
+    Calibrated,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -106,6 +118,7 @@ impl Quantize {
         let (mut sensitivity, mut excluded) = (Vec::new(), Vec::new());
         let (quantized, report) = match self.mode {
             Mode::Static => {
+                config.rounding = self.rounding();
                 config.validate()?;
                 let (statistics, count) = self.statistics(cx, &model, &config)?;
                 samples = count;
@@ -190,6 +203,7 @@ impl Quantize {
         let uses = [
             ("--calib", !self.inputs.is_empty(), "static", is_static),
             ("--stats", !self.stats.is_empty(), "static", is_static),
+            ("--rounding", self.rounding.is_some(), "static", is_static),
             ("--bits", self.bits.is_some(), "weight-only", is_weight_only),
             (
                 "--block",
@@ -201,6 +215,16 @@ impl Quantize {
         match uses.into_iter().find(|(_, given, _, fits)| *given && !fits) {
             Some((flag, _, mode, _)) => Err(Usage::OnlyInMode { flag, mode }),
             None => Ok(()),
+        }
+    }
+
+    fn rounding(&self) -> Rounding {
+        match self.rounding {
+            Some(RoundingArg::Nearest) => Rounding::Nearest,
+            Some(RoundingArg::Calibrated) => Rounding::Calibrated,
+            // Statistics files do not hold the inputs that weights would be rounded to.
+            None if self.inputs.is_empty() => Rounding::Nearest,
+            None => Rounding::Calibrated,
         }
     }
 

@@ -54,3 +54,38 @@ pub(crate) fn furnished() -> Place {
     write_samples(&place);
     place
 }
+
+/// `y = conv(relu(conv(x)))` with the values `raw` and `cut` between, and eight samples `x.npy`.
+pub(crate) fn write_convolutions(place: &Place, file: &str) {
+    let noise = |seed: u32, shape: &[usize]| {
+        let mut state = seed;
+        let next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        let values = std::iter::repeat_with(next).take(shape.iter().product());
+        Tensor::from_vec(shape, values.collect()).unwrap()
+    };
+    let mut graph = Graph::new("convolutions");
+    let x = Fact::tensor(DType::F32, [1usize, 2, 6, 6]);
+    let x = graph.add_value("x", x).unwrap();
+    graph.add_input(x);
+    let mut value = |name: &str| graph.add_value(name, Fact::Unknown).unwrap();
+    let (raw, cut, y) = (value("raw"), value("cut"), value("y"));
+    let a = graph.add_initializer("a", noise(1, &[8, 2, 3, 3])).unwrap();
+    let b = graph.add_initializer("b", noise(2, &[4, 8, 1, 1])).unwrap();
+    let nodes = [
+        Node::new("Conv", [x, a], [raw]).named("first"),
+        Node::new("Relu", [raw], [cut]).named("relu"),
+        Node::new("Conv", [cut, b], [y]).named("second"),
+    ];
+    for node in nodes {
+        graph.add_node(node).unwrap();
+    }
+    graph.add_output(y);
+    let model = Model::new(graph, 17);
+    model
+        .save(place.path(file), &SaveOptions::default())
+        .unwrap();
+    npy::write(place.path("x.npy"), &noise(3, &[8, 2, 6, 6])).unwrap();
+}

@@ -1,6 +1,6 @@
 //! `inspect`, `check`, `optimize`, `run`, `eval`, `compare`, `completions`.
 
-use crate::data::furnished;
+use crate::data::{furnished, write_convolutions};
 use crate::program::{Place, keys, stderr};
 use modelpress::tensor::npy;
 
@@ -65,6 +65,50 @@ fn optimize_keeps_what_the_model_computes() {
     assert_eq!(same["outputs"][0]["sqnr_db"], serde_json::Value::Null);
     assert_eq!(same["outputs"][0]["cosine"], 1.0);
     assert_eq!(same["layers"][0]["name"], "hidden");
+}
+
+#[test]
+fn layers_that_take_in_an_activation_are_compared_behind_it() {
+    let place = Place::new();
+    write_convolutions(&place, "model.onnx");
+    for format in ["qdq", "qlinear"] {
+        let quantize = [
+            "quantize",
+            "model.onnx",
+            "-o",
+            "int8.onnx",
+            "--calib",
+            "x.npy",
+        ];
+        place.json(&[&quantize[..], &["--format", format]].concat());
+        let found = place.json(&["compare", "model.onnx", "int8.onnx", "--input", "x.npy"]);
+        let layers = found["layers"].as_array().unwrap();
+        let names: Vec<&str> = layers.iter().map(|l| l["name"].as_str().unwrap()).collect();
+        // `raw`, half of it negative, is no longer a value of its own.
+        assert_eq!(names, ["cut"], "{format}");
+        let sqnr = layers[0]["sqnr_db"].as_f64().unwrap();
+        assert!(sqnr > 30.0, "{format}: {sqnr}");
+        assert!(
+            found["outputs"][0]["sqnr_db"].as_f64().unwrap() > 25.0,
+            "{found}"
+        );
+    }
+}
+
+#[test]
+fn a_bound_on_steps_ends_a_run() {
+    let place = furnished();
+    let run = ["run", "model.onnx", "--input", "x.npy"];
+    assert!(
+        place
+            .run(&[&run[..], &["--max-steps", "100"]].concat())
+            .status
+            .success()
+    );
+    let output = place.run(&[&run[..], &["--max-steps", "1"]].concat());
+    assert_eq!(output.status.code(), Some(1));
+    let text = stderr(&output);
+    assert!(text.contains("stopped after 1 node evaluations"), "{text}");
 }
 
 #[test]

@@ -1,0 +1,241 @@
+//! Gathering statistics by running the model: streaming, several samples at a time.
+
+use super::calibrate::Calibration;
+use super::config::{QuantizeConfig, Rounding};
+use super::error::CalibrationError;
+use super::inputs::Gathering;
+use super::plan::Plan;
+use super::prepare::prepare;
+use crate::TensorStats;
+use crate::observer::Moments;
+use compress_tensor::{DType, Tensor};
+use onnx_ir::Model;
+use runtime_session::{Session, SessionOptions};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The inputs of one run, by name.
+pub type Sample = Vec<(String, Tensor)>;
+
+/// Runs the model on `samples` and gathers the statistics that `config.method` needs of every tensor that
+/// `config` quantizes.
+///
+/// As many samples as there are threads are in memory at a time; the result's size does not depend on their
+/// number, and the result itself not on the number of threads. Shards may be calibrated apart and merged.
+///
+/// # Errors
+/// [`CalibrationError`] names the first sample that failed and the tensor.
+pub fn calibrate<E, I>(
+    model: &Model,
+    samples: I,
+    config: &QuantizeConfig,
+    options: &SessionOptions,
+) -> Result<Calibration, CalibrationError>
+where
+    E: std::fmt::Display,
+    I: IntoIterator<Item = Result<Sample, E>>,
+    I::IntoIter: Send,
+{
+    let prepared = prepare(model).map_err(Box::new)?;
+    let plan = Plan::of(&prepared, config).map_err(Box::new)?;
+    let graph = &prepared.graph;
+    let mut names = Vec::new();
+    let mut empty = Vec::new();
+    for &value in plan.quantized.keys() {
+        names.push(graph.name_of(value).to_owned());
+        let mut stats = TensorStats::new();
+        if !config.method.needs_histogram() {
+            stats = stats.without_histogram();
+        }
+        // Only a model's inputs may keep a grid of their own.
+        if !graph.is_input(value) {
+            stats = stats.without_levels();
+        }
+        empty.push(stats);
+    }
+    let inputs = match config.rounding {
+        Rounding::Nearest => None,
+        Rounding::Calibrated => Some(Gathering::of(graph, &plan)),
+    };
+    let samples = samples.into_iter();
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    // Whole samples keep more threads busy than the steps of one; with few samples it is the other way round.
+    let few = samples.size_hint().1.is_some_and(|n| n < 2 * threads);
+    let workers = if few { 1 } else { threads };
+    let mut options = options.clone();
+    options.threads = if few { threads } else { 1 };
+    // Each sample runs once: plans of past shapes would only take memory.
+    options.cached_plans = workers;
+    let session = Session::new(prepared, &options).map_err(Box::new)?;
+    let run = Run {
+        session: &session,
+        names: names.iter().map(String::as_str).collect(),
+        samples: Mutex::new(samples.enumerate()),
+        ordered: Mutex::new(Ordered::new(names.len())),
+        inputs,
+        failed: Mutex::new(None),
+    };
+    let mut gathered = run.on(workers, &empty);
+    if let Some((_, error)) = lock(&run.failed).take() {
+        return Err(error);
+    }
+    let ordered = lock(&run.ordered);
+    if ordered.next == 0 {
+        return Err(CalibrationError::NoSamples);
+    }
+    for (stats, sums) in gathered.iter_mut().zip(&ordered.sums) {
+        stats.merge(sums);
+    }
+    drop(ordered);
+    let inputs = run.inputs.map(Gathering::finish);
+    let tensors = names.iter().cloned().zip(gathered).collect();
+    Ok(Calibration::new(model, tensors, inputs))
+}
+
+/// What the workers of one calibration share.
+struct Run<'a, S> {
+    session: &'a Session,
+    names: Vec<&'a str>,
+    samples: Mutex<S>,
+    ordered: Mutex<Ordered>,
+    inputs: Option<Gathering>,
+    /// The failure of the earliest sample.
+    failed: Mutex<Option<(usize, CalibrationError)>>,
+}
+
+impl<S, E> Run<'_, S>
+where
+    S: Iterator<Item = (usize, Result<Sample, E>)> + Send,
+    E: std::fmt::Display,
+{
+    /// All that does not depend on the order of samples, over all of them.
+    fn on(&self, workers: usize, empty: &[TensorStats]) -> Vec<TensorStats> {
+        if workers == 1 {
+            return self.work(empty.to_vec());
+        }
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let start = |_| scope.spawn(|| self.work(empty.to_vec()));
+            let started: Vec<_> = (0..workers).map(start).collect();
+            let finish = |h: std::thread::ScopedJoinHandle<'_, _>| match h.join() {
+                Ok(part) => part,
+                Err(panic) => std::panic::resume_unwind(panic),
+            };
+            started.into_iter().map(finish).collect()
+        });
+        let mut all = empty.to_vec();
+        for part in parts {
+            for (sum, stats) in all.iter_mut().zip(&part) {
+                sum.merge(stats);
+            }
+        }
+        all
+    }
+
+    /// Takes sample after sample until there is none, or one failed.
+    fn work(&self, mut stats: Vec<TensorStats>) -> Vec<TensorStats> {
+        while lock(&self.failed).is_none() {
+            let next = lock(&self.samples).next();
+            let Some((index, sample)) = next else { break };
+            match self.sample(index, sample, &mut stats) {
+                Ok(moments) => lock(&self.ordered).add(index, moments),
+                Err(error) => {
+                    // Samples are taken in order, so all before this one are under way and may still fail.
+                    let mut failed = lock(&self.failed);
+                    if failed
+                        .as_ref()
+                        .is_none_or(|(earliest, _)| index < *earliest)
+                    {
+                        *failed = Some((index, error));
+                    }
+                }
+            }
+        }
+        stats
+    }
+
+    fn sample(
+        &self,
+        index: usize,
+        sample: Result<Sample, E>,
+        stats: &mut [TensorStats],
+    ) -> Result<Vec<Option<Moments>>, CalibrationError> {
+        let mut layers = self.inputs.as_ref().map(|inputs| inputs.sample(index));
+        let sample = sample.map_err(|e| CalibrationError::Sample {
+            sample: index,
+            message: e.to_string(),
+        })?;
+        let inputs: Vec<(&str, Tensor)> = sample
+            .iter()
+            .map(|(n, t)| (n.as_str(), t.clone()))
+            .collect();
+        let mut moments = vec![None; stats.len()];
+        let mut failed = None;
+        let tap = |name: &str, tensor: &Tensor| {
+            if let Some(layers) = &mut layers {
+                layers.see(name, tensor);
+            }
+            let at = self.names.iter().position(|n| *n == name);
+            let (Some(at), DType::F32) = (at, tensor.dtype()) else {
+                return;
+            };
+            let seen = tensor.data::<f32>().map_err(Into::into);
+            match seen.and_then(|values| stats[at].observe_but_moments(&values)) {
+                Ok(found) => moments[at] = found,
+                Err(error) => drop(failed.get_or_insert((name.to_owned(), error))),
+            }
+        };
+        let ran = self.session.run_with_taps(&inputs, &self.names, tap);
+        ran.map_err(|error| CalibrationError::Run {
+            sample: index,
+            error: Box::new(error),
+        })?;
+        if let Some((tensor, error)) = failed {
+            return Err(CalibrationError::Observe {
+                sample: index,
+                tensor,
+                error,
+            });
+        }
+        if let Some(layers) = layers {
+            layers.end();
+        }
+        Ok(moments)
+    }
+}
+
+/// Sums of floats, which depend on the order: added up in the order of the samples, whichever ends first.
+struct Ordered {
+    next: usize,
+    /// Samples that ended before an earlier one; never more than there are workers.
+    waiting: BTreeMap<usize, Vec<Option<Moments>>>,
+    sums: Vec<TensorStats>,
+}
+
+impl Ordered {
+    fn new(tensors: usize) -> Self {
+        Self {
+            next: 0,
+            waiting: BTreeMap::new(),
+            sums: vec![TensorStats::new(); tensors],
+        }
+    }
+
+    fn add(&mut self, index: usize, moments: Vec<Option<Moments>>) {
+        self.waiting.insert(index, moments);
+        while let Some(moments) = self.waiting.remove(&self.next) {
+            self.next += 1;
+            for (sum, moments) in self.sums.iter_mut().zip(moments) {
+                if let Some(moments) = moments {
+                    sum.add_moments(moments);
+                }
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

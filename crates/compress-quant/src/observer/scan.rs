@@ -1,0 +1,93 @@
+//! One pass over a tensor's values: what every method needs of a sample, without a branch per value.
+
+/// Running values side by side, so that the compiler turns the loop into vector instructions.
+const LANES: usize = 8;
+/// Values after which the sums of squares go over to f64.
+const BLOCK: usize = 4096;
+
+/// What one pass over a sample's values gives.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Scan {
+    pub min: f32,
+    pub max: f32,
+    pub finite: bool,
+    /// Values that are exactly zero.
+    pub zeros: u64,
+    /// `Σ x²`.
+    pub energy: f64,
+}
+
+/// Scans `values`; the result depends on nothing but their order.
+pub(super) fn scan(values: &[f32]) -> Scan {
+    let mut low = [f32::INFINITY; LANES];
+    let mut high = [f32::NEG_INFINITY; LANES];
+    // A NaN or an infinity times 0 is NaN, and stays so in a sum.
+    let mut poison = [0f32; LANES];
+    let mut zeros = [0u32; LANES];
+    let (mut total_zeros, mut energy) = (0u64, 0f64);
+    for block in values.chunks(BLOCK) {
+        let mut squares = [0f32; LANES];
+        let mut step = |i: usize, v: f32| {
+            low[i] = if v < low[i] { v } else { low[i] };
+            high[i] = if v > high[i] { v } else { high[i] };
+            poison[i] += v * 0.0;
+            zeros[i] += u32::from(v == 0.0);
+            squares[i] += v * v;
+        };
+        let whole = block.chunks_exact(LANES);
+        let rest = whole.remainder();
+        for lanes in whole {
+            for (i, &v) in lanes.iter().enumerate() {
+                step(i, v);
+            }
+        }
+        for (i, &v) in rest.iter().enumerate() {
+            step(i, v);
+        }
+        total_zeros += zeros.iter().map(|&z| u64::from(z)).sum::<u64>();
+        zeros = [0; LANES];
+        energy += squares.iter().map(|&s| f64::from(s)).sum::<f64>();
+    }
+    // -0 and 0 are one value, whichever came first.
+    let min = low.into_iter().fold(f32::INFINITY, f32::min) + 0.0;
+    let max = high.into_iter().fold(f32::NEG_INFINITY, f32::max) + 0.0;
+    Scan {
+        min,
+        max,
+        finite: poison.into_iter().all(|p| p == 0.0),
+        zeros: total_zeros,
+        energy,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_scan_finds_what_a_plain_loop_finds(values in prop::collection::vec(
+            prop_oneof![Just(0f32), Just(-0.0), -5f32..5.0], 1..9000,
+        )) {
+            let found = scan(&values);
+            let least = values.iter().copied().fold(f32::INFINITY, f32::min) + 0.0;
+            let greatest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max) + 0.0;
+            let energy: f64 = values.iter().map(|&v| f64::from(v).powi(2)).sum();
+            prop_assert_eq!(found.min.to_bits(), least.to_bits());
+            prop_assert_eq!(found.max.to_bits(), greatest.to_bits());
+            prop_assert_eq!(found.zeros as usize, values.iter().filter(|&&v| v == 0.0).count());
+            prop_assert!((found.energy - energy).abs() <= energy * 1e-4);
+            prop_assert!(found.finite);
+        }
+
+        #[test]
+        fn one_value_that_is_not_finite_is_seen_wherever_it_stands(n in 1usize..9000, at in 0usize..9000) {
+            for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+                let mut values = vec![1f32; n];
+                values[at % n] = bad;
+                prop_assert!(!scan(&values).finite);
+            }
+        }
+    }
+}
