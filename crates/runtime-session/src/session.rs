@@ -11,11 +11,11 @@ use onnx_ir::functions::inline_functions;
 use onnx_ir::infer::infer_shapes;
 use onnx_ir::operator::Catalog;
 use onnx_ir::passes::{EliminateIdentity, FoldBatchNorm, Pass, PassContext, RewritePass};
-use onnx_ir::{Dim, Fact, Model, Value, ValueId};
+use onnx_ir::{Dim, Fact, Graph, Model, Value, ValueId};
 use runtime_kernels::{Context, Parallelism};
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// A model made ready to run. Runs may go on at the same time from several threads.
 pub struct Session {
@@ -25,6 +25,10 @@ pub struct Session {
     original: Model,
     /// The model that runs.
     model: Model,
+    /// Of a model whose inputs have defaults, which old files list for all weights: the model with them. It runs as a
+    /// session of its own once a caller replaces a default, so that others are bound as the constants they are.
+    with_defaults: Option<Model>,
+    replacing: OnceLock<Box<Session>>,
     weights: Weights,
     context: Context,
     shapes: ShapeGraph,
@@ -71,6 +75,24 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Self, SessionError> {
         inline_functions(&mut model)?;
+        let fed: Vec<ValueId> = model.graph.required_inputs().collect();
+        if fed.len() == model.graph.inputs().len() {
+            return Self::of_fed(model, catalog, options);
+        }
+        let with_defaults = model.clone();
+        model.graph.set_inputs(fed);
+        Ok(Self {
+            with_defaults: Some(with_defaults),
+            ..Self::of_fed(model, catalog, options)?
+        })
+    }
+
+    /// A session that is fed all inputs but those with defaults, which a run may replace.
+    fn of_fed(
+        mut model: Model,
+        catalog: Catalog,
+        options: &SessionOptions,
+    ) -> Result<Self, SessionError> {
         infer_shapes(&mut model, &catalog)?;
         let original = model.clone();
         if options.optimize >= OptimizationLevel::Full {
@@ -111,6 +133,8 @@ impl Session {
             catalog,
             original,
             model,
+            with_defaults: None,
+            replacing: OnceLock::new(),
         })
     }
 
@@ -148,6 +172,10 @@ impl Session {
         &self,
         inputs: impl IntoIterator<Item = (&'n str, Value)>,
     ) -> Result<Vec<Value>, SessionError> {
+        let inputs: Vec<(&str, Value)> = inputs.into_iter().collect();
+        if let Some(session) = self.replacing(inputs.iter().map(|(name, _)| *name))? {
+            return session.run_values(inputs);
+        }
         let feeds = self.feeds(inputs)?;
         self.execute(&self.draft, &self.shapes, &self.plans, feeds, None)
     }
@@ -163,6 +191,9 @@ impl Session {
         names: &[&str],
         mut tap: impl FnMut(&str, &Tensor),
     ) -> Result<Vec<Tensor>, SessionError> {
+        if let Some(session) = self.replacing(inputs.iter().map(|(name, _)| *name))? {
+            return session.run_with_taps(inputs, names, tap);
+        }
         let feeds = self.feeds(as_values(inputs))?;
         let tapped = self.tapped_draft(names)?;
         let outputs = self.execute(
@@ -177,7 +208,34 @@ impl Session {
 
     /// Where the time of the runs so far went; empty unless [`SessionOptions::profile`] is set.
     pub fn profile(&self) -> Profile {
-        self.profiler.profile()
+        let mut profile = self.profiler.profile();
+        if let Some(session) = self.replacing.get() {
+            profile.rows.extend(session.profile().rows);
+        }
+        profile
+    }
+
+    /// The session for inputs that replace a default.
+    fn replacing<'n>(
+        &self,
+        mut names: impl Iterator<Item = &'n str>,
+    ) -> Result<Option<&Session>, SessionError> {
+        let Some(model) = &self.with_defaults else {
+            return Ok(None);
+        };
+        let (graph, fed) = (&model.graph, &self.model.graph);
+        let is_input = |graph: &Graph, name: &str| {
+            let id = graph.value_by_name(name);
+            id.is_some_and(|id| graph.is_input(id))
+        };
+        if !names.any(|name| is_input(graph, name) && !is_input(fed, name)) {
+            return Ok(None);
+        }
+        if let Some(session) = self.replacing.get() {
+            return Ok(Some(session));
+        }
+        let session = Self::of_fed(model.clone(), self.catalog.clone(), &self.options)?;
+        Ok(Some(self.replacing.get_or_init(|| Box::new(session))))
     }
 
     fn execute(

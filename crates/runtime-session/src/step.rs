@@ -5,6 +5,7 @@ use crate::execute::RunState;
 use compress_tensor::Tensor;
 use onnx_ir::Value;
 use onnx_ir::operator::EvalError;
+use std::sync::Arc;
 
 /// One unit of work: one node, or several that one kernel does together.
 pub(crate) trait Step: Send + Sync {
@@ -23,11 +24,33 @@ pub(crate) trait Step: Send + Sync {
         false
     }
 
+    /// In which order of axes the step reads and writes images.
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Model
+    }
+
     /// Computes the outputs.
     ///
     /// # Errors
     /// [`StepError`].
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError>;
+}
+
+/// In which order of axes a step reads and writes images; see [`crate::plan`]. All inputs are images or constants that
+/// are broadcast over images, and the first output is an image.
+pub(crate) enum ImageOrder {
+    /// Only in the model's order: `[batch, channels, height, width]`.
+    Model,
+    /// Only with channels last: `[batch, height, width, channels]`.
+    Last,
+    /// In either order, the same for all.
+    Either,
+    /// In the model's order; this other step does the same with channels last.
+    LastBy(Arc<dyn Step>),
+    /// Gives an image its channels last: of one that has them there already, the step is a view.
+    FromLast,
+    /// Takes an image with its channels last: as an image with channels last, the result is a view.
+    ToLast,
 }
 
 /// What a step sees while it runs. The fields are apart so that inputs can be borrowed while buffers are taken.

@@ -85,7 +85,7 @@ pub fn global_average_pool_int8<T: QuantByte>(
 
 impl PoolScales {
     #[inline(always)]
-    fn mean<T: QuantByte>(&self, sum: i64, count: usize) -> T {
+    pub(super) fn mean<T: QuantByte>(&self, sum: i64, count: usize) -> T {
         let sum = (sum - count as i64 * i64::from(self.x_zero_point)) as f32;
         let scaled = sum * (self.x_scale / (self.y_scale * count as f32));
         let low = T::MIN.saturating_sub(self.y_zero_point) as f32;

@@ -1,9 +1,11 @@
-//! Pooling of channels-first images, `f32` and int8.
+//! Pooling of channels-first and channels-last images, `f32` and int8.
 
 mod float;
 mod int8;
+mod last;
 mod window;
 
 pub use float::{Pool, global_pool, pool};
 pub use int8::{PoolScales, average_pool_int8, global_average_pool_int8, max_pool_int8};
+pub use last::{average_pool_int8_channels_last, max_pool_int8_channels_last, pool_channels_last};
 pub use window::PoolShape;

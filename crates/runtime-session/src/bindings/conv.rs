@@ -4,11 +4,11 @@ use super::chain::{Chain, Product};
 use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
-use crate::step::{Step, StepContext};
+use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
-use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, PackedConvF32, conv};
+use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Layout, PackedConvF32, conv};
 use runtime_kernels::elementwise::Activation;
 use std::sync::Arc;
 
@@ -62,6 +62,7 @@ pub(crate) fn bind_chain(
     let Some(filter) = Filter::of(node, weight.shape()) else {
         return Ok(None);
     };
+    let filter = filter.in_best_layout(selector);
     let mut bias = vec![0.0; filter.channels];
     let own = selector.constant_input(chain.product, 2);
     let extra = chain.bias.and_then(|v| selector.constant(v));
@@ -115,6 +116,8 @@ pub(crate) struct Filter {
     pub(crate) kernel: Vec<usize>,
     groups: usize,
     window: Window,
+    /// Where the channels of the image and of the result stand.
+    layout: Layout,
 }
 
 impl Filter {
@@ -146,12 +149,32 @@ impl Filter {
             kernel: kernel.to_vec(),
             groups,
             window: Window::of(node, kernel.len())?,
+            layout: Layout::ChannelsFirst,
         })
     }
 
-    /// What tells packed weights apart that stem from the same tensor: nodes may share it with other groups.
+    /// With channels last where the kernels are faster on it: images of two spatial axes, where all channels mix or
+    /// none do. Other groups would read strips of a pixel.
+    pub(crate) fn in_best_layout(mut self, selector: &Selector<'_>) -> Self {
+        let depthwise = self.in_per_group == 1 && self.channels == self.groups;
+        if selector.fuses() && self.kernel.len() == 2 && (self.groups == 1 || depthwise) {
+            self.layout = Layout::ChannelsLast;
+        }
+        self
+    }
+
+    /// In which order the images lie.
+    pub(crate) fn image_order(&self) -> ImageOrder {
+        match self.layout {
+            Layout::ChannelsFirst => ImageOrder::Model,
+            Layout::ChannelsLast => ImageOrder::Last,
+        }
+    }
+
+    /// What tells packed weights apart that stem from the same tensor: nodes may share it with other
+    /// groups.
     pub(crate) fn form(&self, kind: &str) -> String {
-        format!("{kind}.groups{}", self.groups)
+        format!("{kind}.groups{}.{:?}", self.groups, self.layout)
     }
 
     /// The attributes as the kernels take them.
@@ -162,23 +185,29 @@ impl Filter {
         params.pads_begin = before.to_vec();
         params.pads_end = after.to_vec();
         params.groups = self.groups;
+        params.layout = self.layout;
         params
     }
 
-    /// The extents for an image of shape `[batch, channels, spatial…]`, and the shape of the result.
+    /// The extents for an image of shape `[batch, channels, spatial…]`, or `[batch, spatial…, channels]` by the layout,
+    /// and the shape of the result.
     ///
     /// # Errors
     /// [`StepError`] where they do not fit.
     pub(crate) fn shape(&self, image: &[usize]) -> Result<(ConvShape, Vec<usize>), StepError> {
-        let spatial = match image.split_first_chunk::<2>() {
-            Some((_, spatial)) if spatial.len() == self.kernel.len() => spatial,
+        let (batch, channels, spatial) = match (self.layout, image) {
+            (Layout::ChannelsFirst, &[batch, channels, ref spatial @ ..])
+            | (Layout::ChannelsLast, &[batch, ref spatial @ .., channels])
+                if spatial.len() == self.kernel.len() =>
+            {
+                (batch, channels, spatial)
+            }
             _ => {
                 let rule =
                     "the image of a convolution has one batch, one channel and the kernel's axes";
                 return Err(EvalError::rule(rule, format_args!("{image:?}")).into());
             }
         };
-        let (batch, channels) = (image[0], image[1]);
         if self.in_per_group.checked_mul(self.groups) != Some(channels) {
             let rule = "the image must have the channels of the weights times the groups";
             return Err(EvalError::rule(
@@ -197,7 +226,10 @@ impl Filter {
             self.channels,
             &self.kernel,
         )?;
-        let result = [&[batch, self.channels], shape.output_spatial()].concat();
+        let result = match self.layout {
+            Layout::ChannelsFirst => [&[batch, self.channels], shape.output_spatial()].concat(),
+            Layout::ChannelsLast => [&[batch], shape.output_spatial(), &[self.channels]].concat(),
+        };
         Ok((shape, result))
     }
 }
@@ -213,6 +245,10 @@ struct Conv {
 impl Step for Conv {
     fn kernel(&self) -> &'static str {
         "conv.f32"
+    }
+
+    fn image_order(&self) -> ImageOrder {
+        self.filter.image_order()
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

@@ -6,7 +6,7 @@ use super::guarded::{self, Partial, is_f32};
 use super::matmul::broadcast;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use compress_tensor::{DType, Tensor, element_count};
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, Value};
@@ -110,6 +110,8 @@ fn binary_of(op_type: &str) -> Option<Binary> {
         "Sub" => Binary::Sub,
         "Mul" => Binary::Mul,
         "Div" => Binary::Div,
+        "Min" => Binary::Min,
+        "Max" => Binary::Max,
         _ => return None,
     })
 }
@@ -122,6 +124,9 @@ struct Map {
 impl Partial for Map {
     fn kernel(&self) -> &'static str {
         "elementwise.f32"
+    }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
     }
     fn in_place(&self) -> Option<usize> {
         Some(0)
@@ -137,6 +142,9 @@ impl Partial for Map {
 impl Step for Map {
     fn kernel(&self) -> &'static str {
         "elementwise.f32"
+    }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
     }
     fn in_place(&self) -> Option<usize> {
         Some(0)
@@ -177,6 +185,9 @@ impl Partial for Zip {
     fn kernel(&self) -> &'static str {
         "elementwise.f32"
     }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
+    }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         let (Ok(a), Ok(b)) = (inputs.tensor(0), inputs.tensor(1)) else {
             return false;
@@ -191,6 +202,9 @@ impl Partial for Zip {
 impl Step for Zip {
     fn kernel(&self) -> &'static str {
         "elementwise.f32"
+    }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let (a, b) = (cx.inputs.tensor(0)?, cx.inputs.tensor(1)?);

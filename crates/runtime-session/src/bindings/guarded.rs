@@ -3,7 +3,7 @@
 use super::reference::Reference;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use compress_tensor::DType;
 use onnx_ir::NodeId;
 use std::sync::Arc;
@@ -22,6 +22,11 @@ pub(crate) trait Partial: Send + Sync {
     fn reads_misaligned(&self, index: usize) -> bool {
         let _ = index;
         false
+    }
+
+    /// See [`Step::image_order`]. Of a step that takes images in either order, reference evaluation must too.
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Model
     }
 
     /// Whether the step takes these inputs.
@@ -70,6 +75,10 @@ impl<K: Partial> Step for Guarded<K> {
 
     fn reads_misaligned(&self, index: usize) -> bool {
         self.kernel.reads_misaligned(index)
+    }
+
+    fn image_order(&self) -> ImageOrder {
+        self.kernel.image_order()
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

@@ -4,12 +4,13 @@ use super::guarded::{self, Partial};
 use super::normalize::position;
 use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
-use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, StepContext};
+use crate::plan::{Bound, FROM_LAST, Selector, TO_LAST};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId, Value};
 use runtime_kernels::layout::{gather_rows, permute};
+use std::sync::Arc;
 
 /// Calls a generic function for the element type of a tensor.
 macro_rules! for_element {
@@ -24,6 +25,8 @@ macro_rules! for_element {
         }
     };
 }
+
+pub(super) use for_element;
 
 /// Binds an operator that moves elements; `None` for others.
 ///
@@ -46,7 +49,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
             Some(axis) => guarded::bind(selector, id, Gather { axis }).map(Some),
             None => Ok(None),
         },
-        "Slice" if node.inputs().len() >= 3 => guarded::bind(selector, id, Slice).map(Some),
+        "Slice" => guarded::bind(selector, id, Slice::of(node)).map(Some),
         _ => Ok(None),
     }
 }
@@ -113,6 +116,13 @@ impl Partial for Transpose {
     fn kernel(&self) -> &'static str {
         "permute"
     }
+    fn image_order(&self) -> ImageOrder {
+        match self.perm(4).and_then(|perm| perm.try_into().ok()) {
+            Some(TO_LAST) => ImageOrder::FromLast,
+            Some(FROM_LAST) => ImageOrder::ToLast,
+            _ => ImageOrder::Model,
+        }
+    }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         inputs
             .tensor(0)
@@ -128,6 +138,25 @@ struct Concat {
 }
 
 impl Concat {
+    /// Whether all inputs are tensors of one type, with the same sizes but for the axis.
+    fn agrees(&self, inputs: Inputs<'_>) -> bool {
+        let Ok(first) = inputs.tensor(0) else {
+            return false;
+        };
+        let Some(axis) = position(self.axis, first.rank()) else {
+            return false;
+        };
+        let fits = |value: &Option<&Value>| {
+            let tensor = value.and_then(Value::as_tensor);
+            tensor.is_some_and(|t| {
+                let mut sizes = t.shape().iter().zip(first.shape()).enumerate();
+                let same = t.dtype() == first.dtype() && t.rank() == first.rank();
+                same && sizes.all(|(i, (a, b))| i == axis || a == b)
+            })
+        };
+        inputs.values.iter().all(fits)
+    }
+
     fn run_as<T: Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let first = cx.inputs.tensor(0)?;
         let axis = position(self.axis, first.rank()).unwrap_or(0);
@@ -158,25 +187,36 @@ impl Partial for Concat {
     fn kernel(&self) -> &'static str {
         "copy"
     }
+    fn image_order(&self) -> ImageOrder {
+        let last = position(self.axis, 4).and_then(|axis| TO_LAST.iter().position(|&a| a == axis));
+        match last.and_then(|axis| i64::try_from(axis).ok()) {
+            Some(axis) => ImageOrder::LastBy(Arc::new(ConcatLast(Concat { axis }))),
+            None => ImageOrder::Model,
+        }
+    }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
-        let Ok(first) = inputs.tensor(0) else {
-            return false;
-        };
-        let Some(axis) = position(self.axis, first.rank()) else {
-            return false;
-        };
-        let fits = |value: &Option<&Value>| {
-            let tensor = value.and_then(Value::as_tensor);
-            tensor.is_some_and(|t| {
-                let mut sizes = t.shape().iter().zip(first.shape()).enumerate();
-                let same = t.dtype() == first.dtype() && t.rank() == first.rank() && is_moved(t);
-                same && sizes.all(|(i, (a, b))| i == axis || a == b)
-            })
-        };
-        inputs.values.iter().all(fits)
+        let moved = |value: &Option<&Value>| value.and_then(Value::as_tensor).is_some_and(is_moved);
+        inputs.values.iter().all(moved) && self.agrees(inputs)
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         for_element!(cx.inputs.tensor(0)?.dtype(), run_as(self, cx))
+    }
+}
+
+/// `Concat` of images with their channels last, with the axis counted in that order.
+struct ConcatLast(Concat);
+
+impl Step for ConcatLast {
+    fn kernel(&self) -> &'static str {
+        "copy"
+    }
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        if !self.0.agrees(cx.inputs) {
+            let rule = "the images of a Concat have the same type and sizes but for the axis";
+            return Err(EvalError::rule(rule, format_args!("axis {}", self.0.axis)).into());
+        }
+        let concat = &self.0;
+        for_element!(cx.inputs.tensor(0)?.dtype(), run_as(concat, cx))
     }
 }
 
@@ -252,13 +292,27 @@ impl Partial for Gather {
 }
 
 /// `Slice` with steps of 1: runs of neighbouring elements.
-struct Slice;
+struct Slice {
+    /// Starts, ends and axes of opsets before 10, which have them as attributes.
+    attributes: Option<[Option<Vec<i64>>; 3]>,
+}
 
 impl Slice {
+    fn of(node: &Node) -> Self {
+        let mut attrs = Attrs::new(&node.attributes, 1, 0, 0);
+        let mut ints = |name| attrs.ints_opt(name).ok().flatten();
+        let attributes =
+            (node.inputs().len() == 1).then(|| ["starts", "ends", "axes"].map(&mut ints));
+        Self { attributes }
+    }
+
     /// The first element and the size for each axis; `None` for other steps or odd inputs.
-    fn ranges(inputs: Inputs<'_>) -> Option<Vec<(usize, usize)>> {
+    fn ranges(&self, inputs: Inputs<'_>) -> Option<Vec<(usize, usize)>> {
         let shape = inputs.tensor(0).ok()?.shape();
         let ints = |i: usize| -> Option<Option<Vec<i64>>> {
+            if let Some(attributes) = &self.attributes {
+                return Some(attributes.get(i - 1).cloned().flatten());
+            }
             Some(match inputs.optional(i).ok()? {
                 None => None,
                 Some(t) if t.dtype() == DType::I64 => Some(t.data::<i64>().ok()?.into_owned()),
@@ -288,7 +342,7 @@ impl Slice {
 
     fn run_as<T: Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
-        let ranges = Self::ranges(cx.inputs).unwrap_or_default();
+        let ranges = self.ranges(cx.inputs).unwrap_or_default();
         let shape: Vec<usize> = ranges.iter().map(|r| r.1).collect();
         let mut out = cx.state.memory.buffer::<T>(&shape)?;
         let data = x.data::<T>()?;
@@ -321,7 +375,7 @@ impl Partial for Slice {
         "copy"
     }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
-        inputs.tensor(0).is_ok_and(is_moved) && Self::ranges(inputs).is_some()
+        inputs.tensor(0).is_ok_and(is_moved) && self.ranges(inputs).is_some()
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         for_element!(cx.inputs.tensor(0)?.dtype(), run_as(self, cx))

@@ -13,11 +13,16 @@ mod pool;
 mod quantized;
 mod reduce;
 mod reference;
+mod reorder;
 mod view;
 mod window;
 
 use crate::error::SessionError;
 use crate::plan::{Bound, Selector};
+
+pub(crate) use reorder::{reorder, reordered};
+pub(crate) use view::identity;
+
 use chain::{Chain, Product};
 use onnx_ir::NodeId;
 

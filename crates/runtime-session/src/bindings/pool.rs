@@ -5,12 +5,16 @@ use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use compress_tensor::{DType, Tensor, element_count};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
-use runtime_kernels::pool::{Pool, PoolShape, global_pool, max_pool_int8, pool};
+use runtime_kernels::pool::{
+    Pool, PoolShape, global_pool, max_pool_int8, max_pool_int8_channels_last, pool,
+    pool_channels_last,
+};
 use runtime_kernels::quantized::QuantByte;
+use std::sync::Arc;
 
 /// Binds a pooling node; `None` for forms that the kernels do not have.
 ///
@@ -33,6 +37,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
 }
 
 /// A pooling over windows.
+#[derive(Clone)]
 pub(crate) struct Windows {
     op: Pool,
     kernel: Vec<usize>,
@@ -68,6 +73,11 @@ impl Windows {
             kernel,
             ceil,
         })
+    }
+
+    /// The number of spatial axes.
+    pub(crate) fn axes(&self) -> usize {
+        self.kernel.len()
     }
 
     /// Whether this is a mean of the elements inside the image.
@@ -134,6 +144,24 @@ impl Windows {
         Ok((shape, result))
     }
 
+    /// As [`Windows::shape`], for images of shape `[batch, spatial…, channels]`, with the number of channels.
+    ///
+    /// # Errors
+    /// [`StepError`] where they do not fit.
+    pub(crate) fn shape_last(
+        &self,
+        image: &[usize],
+    ) -> Result<(PoolShape, usize, Vec<usize>), StepError> {
+        let &[batch, ref spatial @ .., channels] = image else {
+            let rule = "an image has a batch and channels";
+            return Err(EvalError::rule(rule, format_args!("{image:?}")).into());
+        };
+        let (shape, mut result) = self.shape(&[&[batch, 1], spatial].concat())?;
+        result.remove(1);
+        result.push(channels);
+        Ok((shape, channels, result))
+    }
+
     fn max_of_bytes<T: QuantByte + Pooled>(
         &self,
         cx: &mut StepContext<'_>,
@@ -149,6 +177,12 @@ impl Windows {
 impl Partial for Windows {
     fn kernel(&self) -> &'static str {
         "pool"
+    }
+    fn image_order(&self) -> ImageOrder {
+        match self.kernel.len() {
+            2 => ImageOrder::LastBy(Arc::new(Last(Some(self.clone()), self.op))),
+            _ => ImageOrder::Model,
+        }
     }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         let Ok(x) = inputs.tensor(0) else {
@@ -190,6 +224,9 @@ impl Partial for Global {
     fn kernel(&self) -> &'static str {
         "pool"
     }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::LastBy(Arc::new(Last(None, self.op)))
+    }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         guarded::is_f32(inputs, 0)
             && inputs
@@ -210,6 +247,66 @@ impl Partial for Global {
         cx.outputs.set(0, Tensor::from_vec(&result, out)?);
         Ok(())
     }
+}
+
+/// A pooling of images with their channels last, over windows or over whole planes.
+struct Last(Option<Windows>, Pool);
+
+impl Last {
+    fn max_of_bytes<T: QuantByte + Pooled>(
+        &self,
+        cx: &mut StepContext<'_>,
+    ) -> Result<Tensor, StepError> {
+        let x = cx.inputs.tensor(0)?;
+        let (shape, channels, result) = shape_last(self.0.as_ref(), x.shape())?;
+        let mut out = cx.state.memory.buffer::<T>(&result)?;
+        let (context, data) = (&cx.state.context, x.data::<T>()?);
+        max_pool_int8_channels_last(context, &shape, channels, &data, &mut out)?;
+        Ok(Tensor::from_vec(&result, out)?)
+    }
+}
+
+impl Step for Last {
+    fn kernel(&self) -> &'static str {
+        "pool"
+    }
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        let x = cx.inputs.tensor(0)?;
+        let out = match x.dtype() {
+            DType::U8 if self.1 == Pool::Max => self.max_of_bytes::<u8>(cx)?,
+            DType::I8 if self.1 == Pool::Max => self.max_of_bytes::<i8>(cx)?,
+            _ => {
+                let (shape, channels, result) = shape_last(self.0.as_ref(), x.shape())?;
+                let mut out = cx.state.memory.buffer::<f32>(&result)?;
+                let (context, data) = (&cx.state.context, x.data::<f32>()?);
+                pool_channels_last(context, self.1, &shape, channels, &data, &mut out)?;
+                Tensor::from_vec(&result, out)?
+            }
+        };
+        cx.outputs.set(0, out);
+        Ok(())
+    }
+}
+
+/// The extents of a pooling over windows, or over whole planes, of images of shape `[batch, height, width, channels]`:
+/// for the kernels, the number of channels, and the shape of the result.
+///
+/// # Errors
+/// [`StepError`] where they do not fit.
+pub(crate) fn shape_last(
+    windows: Option<&Windows>,
+    image: &[usize],
+) -> Result<(PoolShape, usize, Vec<usize>), StepError> {
+    if let Some(windows) = windows {
+        return windows.shape_last(image);
+    }
+    let &[batch, height, width, channels] = image else {
+        let rule = "an image has a batch, two spatial axes and channels";
+        return Err(EvalError::rule(rule, format_args!("{image:?}")).into());
+    };
+    let whole = [height, width];
+    let shape = PoolShape::new(batch, (&whole, &[1, 1]), &whole, &[], &[], (&[], &[]))?;
+    Ok((shape, channels, vec![batch, 1, 1, channels]))
 }
 
 /// Planes, elements of each, and the shape with all spatial sizes 1, of `[batch, channels, spatial…]`.

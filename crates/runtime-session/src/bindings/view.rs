@@ -4,7 +4,7 @@ use super::guarded::{self, Partial};
 use super::normalize::position;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use compress_tensor::{DType, Tensor, element_count};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{NodeId, Value};
@@ -50,6 +50,11 @@ pub(crate) fn bind_axes(
         return Ok(None);
     };
     guarded::bind(selector, id, Axes { change, axes, axis }).map(Some)
+}
+
+/// A step that gives its input on.
+pub(crate) fn identity() -> Arc<dyn Step> {
+    Arc::new(Identity)
 }
 
 enum Change {
@@ -148,6 +153,9 @@ impl Step for Identity {
     }
     fn in_place(&self) -> Option<usize> {
         Some(0)
+    }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let value = cx.reuse.take().or_else(|| cx.inputs.value(0).cloned());

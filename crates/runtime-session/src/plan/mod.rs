@@ -1,8 +1,8 @@
-//! From a graph to a plan: [`select`] binds nodes to steps, [`draft`] keeps the result, [`lower`] makes the plan for
-//! one set of input shapes.
+//! From a graph to a plan: [`select`] binds nodes to steps, [`layout`] decides where images have their channels last,
+//! [`draft`] keeps the result, [`lower`] makes the plan for one set of input shapes.
 //!
 //! ```text
-//! Graph --select--> Draft (steps over graph values) --lower + known values--> Plan (steps over slots)
+//! Graph --select, layout--> Draft (steps over graph values) --lower + known values--> Plan (steps over slots)
 //! ```
 //! A draft is made once per model (and once per set of tapped values); a plan once per set of input shapes. Plans
 //! share the steps of their draft, and with them the packed weights.
@@ -10,6 +10,7 @@
 mod cache;
 mod draft;
 mod fold;
+mod layout;
 mod lower;
 mod select;
 mod specialize;
@@ -17,6 +18,7 @@ mod specialize;
 pub(crate) use cache::PlanCache;
 pub(crate) use draft::{Draft, DraftStep};
 pub(crate) use fold::Constants;
+pub(crate) use layout::{FROM_LAST, Layouts, TO_LAST};
 pub(crate) use lower::{Operand, Plan, PlannedStep};
 pub(crate) use select::{Bound, Scope, Selector};
 pub(crate) use specialize::ShapeGraph;

@@ -4,7 +4,7 @@
 //! nodes before it along (the `Conv` before a `Relu`, the whole region from `DequantizeLinear` to
 //! `QuantizeLinear`); what nobody wants afterwards is never bound: maximal munch, as in instruction selection.
 
-use super::{Constants, Draft, DraftStep};
+use super::{Constants, Draft, DraftStep, Layouts};
 use crate::bindings;
 use crate::error::SessionError;
 use crate::profile::Profiler;
@@ -128,11 +128,23 @@ impl<'a> Selector<'a> {
             });
         }
         steps.reverse();
-        self.align(&steps, &mut constants);
         let mut names = vec![String::new(); graph.value_bound()];
         for (id, info) in graph.values() {
             names[id.index()].clone_from(&info.name);
         }
+        let layouts = Layouts {
+            is_image: &|v| self.rank(v) == Some(4),
+            is_kept: &|v| self.is_kept(v),
+            row: &|name| {
+                let node = Node::new("Transpose", [None::<ValueId>; 0], [None::<ValueId>; 0]);
+                let profiler = self.scope.profiler;
+                profiler.row(&format!("layout of `{name}`"), &node, "permute")
+            },
+            constants: &mut constants,
+            names: &mut names,
+        };
+        let steps = layouts.assign(steps);
+        self.align(&steps, &mut constants);
         Ok(Draft {
             steps,
             inputs,
@@ -145,14 +157,12 @@ impl<'a> Selector<'a> {
 
     /// Copies the constants that some step cannot read where they lie in their file, once for all plans.
     fn align(&self, steps: &[DraftStep], constants: &mut HashMap<ValueId, Tensor>) {
-        let mut aligned = vec![false; self.graph.value_bound()];
         for step in steps {
             for (index, v) in step.inputs.iter().enumerate() {
                 let Some(v) = *v else { continue };
-                if aligned[v.index()] || step.step.reads_misaligned(index) {
+                if step.step.reads_misaligned(index) {
                     continue;
                 }
-                aligned[v.index()] = true;
                 let Some(tensor) = constants.get_mut(&v).filter(|t| t.is_mapped()) else {
                     continue;
                 };
@@ -201,6 +211,11 @@ impl<'a> Selector<'a> {
     /// The element type of a value, where it is known.
     pub(crate) fn dtype(&self, v: ValueId) -> Option<DType> {
         self.graph.value(v).fact.as_tensor()?.dtype
+    }
+
+    /// The number of axes of a value, where it is known.
+    pub(crate) fn rank(&self, v: ValueId) -> Option<usize> {
+        self.graph.value(v).fact.as_tensor()?.rank()
     }
 
     /// The node that writes a value, where a fused step may take it along: the value is read once, by a node, and

@@ -6,7 +6,7 @@ use crate::bindings::conv::Filter;
 use crate::error::{SessionError, StepError};
 use crate::execute::RunState;
 use crate::plan::{Bound, Selector};
-use crate::step::{Step, StepContext};
+use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
@@ -111,6 +111,7 @@ fn bind(
         error,
     };
     let output = Output::bytes(x.params.scale, &weight.scales, y, bounds).map_err(failed)?;
+    let filter = filter.in_best_layout(selector);
     let isa = selector.isa();
     let form = filter.form(&format!("conv.int8.{:?}", weight.zero_points));
     let packed = selector
@@ -172,6 +173,10 @@ struct IntegerConv {
 impl Step for IntegerConv {
     fn kernel(&self) -> &'static str {
         "conv.int8"
+    }
+
+    fn image_order(&self) -> ImageOrder {
+        self.filter.image_order()
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

@@ -5,7 +5,7 @@ use crate::bindings::elementwise::Spread;
 use crate::error::StepError;
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
-use crate::step::{Step, StepContext};
+use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::Tensor;
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
@@ -154,6 +154,9 @@ impl Pair {
 impl Step for Pair {
     fn kernel(&self) -> &'static str {
         "elementwise.int8"
+    }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         match self.byte {

@@ -6,7 +6,7 @@ use crate::bindings::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, StepContext};
+use crate::step::{ImageOrder, Inputs, StepContext};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::NodeId;
 use runtime_kernels::quantized::{QuantByte, ScaleZero, dequantize, dynamic_scale, quantize};
@@ -20,9 +20,13 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
     let plain = ["block_size", "precision", "output_dtype"]
         .iter()
         .all(|a| node.attributes.get(a).is_none());
+    let result = node.output(0).and_then(|y| selector.dtype(y));
+    let on_images = matches!(result, Some(DType::F32 | DType::U8 | DType::I8));
     match node.op_type.as_str() {
-        "QuantizeLinear" if plain => guarded::bind(selector, id, Quantize).map(Some),
-        "DequantizeLinear" if plain => guarded::bind(selector, id, Dequantize).map(Some),
+        "QuantizeLinear" if plain => guarded::bind(selector, id, Quantize { on_images }).map(Some),
+        "DequantizeLinear" if plain => {
+            guarded::bind(selector, id, Dequantize { on_images }).map(Some)
+        }
         "DynamicQuantizeLinear" => guarded::bind(selector, id, DynamicQuantize).map(Some),
         _ => Ok(None),
     }
@@ -41,7 +45,10 @@ fn params(inputs: Inputs<'_>, default: Byte) -> Option<(ScaleZero, Byte)> {
     Some((ScaleZero { scale, zero_point }, byte))
 }
 
-struct Quantize;
+struct Quantize {
+    /// Whether the result is of a type that kernels on images read.
+    on_images: bool,
+}
 
 impl Quantize {
     fn to<T: QuantByte + Pooled>(
@@ -60,6 +67,12 @@ impl Partial for Quantize {
     fn kernel(&self) -> &'static str {
         "quantize"
     }
+    fn image_order(&self) -> ImageOrder {
+        match self.on_images {
+            true => ImageOrder::Either,
+            false => ImageOrder::Model,
+        }
+    }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         is_f32(inputs, 0) && params(inputs, Byte::U8).is_some()
     }
@@ -72,7 +85,10 @@ impl Partial for Quantize {
     }
 }
 
-struct Dequantize;
+struct Dequantize {
+    /// Whether the result is of a type that kernels on images read.
+    on_images: bool,
+}
 
 impl Dequantize {
     fn from<T: QuantByte + Pooled>(
@@ -90,6 +106,12 @@ impl Dequantize {
 impl Partial for Dequantize {
     fn kernel(&self) -> &'static str {
         "dequantize"
+    }
+    fn image_order(&self) -> ImageOrder {
+        match self.on_images {
+            true => ImageOrder::Either,
+            false => ImageOrder::Model,
+        }
     }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         let byte = inputs.tensor(0).ok().and_then(|q| Byte::of(q.dtype()));

@@ -1,14 +1,16 @@
 //! Means of 8-bit images: `DQ -> AveragePool | GlobalAveragePool -> Q`.
 
 use super::params::{self, Byte, Quantized};
-use crate::bindings::pool::{Windows, planes};
+use crate::bindings::pool::{Windows, planes, shape_last};
 use crate::error::StepError;
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
-use crate::step::{Step, StepContext};
+use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::Tensor;
 use onnx_ir::NodeId;
-use runtime_kernels::pool::{PoolScales, average_pool_int8, global_average_pool_int8};
+use runtime_kernels::pool::{
+    PoolScales, average_pool_int8, average_pool_int8_channels_last, global_average_pool_int8,
+};
 use runtime_kernels::quantized::QuantByte;
 use std::sync::Arc;
 
@@ -29,6 +31,7 @@ pub(crate) fn bind_region(
         return None;
     }
     let step = Mean {
+        channels_last: false,
         windows,
         byte: y.byte,
         scales: PoolScales {
@@ -45,7 +48,10 @@ pub(crate) fn bind_region(
     })
 }
 
+#[derive(Clone)]
 struct Mean {
+    /// Whether the image has its channels last.
+    channels_last: bool,
     /// The windows; none for whole planes.
     windows: Option<Windows>,
     byte: Byte,
@@ -57,6 +63,14 @@ impl Mean {
         let x = cx.inputs.tensor(0)?;
         let data = x.data::<T>()?;
         let context = &cx.state.context;
+        if self.channels_last {
+            let (shape, channels, result) = shape_last(self.windows.as_ref(), x.shape())?;
+            let mut out = cx.state.memory.buffer::<T>(&result)?;
+            let scales = self.scales;
+            average_pool_int8_channels_last(context, &shape, scales, channels, &data, &mut out)?;
+            cx.outputs.set(0, Tensor::from_vec(&result, out)?);
+            return Ok(());
+        }
         let out = match &self.windows {
             Some(windows) => {
                 let (shape, result) = windows.shape(x.shape())?;
@@ -79,6 +93,15 @@ impl Mean {
 impl Step for Mean {
     fn kernel(&self) -> &'static str {
         "pool.int8"
+    }
+    fn image_order(&self) -> ImageOrder {
+        if self.windows.as_ref().is_some_and(|w| w.axes() != 2) {
+            return ImageOrder::Model;
+        }
+        ImageOrder::LastBy(Arc::new(Self {
+            channels_last: true,
+            ..self.clone()
+        }))
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         match self.byte {

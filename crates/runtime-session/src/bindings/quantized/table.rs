@@ -5,7 +5,7 @@ use crate::bindings::activation::activation_of;
 use crate::error::StepError;
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
-use crate::step::{Step, StepContext};
+use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::Tensor;
 use onnx_ir::eval::{NoSubgraphs, eval_operator};
 use onnx_ir::operator::Limits;
@@ -167,6 +167,9 @@ struct Table<T>([T; 256]);
 impl<T: QuantByte + Pooled> Step for Table<T> {
     fn kernel(&self) -> &'static str {
         "table.int8"
+    }
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Either
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;

@@ -1,0 +1,215 @@
+//! Which values hold images with their channels last.
+//!
+//! ONNX images are `[batch, channels, height, width]`. The convolution kernels are faster on `[batch, height, width,
+//! channels]`: the elements under one tap of a window are neighbours, and depthwise filters run over whole vectors of
+//! channels. Such convolutions are bound to read and write that order ([`ImageOrder::Last`]). This stage goes through
+//! the bound steps once, from the first to the last, and
+//!
+//! - lets a step that works in either order (pooling, sums, activations, `Concat`) follow its images;
+//! - inserts a transposition where a step reads a value that exists in the other order only;
+//! - turns a `Transpose` between the two orders, as files converted from TensorFlow hold, into a view.
+//!
+//! The choice is greedy: channels-last spreads from the convolutions downwards and ends where a step needs the model's
+//! own order. Each value is transposed once at most in each direction, at the border of a convolutional region; there
+//! one side is the network's input of few channels, or a small map before a head, so that looking for a cheaper cut
+//! gains little. Outputs and tapped values exist in the model's order, under their own ids; the other order has ids of
+//! its own, behind those of the graph.
+
+use super::DraftStep;
+use crate::bindings::{identity, reorder};
+use crate::step::{ImageOrder, Step};
+use compress_tensor::Tensor;
+use onnx_ir::ValueId;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// What the stage works on and adds to.
+pub(crate) struct Layouts<'a> {
+    /// Whether a value has four axes.
+    pub(crate) is_image: &'a dyn Fn(ValueId) -> bool,
+    /// Whether a value must exist in the model's order: an output, or tapped.
+    pub(crate) is_kept: &'a dyn Fn(ValueId) -> bool,
+    /// The profile's row for a transposition of the value of this name.
+    pub(crate) row: &'a dyn Fn(&str) -> usize,
+    pub(crate) constants: &'a mut HashMap<ValueId, Tensor>,
+    /// Names by value; grows by those of the values in the other order.
+    pub(crate) names: &'a mut Vec<String>,
+}
+
+impl Layouts<'_> {
+    /// The steps with an order of channels given to each value.
+    pub(crate) fn assign(self, steps: Vec<DraftStep>) -> Vec<DraftStep> {
+        let wanted = |s: &DraftStep| matches!(s.step.image_order(), ImageOrder::Last);
+        if !steps.iter().any(wanted) {
+            return steps;
+        }
+        let mut assignment = Assignment {
+            layouts: self,
+            last: HashMap::new(),
+            born_last: HashSet::new(),
+            only_last: HashSet::new(),
+            steps: Vec::with_capacity(steps.len()),
+        };
+        for step in steps {
+            assignment.place(step);
+        }
+        assignment.steps
+    }
+}
+
+struct Assignment<'a> {
+    layouts: Layouts<'a>,
+    /// Values that exist with channels last, and under which id.
+    last: HashMap<ValueId, ValueId>,
+    /// Those of them that a step wrote so.
+    born_last: HashSet<ValueId>,
+    /// Those of them that do not exist in the model's order.
+    only_last: HashSet<ValueId>,
+    steps: Vec<DraftStep>,
+}
+
+impl Assignment<'_> {
+    fn place(&mut self, mut step: DraftStep) {
+        match step.step.image_order() {
+            ImageOrder::Last => self.place_last(step),
+            ImageOrder::Either if self.follows(&step) => self.place_last(step),
+            ImageOrder::LastBy(other) if self.follows(&step) => {
+                step.step = other;
+                self.place_last(step);
+            }
+            ImageOrder::FromLast if self.is_last(&step) => {
+                let image = step.inputs.first().copied().flatten();
+                step.inputs = vec![image.and_then(|v| self.last.get(&v).copied())];
+                step.step = identity();
+                self.steps.push(step);
+            }
+            ImageOrder::ToLast if self.feeds_last(&step) => {
+                self.in_model_order(&step);
+                step.step = identity();
+                self.write_last(step);
+            }
+            _ => {
+                self.in_model_order(&step);
+                self.steps.push(step);
+            }
+        }
+    }
+
+    /// Whether a step in either order should read its images with channels last: one of them was written so, and all
+    /// others are images or constants that are spread over images.
+    fn follows(&self, step: &DraftStep) -> bool {
+        let mut inputs = step.inputs.iter().flatten();
+        let fits = |v: &ValueId| match self.layouts.constants.get(v) {
+            Some(tensor) => tensor.len() == 1 || tensor.rank() == 4 || tensor.rank() == 3,
+            None => self.born_last.contains(v) || (self.layouts.is_image)(*v),
+        };
+        inputs.clone().any(|v| self.born_last.contains(v)) && inputs.all(fits)
+    }
+
+    fn is_last(&self, step: &DraftStep) -> bool {
+        let image = step.inputs.first().copied().flatten();
+        image.is_some_and(|v| self.last.contains_key(&v))
+    }
+
+    /// Whether the result of a transposition is an image; constants are transposed when they are packed.
+    fn feeds_last(&self, step: &DraftStep) -> bool {
+        let image = step.inputs.first().copied().flatten();
+        image.is_some_and(|v| (self.layouts.is_image)(v))
+    }
+
+    /// Adds a step that reads and writes channels-last images.
+    fn place_last(&mut self, mut step: DraftStep) {
+        for input in step.inputs.iter_mut().flatten() {
+            *input = self.channels_last(*input);
+        }
+        self.write_last(step);
+    }
+
+    /// Adds a step whose first output has its channels last.
+    fn write_last(&mut self, mut step: DraftStep) {
+        let Some(value) = step.outputs.first().copied().flatten() else {
+            self.steps.push(step);
+            return;
+        };
+        let id = self.new_id(value);
+        self.last.insert(value, id);
+        self.born_last.insert(value);
+        self.only_last.insert(value);
+        step.outputs[0] = Some(id);
+        self.steps.push(step);
+        if (self.layouts.is_kept)(value) {
+            self.model_order(value);
+        }
+    }
+
+    /// The id of a value with its channels last, transposed where it does not exist.
+    fn channels_last(&mut self, value: ValueId) -> ValueId {
+        if let Some(&id) = self.last.get(&value) {
+            return id;
+        }
+        if let Some(tensor) = self.layouts.constants.get(&value) {
+            let Some(tensor) = constant_last(tensor) else {
+                return value;
+            };
+            let id = self.new_id(value);
+            self.layouts.constants.insert(id, tensor);
+            self.last.insert(value, id);
+            return id;
+        }
+        let id = self.new_id(value);
+        self.last.insert(value, id);
+        self.transpose(value, reorder(&TO_LAST), value, id);
+        id
+    }
+
+    /// Sees to it that all inputs of a step exist in the model's order.
+    fn in_model_order(&mut self, step: &DraftStep) {
+        for &value in step.inputs.iter().flatten() {
+            if self.only_last.contains(&value) {
+                self.model_order(value);
+            }
+        }
+    }
+
+    fn model_order(&mut self, value: ValueId) {
+        self.only_last.remove(&value);
+        if let Some(&id) = self.last.get(&value) {
+            self.transpose(value, reorder(&FROM_LAST), id, value);
+        }
+    }
+
+    fn transpose(&mut self, named: ValueId, step: Arc<dyn Step>, from: ValueId, to: ValueId) {
+        let name = &self.layouts.names[named.index()];
+        let row = (self.layouts.row)(name);
+        self.steps.push(DraftStep {
+            step,
+            inputs: vec![Some(from)],
+            outputs: vec![Some(to)],
+            node: format!("layout of `{name}`").into(),
+            row,
+        });
+    }
+
+    fn new_id(&mut self, value: ValueId) -> ValueId {
+        let names = &mut self.layouts.names;
+        let name = format!("{} (channels last)", names[value.index()]);
+        names.push(name);
+        ValueId::from_index(names.len() - 1)
+    }
+}
+
+/// `[batch, channels, height, width]` to `[batch, height, width, channels]`.
+pub(crate) const TO_LAST: [usize; 4] = [0, 2, 3, 1];
+/// The way back.
+pub(crate) const FROM_LAST: [usize; 4] = [0, 3, 1, 2];
+
+/// A constant that is broadcast over images, for images with their channels last; `None` for what fits as it is.
+fn constant_last(tensor: &Tensor) -> Option<Tensor> {
+    if tensor.len() == 1 {
+        return None;
+    }
+    let mut shape = vec![1; 4usize.checked_sub(tensor.rank())?];
+    shape.extend(tensor.shape());
+    let image = tensor.reshape(&shape).ok()?;
+    crate::bindings::reordered(&image, &TO_LAST)
+}

@@ -1,0 +1,233 @@
+//! Regions of convolutions run with channels last; nobody outside may tell.
+
+use compress_tensor::{DType, Tensor};
+use onnx_ir::eval::Evaluator;
+use onnx_ir::{Fact, Graph, Model, Node, Value, ValueId};
+use runtime_session::{Session, SessionOptions};
+
+fn value(g: &mut Graph, name: &str) -> ValueId {
+    g.add_value(name, Fact::Unknown).unwrap()
+}
+
+/// Numbers that look random and are the same on every machine.
+fn numbers(shape: &[usize], seed: u32) -> Tensor {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let data: Vec<f32> = (0..shape.iter().product::<usize>())
+        .map(|_| next())
+        .collect();
+    Tensor::from_vec(shape, data).unwrap()
+}
+
+fn image(g: &mut Graph, name: &str, shape: [usize; 4]) -> ValueId {
+    let x = g.add_value(name, Fact::tensor(DType::F32, shape)).unwrap();
+    g.add_input(x);
+    x
+}
+
+fn conv(g: &mut Graph, x: ValueId, name: &str, weight: &[usize], group: i64) -> ValueId {
+    let w = numbers(weight, weight.len() as u32 + name.len() as u32);
+    let w = g.add_initializer(format!("{name}_w"), w).unwrap();
+    let b = g
+        .add_initializer(format!("{name}_b"), numbers(&weight[..1], 5))
+        .unwrap();
+    let y = value(g, name);
+    let pads = vec![weight[2] as i64 / 2; 4];
+    let node = Node::new("Conv", [x, w, b], [y])
+        .with("group", group)
+        .with("pads", pads);
+    g.add_node(node).unwrap();
+    y
+}
+
+fn node(g: &mut Graph, op: &str, inputs: &[ValueId], name: &str) -> ValueId {
+    let y = value(g, name);
+    g.add_node(Node::new(op, inputs.iter().copied(), [y]))
+        .unwrap();
+    y
+}
+
+/// A region with every kind of step: convolutions plain, depthwise and in groups, sums of images and with constants
+/// per channel, windows, `Concat`, an operator without a kernel, a branch that reads the model's order, and a head.
+fn region() -> Model {
+    let mut g = Graph::new("region");
+    let x = image(&mut g, "x", [2, 3, 8, 6]);
+    let a = conv(&mut g, x, "a", &[8, 3, 3, 3], 1);
+    let a = node(&mut g, "Relu", &[a], "relu");
+    let d = conv(&mut g, a, "depthwise", &[8, 1, 3, 3], 8);
+    let sum = node(&mut g, "Add", &[a, d], "sum");
+    let scale = g.add_initializer("scale", numbers(&[8, 1, 1], 9)).unwrap();
+    let scaled = node(&mut g, "Mul", &[sum, scale], "scaled");
+    let grouped = conv(&mut g, scaled, "grouped", &[8, 4, 1, 1], 2);
+    let both = value(&mut g, "both");
+    g.add_node(Node::new("Concat", [scaled, grouped], [both]).with("axis", 1i64))
+        .unwrap();
+    let pooled = value(&mut g, "pooled");
+    let pool = Node::new("MaxPool", [both], [pooled])
+        .with("kernel_shape", vec![2i64, 2])
+        .with("strides", vec![2i64, 2]);
+    g.add_node(pool).unwrap();
+    let sine = node(&mut g, "Sin", &[pooled], "sine");
+    let c = conv(&mut g, sine, "c", &[5, 16, 1, 1], 1);
+    let mean = node(&mut g, "GlobalAveragePool", &[c], "mean");
+    let flat = node(&mut g, "Flatten", &[mean], "flat");
+    let turned = value(&mut g, "turned");
+    g.add_node(Node::new("Transpose", [c], [turned]).with("perm", vec![0i64, 2, 3, 1]))
+        .unwrap();
+    for y in [flat, turned, scaled] {
+        g.add_output(y);
+    }
+    Model::new(g, 17)
+}
+
+fn reference(model: &Model, x: &Tensor, names: &[&str]) -> Vec<Tensor> {
+    let mut model = model.clone();
+    let graph = &mut model.graph;
+    for name in names {
+        let v = graph.value_by_name(name).unwrap();
+        if !graph.is_output(v) {
+            graph.add_output(v);
+        }
+    }
+    let feeds = [("x".to_owned(), Value::Tensor(x.clone()))];
+    let outputs = Evaluator::new(&model).unwrap().run(feeds).unwrap();
+    let named = model.graph.outputs().iter().zip(outputs);
+    let named: Vec<(&str, Tensor)> = named
+        .map(|(&v, y)| (model.graph.name_of(v), y.into_tensor().unwrap()))
+        .collect();
+    let find = |name: &&str| named.iter().find(|(n, _)| n == name).unwrap().1.clone();
+    names.iter().map(find).collect()
+}
+
+fn assert_close(found: &Tensor, expected: &Tensor, what: &str) {
+    assert_eq!(found.shape(), expected.shape(), "{what}");
+    let pairs = found.data::<f32>().unwrap().into_owned().into_iter();
+    for (a, b) in pairs.zip(expected.data::<f32>().unwrap().iter()) {
+        assert!(
+            (a - b).abs() <= 1e-4 * b.abs().max(1.0),
+            "{what}: {a} and {b}"
+        );
+    }
+}
+
+#[test]
+fn a_region_gives_what_the_reference_gives_in_the_models_own_order() {
+    let model = region();
+    let x = numbers(&[2, 3, 8, 6], 1);
+    for threads in [1, 2] {
+        let options = SessionOptions::default()
+            .with_threads(threads)
+            .with_profile();
+        let session = Session::new(model.clone(), &options).unwrap();
+        let found = session.run(&[("x", x.clone())]).unwrap();
+        let names = ["flat", "turned", "scaled"];
+        for ((found, expected), name) in found.iter().zip(reference(&model, &x, &names)).zip(names)
+        {
+            assert_close(found, &expected, name);
+        }
+        // The input, the way into the convolution in groups and out of it, around `Sin`, and before the head; the
+        // transposition of the head itself is a view.
+        let rows = session.profile().rows;
+        let mut moved: Vec<&str> = rows
+            .iter()
+            .filter_map(|r| r.node.strip_prefix("layout of "))
+            .collect();
+        moved.sort_unstable();
+        assert_eq!(
+            moved,
+            [
+                "`grouped`",
+                "`mean`",
+                "`pooled`",
+                "`scaled`",
+                "`sine`",
+                "`x`"
+            ]
+        );
+    }
+}
+
+#[test]
+fn taps_show_values_in_the_models_own_order() {
+    let model = region();
+    let x = numbers(&[2, 3, 8, 6], 1);
+    let names = [
+        "a",
+        "depthwise",
+        "sum",
+        "grouped",
+        "both",
+        "pooled",
+        "c",
+        "mean",
+    ];
+    let expected = reference(&model, &x, &names);
+    let session = Session::new(model, &SessionOptions::default()).unwrap();
+    let mut seen = Vec::new();
+    session
+        .run_with_taps(&[("x", x)], &names, |name, tensor| {
+            let at = names.iter().position(|n| *n == name).unwrap();
+            assert_close(tensor, &expected[at], name);
+            seen.push(at);
+        })
+        .unwrap();
+    seen.sort_unstable();
+    assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn a_transposition_into_channels_first_is_a_view_before_a_convolution() {
+    let mut g = Graph::new("converted");
+    let x = image(&mut g, "x", [1, 6, 5, 3]);
+    let turned = value(&mut g, "turned");
+    g.add_node(Node::new("Transpose", [x], [turned]).with("perm", vec![0i64, 3, 1, 2]))
+        .unwrap();
+    let y = conv(&mut g, turned, "y", &[4, 3, 3, 3], 1);
+    let z = value(&mut g, "z");
+    g.add_node(Node::new("Transpose", [y], [z]).with("perm", vec![0i64, 2, 3, 1]))
+        .unwrap();
+    g.add_output(z);
+    let model = Model::new(g, 17);
+    let x = numbers(&[1, 6, 5, 3], 3);
+    let session = Session::new(model.clone(), &SessionOptions::default().with_profile()).unwrap();
+    let found = session.run(&[("x", x.clone())]).unwrap();
+    assert_close(&found[0], &reference(&model, &x, &["z"])[0], "z");
+    let rows = session.profile().rows;
+    assert!(
+        rows.iter().all(|r| !r.node.starts_with("layout of")),
+        "{rows:?}"
+    );
+}
+
+/// `y = relu(conv(x, w))` where `w` is listed as an input with a default, as files before IR version 4 list weights.
+#[test]
+fn a_default_is_bound_as_a_constant_and_can_be_replaced() {
+    let mut g = Graph::new("old");
+    let x = image(&mut g, "x", [1, 2, 4, 4]);
+    let y = conv(&mut g, x, "y", &[3, 2, 1, 1], 1);
+    let w = g.value_by_name("y_w").unwrap();
+    g.add_input(w);
+    g.add_output(y);
+    let model = Model::new(g, 17);
+    let (x, other) = (numbers(&[1, 2, 4, 4], 3), numbers(&[3, 2, 1, 1], 77));
+    let session = Session::new(model.clone(), &SessionOptions::default().with_profile()).unwrap();
+    let found = session.run(&[("x", x.clone())]).unwrap();
+    assert_close(&found[0], &reference(&model, &x, &["y"])[0], "default");
+    assert!(
+        session
+            .profile()
+            .rows
+            .iter()
+            .any(|r| r.kernel == "conv.f32")
+    );
+    let feeds = [
+        ("x".to_owned(), Value::Tensor(x.clone())),
+        ("y_w".to_owned(), Value::Tensor(other.clone())),
+    ];
+    let expected = Evaluator::new(&model).unwrap().run(feeds).unwrap();
+    let found = session.run(&[("x", x), ("y_w", other)]).unwrap();
+    assert_close(&found[0], expected[0].as_tensor().unwrap(), "replaced");
+}
