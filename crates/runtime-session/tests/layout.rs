@@ -30,9 +30,9 @@ fn image(g: &mut Graph, name: &str, shape: [usize; 4]) -> ValueId {
 
 fn conv(g: &mut Graph, x: ValueId, name: &str, weight: &[usize], group: i64) -> ValueId {
     let w = numbers(weight, weight.len() as u32 + name.len() as u32);
-    let w = g.add_initializer(format!("{name}_w"), w).unwrap();
+    let w = g.add_initializer(&format!("{name}_w"), w).unwrap();
     let b = g
-        .add_initializer(format!("{name}_b"), numbers(&weight[..1], 5))
+        .add_initializer(&format!("{name}_b"), numbers(&weight[..1], 5))
         .unwrap();
     let y = value(g, name);
     let pads = vec![weight[2] as i64 / 2; 4];

@@ -3,8 +3,9 @@
 use compress_tensor::{DType, Tensor};
 use onnx_ir::eval::Evaluator;
 use onnx_ir::operator::{EvalError, Limits};
-use onnx_ir::{Dim, Fact, Graph, Model, Node, Value, ValueId};
-use runtime_session::{OptimizationLevel, Session, SessionError, SessionOptions};
+use onnx_ir::{Attribute, Dim, Fact, Graph, Model, Node, Value, ValueId};
+use runtime_session::{OptimizationLevel, Session, SessionError, SessionOptions, StepError};
+use std::sync::Arc;
 
 fn value(g: &mut Graph, name: &str) -> ValueId {
     g.add_value(name, Fact::Unknown).unwrap()
@@ -223,7 +224,7 @@ fn endless() -> Model {
     g.add_input(x);
     let mut node = Node::new("Loop", [None, None, Some(x)], [y]);
     node.name = "forever".to_owned();
-    g.add_node(node.with("body", std::sync::Arc::new(body)))
+    g.add_node(node.with("body", Attribute::Graph(Arc::new(body))))
         .unwrap();
     g.add_output(y);
     Model::new(g, 17)
@@ -237,10 +238,7 @@ fn a_limit_that_ends_a_subgraph_is_the_typed_error() {
     match run.unwrap_err() {
         SessionError::Step { node, error } => {
             assert!(node.contains("forever"), "{node}");
-            assert_eq!(
-                error,
-                runtime_session::StepError::Eval(EvalError::StepLimit { limit: 100 })
-            );
+            assert_eq!(error, StepError::Eval(EvalError::StepLimit { limit: 100 }));
         }
         other => panic!("{other}"),
     }

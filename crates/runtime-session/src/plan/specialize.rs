@@ -288,3 +288,73 @@ fn constant(fact: &Fact) -> Option<&Tensor> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use onnx_ir::Node;
+
+    /// `y = Reshape(x, [batch, -1])`, and `batch mod 3`, which symbols cannot say, beside it.
+    fn model() -> (Model, [ValueId; 2]) {
+        let mut g = Graph::new("reshape");
+        let dims = [Dim::symbol("batch"), Dim::symbol("length"), 4usize.into()];
+        let x = g.add_value("x", Fact::tensor(DType::F32, dims)).unwrap();
+        g.add_input(x);
+        let constant = |g: &mut Graph, name: &str, n: i64| {
+            g.add_initializer(name, Tensor::vector(vec![n])).unwrap()
+        };
+        let (first, rest) = (constant(&mut g, "first", 0), constant(&mut g, "rest", -1));
+        let three = constant(&mut g, "three", 3);
+        let [shape, batch, wanted, y, left] = ["shape", "batch", "wanted", "y", "left"]
+            .map(|name| g.add_value(name, Fact::Unknown).unwrap());
+        for node in [
+            Node::new("Shape", [x], [shape]),
+            Node::new("Gather", [shape, first], [batch]),
+            Node::new("Concat", [batch, rest], [wanted]).with("axis", 0i64),
+            Node::new("Reshape", [x, wanted], [y]),
+            Node::new("Mod", [batch, three], [left]),
+        ] {
+            g.add_node(node).unwrap();
+        }
+        g.add_output(y);
+        g.add_output(left);
+        let mut model = Model::new(g, 17);
+        infer_shapes(&mut model, Catalog::standard()).unwrap();
+        (model, [wanted, left])
+    }
+
+    #[test]
+    fn substitution_finds_what_inference_finds() {
+        let (model, [wanted, left]) = model();
+        let catalog = Catalog::standard();
+        let shapes = ShapeGraph::new(&model.graph, &model.opsets, catalog);
+        for (batch, length) in [(1usize, 2), (5, 7), (8, 1)] {
+            let inputs = [Some((DType::F32, vec![batch, length, 4]))];
+            let substituted = shapes.substitute(&inputs).unwrap();
+            let ints = |v| substituted[&v].data::<i64>().unwrap().into_owned();
+            let n = i64::try_from(batch).unwrap();
+            assert_eq!(ints(wanted), [n, -1]);
+            assert_eq!(ints(left), [n % 3]);
+            let inferred = shapes.infer(&inputs, catalog);
+            assert!(inferred.contains_key(&wanted));
+            for (v, tensor) in inferred {
+                assert_eq!(ints(v), tensor.data::<i64>().unwrap().into_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn a_symbol_of_two_sizes_is_not_substituted() {
+        let mut g = Graph::new("sum");
+        let dims = || [Dim::symbol("n")];
+        let a = g.add_value("a", Fact::tensor(DType::F32, dims())).unwrap();
+        let b = g.add_value("b", Fact::tensor(DType::F32, dims())).unwrap();
+        g.add_input(a);
+        g.add_input(b);
+        let model = Model::new(g, 17);
+        let shapes = ShapeGraph::new(&model.graph, &model.opsets, Catalog::standard());
+        let inputs = |n: usize, m: usize| [n, m].map(|n| Some((DType::F32, vec![n])));
+        assert!(shapes.substitute(&inputs(2, 2)).is_some());
+        assert!(shapes.substitute(&inputs(2, 1)).is_none());
+    }
+}
