@@ -10,12 +10,13 @@ fn value(name: &str, elem_type: i32) -> ValueInfoProto {
     let tensor = type_proto::Tensor {
         elem_type: Some(elem_type),
         shape: Some(TensorShapeProto::default()),
+        ..Default::default()
     };
     ValueInfoProto {
         name: Some(name.into()),
         r#type: Some(TypeProto {
             value: Some(Value::TensorType(tensor)),
-            denotation: None,
+            ..Default::default()
         }),
         ..Default::default()
     }
@@ -54,6 +55,7 @@ fn import(domain: &str, version: i64) -> OperatorSetIdProto {
     OperatorSetIdProto {
         domain: Some(domain.into()),
         version: Some(version),
+        ..Default::default()
     }
 }
 

@@ -62,6 +62,7 @@ fn small_model() -> Vec<u8> {
         opset_import: vec![OperatorSetIdProto {
             domain: None,
             version: Some(17),
+            ..Default::default()
         }],
         graph: Some(graph),
         ..Default::default()

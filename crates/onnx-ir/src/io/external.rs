@@ -130,6 +130,7 @@ mod tests {
         let entry = |&(key, value): &(&str, &str)| StringStringEntryProto {
             key: Some(key.to_owned()),
             value: Some(value.to_owned()),
+            ..Default::default()
         };
         pairs.iter().map(entry).collect()
     }

@@ -3,9 +3,10 @@
 //! [`Model::load`](crate::Model::load) maps the file and leaves tensor data in the map;
 //! [`Model::save`](crate::Model::save) streams it out again. What a file holds and this crate
 //! does not understand (operators and domains, functions, metadata, training information,
-//! sparse initializers, annotations, device configurations) survives load → save.
+//! sparse initializers, annotations, device configurations, fields that newer versions of ONNX add
+//! to any message) survives load → save.
 //!
-//! Not kept, as it carries no meaning: unknown protobuf fields, the order of fields, the form in
+//! Not kept, as it carries no meaning: the order of fields, the form in
 //! which a tensor's data is stored, declared types of initializers, dimensions of size -1.
 //!
 //! Training information is kept word for word: external data that it refers to stays where it is.

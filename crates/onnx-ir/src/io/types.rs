@@ -1,6 +1,6 @@
 //! `TypeProto` ↔ [`Fact`].
 //!
-//! A fact keeps kind, element type and shape. Denotations and opaque types have no place in it;
+//! A fact keeps kind, element type and shape. Denotations, opaque types and unknown fields have no place in it;
 //! the reader notices what does not come back the same and keeps it beside the graph.
 
 use crate::fact::{Fact, TensorFact};
@@ -41,25 +41,30 @@ pub(super) fn type_of_fact(fact: &Fact) -> Option<TypeProto> {
         Fact::Tensor(tensor) => Value::TensorType(type_proto::Tensor {
             elem_type: tensor.dtype.and_then(code_of_dtype),
             shape: shape_of_fact(tensor),
+            ..Default::default()
         }),
         Fact::SparseTensor(tensor) => Value::SparseTensorType(type_proto::SparseTensor {
             elem_type: tensor.dtype.and_then(code_of_dtype),
             shape: shape_of_fact(tensor),
+            ..Default::default()
         }),
         Fact::Sequence(element) => Value::SequenceType(Box::new(type_proto::Sequence {
             elem_type: inner(element),
+            ..Default::default()
         })),
         Fact::Optional(element) => Value::OptionalType(Box::new(type_proto::Optional {
             elem_type: inner(element),
+            ..Default::default()
         })),
         Fact::Map(key, value) => Value::MapType(Box::new(type_proto::Map {
             key_type: code_of_dtype(*key),
             value_type: inner(value),
+            ..Default::default()
         })),
     };
     Some(TypeProto {
         value: Some(value),
-        denotation: None,
+        ..Default::default()
     })
 }
 
@@ -83,11 +88,12 @@ fn shape_of_fact(tensor: &TensorFact) -> Option<TensorShapeProto> {
             Dim::Symbolic(_) => Some(dimension::Value::DimParam(dim.to_string())),
             Dim::Unknown => None,
         },
-        denotation: None,
+        ..Default::default()
     };
     let dims = tensor.shape.as_ref()?;
     Some(TensorShapeProto {
         dim: dims.iter().map(dimension).collect(),
+        ..Default::default()
     })
 }
 
@@ -122,7 +128,7 @@ mod tests {
         ] {
             let proto = Dimension {
                 value: Some(value),
-                denotation: None,
+                ..Default::default()
             };
             assert!(dim(&proto).is_unknown());
         }

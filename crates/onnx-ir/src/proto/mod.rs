@@ -3,7 +3,8 @@
 //! The structs are generated from `onnx-ml.proto` and `onnx-data.proto` of the pinned `onnx`
 //! package (`cargo xtask proto`); their meaning is documented in
 //! <https://onnx.ai/onnx/api/classes.html>. Byte fields are [`bytes::Bytes`], so that decoding
-//! out of a memory map leaves the tensors' data where it is.
+//! out of a memory map leaves the tensors' data where it is. Fields that the definitions do not
+//! have are kept in each message's `unknown`.
 //!
 //! Messages nest at most 100 deep, as in every protobuf implementation: decoding deeper ones
 //! ends in an error rather than in an exhausted stack. A subgraph takes three levels.
@@ -14,8 +15,10 @@
 )]
 #[rustfmt::skip]
 mod onnx;
+pub mod unknown;
 
 pub use onnx::*;
+pub use unknown::Unknown;
 pub use prost::{DecodeError, Message};
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 // The definitions are copyright (c) ONNX Project Contributors, Apache-2.0.
 
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct AttributeProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -39,7 +40,10 @@ pub struct AttributeProto {
     pub sparse_tensors: ::prost::alloc::vec::Vec<SparseTensorProto>,
     #[prost(message, repeated, tag = "15")]
     pub type_protos: ::prost::alloc::vec::Vec<TypeProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(AttributeProto: 1 21 13 20 2 3 4 5 6 22 14 7 8 9 10 11 23 15);
 /// Nested message and enum types in `AttributeProto`.
 pub mod attribute_proto {
     #[derive(
@@ -119,6 +123,7 @@ pub mod attribute_proto {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct ValueInfoProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -128,8 +133,12 @@ pub struct ValueInfoProto {
     pub doc_string: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "4")]
     pub metadata_props: ::prost::alloc::vec::Vec<StringStringEntryProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(ValueInfoProto: 1 2 3 4);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct NodeProto {
     #[prost(string, repeated, tag = "1")]
     pub input: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
@@ -151,15 +160,23 @@ pub struct NodeProto {
     pub metadata_props: ::prost::alloc::vec::Vec<StringStringEntryProto>,
     #[prost(message, repeated, tag = "10")]
     pub device_configurations: ::prost::alloc::vec::Vec<NodeDeviceConfigurationProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(NodeProto: 1 2 3 4 7 8 5 6 9 10);
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct IntIntListEntryProto {
     #[prost(int64, optional, tag = "1")]
     pub key: ::core::option::Option<i64>,
     #[prost(int64, repeated, packed = "false", tag = "2")]
     pub value: ::prost::alloc::vec::Vec<i64>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(IntIntListEntryProto: 1 2);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct NodeDeviceConfigurationProto {
     #[prost(string, optional, tag = "1")]
     pub configuration_id: ::core::option::Option<::prost::alloc::string::String>,
@@ -167,8 +184,12 @@ pub struct NodeDeviceConfigurationProto {
     pub sharding_spec: ::prost::alloc::vec::Vec<ShardingSpecProto>,
     #[prost(int32, optional, tag = "3")]
     pub pipeline_stage: ::core::option::Option<i32>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(NodeDeviceConfigurationProto: 1 2 3);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct ShardingSpecProto {
     #[prost(string, optional, tag = "1")]
     pub tensor_name: ::core::option::Option<::prost::alloc::string::String>,
@@ -178,21 +199,32 @@ pub struct ShardingSpecProto {
     pub index_to_device_group_map: ::prost::alloc::vec::Vec<IntIntListEntryProto>,
     #[prost(message, repeated, tag = "4")]
     pub sharded_dim: ::prost::alloc::vec::Vec<ShardedDimProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(ShardingSpecProto: 1 2 3 4);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct ShardedDimProto {
     #[prost(int64, optional, tag = "1")]
     pub axis: ::core::option::Option<i64>,
     #[prost(message, repeated, tag = "2")]
     pub simple_sharding: ::prost::alloc::vec::Vec<SimpleShardedDimProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(ShardedDimProto: 1 2);
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct SimpleShardedDimProto {
     #[prost(int64, optional, tag = "3")]
     pub num_shards: ::core::option::Option<i64>,
     #[prost(oneof = "simple_sharded_dim_proto::Dim", tags = "1, 2")]
     pub dim: ::core::option::Option<simple_sharded_dim_proto::Dim>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(SimpleShardedDimProto: 3 1 2);
 /// Nested message and enum types in `SimpleShardedDimProto`.
 pub mod simple_sharded_dim_proto {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
@@ -204,6 +236,7 @@ pub mod simple_sharded_dim_proto {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct TrainingInfoProto {
     #[prost(message, optional, tag = "1")]
     pub initialization: ::core::option::Option<GraphProto>,
@@ -213,8 +246,12 @@ pub struct TrainingInfoProto {
     pub initialization_binding: ::prost::alloc::vec::Vec<StringStringEntryProto>,
     #[prost(message, repeated, tag = "4")]
     pub update_binding: ::prost::alloc::vec::Vec<StringStringEntryProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(TrainingInfoProto: 1 2 3 4);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct ModelProto {
     #[prost(int64, optional, tag = "1")]
     pub ir_version: ::core::option::Option<i64>,
@@ -240,8 +277,12 @@ pub struct ModelProto {
     pub functions: ::prost::alloc::vec::Vec<FunctionProto>,
     #[prost(message, repeated, tag = "26")]
     pub configuration: ::prost::alloc::vec::Vec<DeviceConfigurationProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(ModelProto: 1 8 2 3 4 5 6 7 14 20 25 26);
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct DeviceConfigurationProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -249,22 +290,34 @@ pub struct DeviceConfigurationProto {
     pub num_devices: ::core::option::Option<i32>,
     #[prost(string, repeated, tag = "3")]
     pub device: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(DeviceConfigurationProto: 1 2 3);
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct StringStringEntryProto {
     #[prost(string, optional, tag = "1")]
     pub key: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(string, optional, tag = "2")]
     pub value: ::core::option::Option<::prost::alloc::string::String>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(StringStringEntryProto: 1 2);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct TensorAnnotation {
     #[prost(string, optional, tag = "1")]
     pub tensor_name: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(message, repeated, tag = "2")]
     pub quant_parameter_tensor_names: ::prost::alloc::vec::Vec<StringStringEntryProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(TensorAnnotation: 1 2);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct GraphProto {
     #[prost(message, repeated, tag = "1")]
     pub node: ::prost::alloc::vec::Vec<NodeProto>,
@@ -286,8 +339,12 @@ pub struct GraphProto {
     pub quantization_annotation: ::prost::alloc::vec::Vec<TensorAnnotation>,
     #[prost(message, repeated, tag = "16")]
     pub metadata_props: ::prost::alloc::vec::Vec<StringStringEntryProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(GraphProto: 1 2 5 15 10 11 12 13 14 16);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     pub dims: ::prost::alloc::vec::Vec<i64>,
@@ -319,16 +376,23 @@ pub struct TensorProto {
     pub uint64_data: ::prost::alloc::vec::Vec<u64>,
     #[prost(message, repeated, tag = "16")]
     pub metadata_props: ::prost::alloc::vec::Vec<StringStringEntryProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(TensorProto: 1 2 3 4 5 6 7 8 12 9 13 14 10 11 16);
 /// Nested message and enum types in `TensorProto`.
 pub mod tensor_proto {
-    #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Segment {
         #[prost(int64, optional, tag = "1")]
         pub begin: ::core::option::Option<i64>,
         #[prost(int64, optional, tag = "2")]
         pub end: ::core::option::Option<i64>,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Segment: 1 2);
     #[derive(
         Clone,
         Copy,
@@ -484,6 +548,7 @@ pub mod tensor_proto {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct SparseTensorProto {
     #[prost(message, optional, tag = "1")]
     pub values: ::core::option::Option<TensorProto>,
@@ -491,21 +556,32 @@ pub struct SparseTensorProto {
     pub indices: ::core::option::Option<TensorProto>,
     #[prost(int64, repeated, packed = "false", tag = "3")]
     pub dims: ::prost::alloc::vec::Vec<i64>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(SparseTensorProto: 1 2 3);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct TensorShapeProto {
     #[prost(message, repeated, tag = "1")]
     pub dim: ::prost::alloc::vec::Vec<tensor_shape_proto::Dimension>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(TensorShapeProto: 1);
 /// Nested message and enum types in `TensorShapeProto`.
 pub mod tensor_shape_proto {
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Dimension {
         #[prost(string, optional, tag = "3")]
         pub denotation: ::core::option::Option<::prost::alloc::string::String>,
         #[prost(oneof = "dimension::Value", tags = "1, 2")]
         pub value: ::core::option::Option<dimension::Value>,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Dimension: 3 1 2);
     /// Nested message and enum types in `Dimension`.
     pub mod dimension {
         #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
@@ -518,29 +594,42 @@ pub mod tensor_shape_proto {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct TypeProto {
     #[prost(string, optional, tag = "6")]
     pub denotation: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(oneof = "type_proto::Value", tags = "1, 4, 5, 9, 8, 7")]
     pub value: ::core::option::Option<type_proto::Value>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(TypeProto: 6 1 4 5 9 8 7);
 /// Nested message and enum types in `TypeProto`.
 pub mod type_proto {
     #[derive(Clone, PartialEq, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Tensor {
         #[prost(int32, optional, tag = "1")]
         pub elem_type: ::core::option::Option<i32>,
         #[prost(message, optional, tag = "2")]
         pub shape: ::core::option::Option<super::TensorShapeProto>,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Tensor: 1 2);
     #[derive(Clone, PartialEq, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Sequence {
         #[prost(message, optional, boxed, tag = "1")]
         pub elem_type: ::core::option::Option<
             ::prost::alloc::boxed::Box<super::TypeProto>,
         >,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Sequence: 1);
     #[derive(Clone, PartialEq, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Map {
         #[prost(int32, optional, tag = "1")]
         pub key_type: ::core::option::Option<i32>,
@@ -548,28 +637,43 @@ pub mod type_proto {
         pub value_type: ::core::option::Option<
             ::prost::alloc::boxed::Box<super::TypeProto>,
         >,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Map: 1 2);
     #[derive(Clone, PartialEq, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Optional {
         #[prost(message, optional, boxed, tag = "1")]
         pub elem_type: ::core::option::Option<
             ::prost::alloc::boxed::Box<super::TypeProto>,
         >,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Optional: 1);
     #[derive(Clone, PartialEq, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct SparseTensor {
         #[prost(int32, optional, tag = "1")]
         pub elem_type: ::core::option::Option<i32>,
         #[prost(message, optional, tag = "2")]
         pub shape: ::core::option::Option<super::TensorShapeProto>,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(SparseTensor: 1 2);
     #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[prost(prost_path = "crate::proto::unknown::derived")]
     pub struct Opaque {
         #[prost(string, optional, tag = "1")]
         pub domain: ::core::option::Option<::prost::alloc::string::String>,
         #[prost(string, optional, tag = "2")]
         pub name: ::core::option::Option<::prost::alloc::string::String>,
+        #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+        pub unknown: ::core::option::Option<crate::proto::Unknown>,
     }
+    crate::proto::unknown::message!(Opaque: 1 2);
     #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Value {
         #[prost(message, tag = "1")]
@@ -587,13 +691,18 @@ pub mod type_proto {
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct OperatorSetIdProto {
     #[prost(string, optional, tag = "1")]
     pub domain: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(int64, optional, tag = "2")]
     pub version: ::core::option::Option<i64>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(OperatorSetIdProto: 1 2);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct FunctionProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -619,7 +728,10 @@ pub struct FunctionProto {
     pub value_info: ::prost::alloc::vec::Vec<ValueInfoProto>,
     #[prost(message, repeated, tag = "14")]
     pub metadata_props: ::prost::alloc::vec::Vec<StringStringEntryProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(FunctionProto: 1 4 5 6 11 7 8 9 10 13 12 14);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
 pub enum Version {
@@ -712,6 +824,7 @@ impl OperatorStatus {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct SequenceProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -727,7 +840,10 @@ pub struct SequenceProto {
     pub map_values: ::prost::alloc::vec::Vec<MapProto>,
     #[prost(message, repeated, tag = "7")]
     pub optional_values: ::prost::alloc::vec::Vec<OptionalProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(SequenceProto: 1 2 3 4 5 6 7);
 /// Nested message and enum types in `SequenceProto`.
 pub mod sequence_proto {
     #[derive(
@@ -780,6 +896,7 @@ pub mod sequence_proto {
     }
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct MapProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -791,8 +908,12 @@ pub struct MapProto {
     pub string_keys: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
     #[prost(message, optional, tag = "5")]
     pub values: ::core::option::Option<SequenceProto>,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(MapProto: 1 2 3 4 5);
 #[derive(Clone, PartialEq, ::prost::Message)]
+#[prost(prost_path = "crate::proto::unknown::derived")]
 pub struct OptionalProto {
     #[prost(string, optional, tag = "1")]
     pub name: ::core::option::Option<::prost::alloc::string::String>,
@@ -810,7 +931,10 @@ pub struct OptionalProto {
     pub optional_value: ::core::option::Option<
         ::prost::alloc::boxed::Box<OptionalProto>,
     >,
+    #[prost(oneof = "crate::proto::Unknown", tags = "536870911")]
+    pub unknown: ::core::option::Option<crate::proto::Unknown>,
 }
+crate::proto::unknown::message!(OptionalProto: 1 2 3 4 5 6 7);
 /// Nested message and enum types in `OptionalProto`.
 pub mod optional_proto {
     #[derive(

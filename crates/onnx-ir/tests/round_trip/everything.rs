@@ -13,6 +13,7 @@ fn entry(key: &str, value: &str) -> StringStringEntryProto {
     StringStringEntryProto {
         key: Some(key.into()),
         value: Some(value.into()),
+        ..Default::default()
     }
 }
 
@@ -35,9 +36,11 @@ fn value(name: &str, dims: &[&str]) -> ValueInfoProto {
             Err(_) => dimension::Value::DimParam((*param).into()),
         }),
         denotation: (*param == "N").then(|| "DATA_BATCH".into()),
+        ..Default::default()
     };
     let shape = TensorShapeProto {
         dim: dims.iter().map(dim).collect(),
+        ..Default::default()
     };
     ValueInfoProto {
         name: Some(name.into()),
@@ -45,11 +48,14 @@ fn value(name: &str, dims: &[&str]) -> ValueInfoProto {
             value: Some(Value::TensorType(type_proto::Tensor {
                 elem_type: Some(1),
                 shape: Some(shape),
+                ..Default::default()
             })),
             denotation: Some("IMAGE".into()),
+            ..Default::default()
         }),
         doc_string: Some(format!("what {name} is")),
         metadata_props: vec![entry("unit", "pixel")],
+        ..Default::default()
     }
 }
 
@@ -74,10 +80,11 @@ fn import(domain: &str, version: i64) -> OperatorSetIdProto {
     OperatorSetIdProto {
         domain: Some(domain.into()),
         version: Some(version),
+        ..Default::default()
     }
 }
 
-fn everything() -> ModelProto {
+pub(crate) fn everything() -> ModelProto {
     let sparse = SparseTensorProto {
         values: Some(floats("sparse", &[2])),
         indices: Some(TensorProto {
@@ -87,13 +94,15 @@ fn everything() -> ModelProto {
             ..Default::default()
         }),
         dims: vec![2, 3],
+        ..Default::default()
     };
     let opaque = TypeProto {
         value: Some(Value::OpaqueType(type_proto::Opaque {
             domain: Some("com.example".into()),
             name: Some("Handle".into()),
+            ..Default::default()
         })),
-        denotation: None,
+        ..Default::default()
     };
     let unknown = NodeProto {
         name: Some("mystery".into()),
@@ -181,6 +190,7 @@ fn everything() -> ModelProto {
         opset_import: vec![import("", 17)],
         value_info: vec![value("a", &["N"]), value("b", &["N"])],
         metadata_props: vec![entry("k", "v")],
+        ..Default::default()
     };
     let graph = GraphProto {
         name: Some("main".into()),
@@ -218,8 +228,10 @@ fn everything() -> ModelProto {
         quantization_annotation: vec![TensorAnnotation {
             tensor_name: Some("m".into()),
             quant_parameter_tensor_names: vec![entry("SCALE_TENSOR", "w")],
+            ..Default::default()
         }],
         metadata_props: vec![entry("graph", "level")],
+        ..Default::default()
     };
     ModelProto {
         ir_version: Some(11),
@@ -244,7 +256,9 @@ fn everything() -> ModelProto {
             name: Some("two chips".into()),
             num_devices: Some(2),
             device: vec!["a".into(), "b".into()],
+            ..Default::default()
         }],
+        ..Default::default()
     }
 }
 

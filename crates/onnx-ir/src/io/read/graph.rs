@@ -1,14 +1,17 @@
 //! `GraphProto`, and the body of a `FunctionProto`, → [`Graph`].
 
 use super::{
-    in_graph, in_initializer, metadata, node, preserved, sparse_tensor, take_tensor, text,
+    in_graph, in_initializer, is_something, metadata, node, preserved, rest_of_tensor, sparse_tensor,
+    take_tensor, text,
 };
 use crate::fact::Fact;
 use crate::graph::{Graph, Node, ValueId};
 use crate::io::error::LoadError;
 use crate::io::external::ExternalFiles;
 use crate::io::types::{fact_of_type, type_of_fact};
-use crate::proto::{FunctionProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
+use crate::proto::{
+    FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
+};
 
 /// Takes `proto` apart.
 pub(super) fn graph(mut proto: GraphProto, files: &mut ExternalFiles) -> Result<Graph, LoadError> {
@@ -28,7 +31,8 @@ pub(super) fn graph(mut proto: GraphProto, files: &mut ExternalFiles) -> Result<
             .as_ref()
             .map(|values| values.name().to_owned());
         let sparse = sparse_tensor(sparse, reader.files);
-        let sparse = sparse.map_err(in_initializer(&name.unwrap_or_default()))?;
+        let (sparse, rest) = sparse.map_err(in_initializer(&name.unwrap_or_default()))?;
+        reader.keep_sparse(&sparse.name, rest);
         reader.graph.sparse_initializers.push(sparse);
     }
     for value in std::mem::take(&mut proto.value_info) {
@@ -43,6 +47,7 @@ pub(super) fn graph(mut proto: GraphProto, files: &mut ExternalFiles) -> Result<
     }
     proto.value_info = reader.kept_values;
     proto.initializer = reader.kept_initializers;
+    proto.sparse_initializer = reader.kept_sparse;
     reader.graph.preserved = preserved(&proto);
     Ok(reader.graph)
 }
@@ -77,10 +82,12 @@ pub(super) fn function_body(
 struct Reader<'a> {
     graph: Graph,
     files: &'a mut ExternalFiles,
-    /// Declared types that a fact cannot hold in full, by name.
+    /// What a value does not model, as types that a fact cannot hold in full, by name.
     kept_values: Vec<ValueInfoProto>,
-    /// Documentation and metadata of initializers, by name.
+    /// Documentation, metadata and what is not known of initializers, by name.
     kept_initializers: Vec<TensorProto>,
+    /// The same of sparse initializers, by the name of their values.
+    kept_sparse: Vec<SparseTensorProto>,
 }
 
 impl<'a> Reader<'a> {
@@ -90,6 +97,7 @@ impl<'a> Reader<'a> {
             files,
             kept_values: Vec::new(),
             kept_initializers: Vec::new(),
+            kept_sparse: Vec::new(),
         }
     }
 
@@ -100,10 +108,10 @@ impl<'a> Reader<'a> {
     fn value(&mut self, mut proto: ValueInfoProto) -> Result<ValueId, LoadError> {
         let name = text(&mut proto.name);
         let id = self.named(&name)?;
-        if let Some(declared) = proto.r#type.take() {
-            let fact = fact_of_type(&declared);
-            if type_of_fact(&fact).as_ref() != Some(&declared) {
-                self.keep_type(name, declared);
+        if let Some(declared) = &proto.r#type {
+            let fact = fact_of_type(declared);
+            if type_of_fact(&fact).as_ref() == Some(declared) {
+                proto.r#type = None;
             }
             let value = self.graph.value_mut(id);
             if matches!(value.fact, Fact::Unknown) {
@@ -117,15 +125,21 @@ impl<'a> Reader<'a> {
         if value.metadata.is_empty() {
             value.metadata = metadata(&mut proto.metadata_props);
         }
+        proto.doc_string = None;
+        proto.metadata_props.retain(|entry| entry.unknown.is_some());
+        self.kept_values
+            .extend(is_something(proto).map(|rest| ValueInfoProto {
+                name: Some(name),
+                ..rest
+            }));
         Ok(id)
     }
 
-    fn keep_type(&mut self, name: String, declared: TypeProto) {
-        self.kept_values.push(ValueInfoProto {
-            name: Some(name),
-            r#type: Some(declared),
-            ..Default::default()
-        });
+    fn keep_sparse(&mut self, name: &str, rest: Option<SparseTensorProto>) {
+        self.kept_sparse.extend(rest.map(|mut rest| {
+            rest.values.get_or_insert_default().name = Some(name.to_owned());
+            rest
+        }));
     }
 
     fn initializer(&mut self, mut proto: TensorProto) -> Result<(), LoadError> {
@@ -141,14 +155,11 @@ impl<'a> Reader<'a> {
             return Err(LoadError::DuplicateInitializer { name });
         }
         self.graph.set_initializer(id, tensor);
-        if proto.doc_string.is_some() || !proto.metadata_props.is_empty() {
-            self.kept_initializers.push(TensorProto {
+        self.kept_initializers
+            .extend(rest_of_tensor(proto).map(|rest| TensorProto {
                 name: Some(name),
-                doc_string: proto.doc_string,
-                metadata_props: proto.metadata_props,
-                ..Default::default()
-            });
-        }
+                ..rest
+            }));
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use prost::Message;
 
 pub(super) use tensor::take_tensor;
+use tensor::{rest_of_tensor, sizes};
 
 use super::error::{LoadError, TensorDataError, TensorOwner};
 use super::external::ExternalFiles;
@@ -27,7 +28,7 @@ pub(super) fn model(mut proto: ModelProto, files: &mut ExternalFiles) -> Result<
     let functions = std::mem::take(&mut proto.functions);
     Ok(Model {
         ir_version: proto.ir_version.take().unwrap_or_default(),
-        opsets: opsets(std::mem::take(&mut proto.opset_import))?,
+        opsets: opsets(&mut proto.opset_import)?,
         producer_name: text(&mut proto.producer_name),
         producer_version: text(&mut proto.producer_version),
         domain: text(&mut proto.domain),
@@ -60,15 +61,16 @@ fn function(mut proto: FunctionProto, files: &mut ExternalFiles) -> Result<Funct
         overload: text(&mut proto.overload),
         attributes: std::mem::take(&mut proto.attribute),
         defaults,
-        opsets: opsets(std::mem::take(&mut proto.opset_import))?,
+        opsets: opsets(&mut proto.opset_import)?,
         body,
         preserved: preserved(&proto),
     })
 }
 
-fn opsets(imports: Vec<OperatorSetIdProto>) -> Result<OpsetImports, LoadError> {
+/// Takes the imports out, and leaves those with fields that are not known.
+fn opsets(imports: &mut Vec<OperatorSetIdProto>) -> Result<OpsetImports, LoadError> {
     let mut opsets = OpsetImports::default();
-    for import in imports {
+    for import in imports.iter() {
         let (domain, second) = (import.domain(), import.version());
         if let Some(first) = opsets.set(domain, second)
             && first != second
@@ -80,23 +82,37 @@ fn opsets(imports: Vec<OperatorSetIdProto>) -> Result<OpsetImports, LoadError> {
             });
         }
     }
+    imports.retain(|import| import.unknown.is_some());
     Ok(opsets)
 }
 
-/// A sparse tensor; the name of its values is the name of the whole.
+/// A sparse tensor, and what it does not model, where there is anything. The name of its values is the name of the
+/// whole.
 fn sparse_tensor(
     proto: SparseTensorProto,
     files: &mut ExternalFiles,
-) -> Result<SparseTensor, TensorDataError> {
+) -> Result<(SparseTensor, Option<SparseTensorProto>), TensorDataError> {
     let (Some(mut values), Some(mut indices)) = (proto.values, proto.indices) else {
         return Err(TensorDataError::IncompleteSparse);
     };
-    Ok(SparseTensor {
+    let sparse = SparseTensor {
         name: text(&mut values.name),
         values: take_tensor(&mut values, files)?,
         indices: take_tensor(&mut indices, files)?,
-        dims: tensor::sizes(&proto.dims)?,
-    })
+        dims: sizes(&proto.dims)?,
+    };
+    let rest = SparseTensorProto {
+        values: rest_of_tensor(values),
+        indices: rest_of_tensor(indices),
+        unknown: proto.unknown,
+        ..Default::default()
+    };
+    Ok((sparse, is_something(rest)))
+}
+
+/// `rest`, unless nothing is left in it.
+fn is_something<M: Message + Default + PartialEq>(rest: M) -> Option<M> {
+    (rest != M::default()).then_some(rest)
 }
 
 /// What is left of a message, encoded; nothing for an empty one.
@@ -108,11 +124,15 @@ fn text(field: &mut Option<String>) -> String {
     field.take().unwrap_or_default()
 }
 
+/// Takes the entries out, and leaves the keys of those with fields that are not known.
 fn metadata(field: &mut Vec<StringStringEntryProto>) -> Vec<(String, String)> {
-    let entries = std::mem::take(field).into_iter();
-    entries
-        .map(|mut entry| (text(&mut entry.key), text(&mut entry.value)))
-        .collect()
+    let pair = |entry: &mut StringStringEntryProto| {
+        let value = text(&mut entry.value);
+        (entry.key().to_owned(), value)
+    };
+    let pairs = field.iter_mut().map(pair).collect();
+    field.retain(|entry| entry.unknown.is_some());
+    pairs
 }
 
 /// For `map_err` on what reads an initializer.

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use super::{graph, metadata, preserved, sparse_tensor, take_tensor, text};
+use super::{graph, is_something, metadata, preserved, rest_of_tensor, sparse_tensor, take_tensor, text};
 use crate::graph::{Attribute, Node};
 use crate::io::error::{LoadError, TensorDataError, TensorOwner};
 use crate::io::external::ExternalFiles;
 use crate::io::types::fact_of_type;
 use crate::proto::attribute_proto::AttributeType;
-use crate::proto::{AttributeProto, NodeProto, TensorProto};
+use crate::proto::{AttributeProto, NodeProto};
 
 /// Takes `proto` apart, whose inputs and outputs were taken out before.
 pub(super) fn node(mut proto: NodeProto, files: &mut ExternalFiles) -> Result<Node, LoadError> {
@@ -55,7 +55,7 @@ pub(super) fn node(mut proto: NodeProto, files: &mut ExternalFiles) -> Result<No
 pub(super) struct ReadAttribute {
     pub(super) name: String,
     pub(super) value: Attribute,
-    /// Name, documentation and details of its tensors, where there are any.
+    /// Name, documentation, what is not known and details of its tensors, where there are any.
     pub(super) kept: Option<AttributeProto>,
 }
 
@@ -68,11 +68,11 @@ pub(super) fn attribute(
     let name = text(&mut proto.name);
     let mut kept = AttributeProto {
         doc_string: proto.doc_string.take(),
+        unknown: proto.unknown.take(),
         ..Default::default()
     };
     let value = value(&mut proto, &mut kept, files).map_err(|error| error.of(node, &name))?;
-    let has_more = kept != AttributeProto::default();
-    let kept = has_more.then(|| AttributeProto {
+    let kept = is_something(kept).map(|kept| AttributeProto {
         name: Some(name.clone()),
         ..kept
     });
@@ -103,7 +103,7 @@ fn value(
         AttributeType::Tensor => {
             let mut tensor = proto.t.take().ok_or_else(missing)?;
             let value = take_tensor(&mut tensor, files)?;
-            kept.t = (tensor != TensorProto::default()).then_some(tensor);
+            kept.t = rest_of_tensor(tensor);
             Attribute::Tensor(value)
         }
         AttributeType::Graph => {
@@ -112,7 +112,9 @@ fn value(
         }
         AttributeType::SparseTensor => {
             let sparse = proto.sparse_tensor.take().ok_or_else(missing)?;
-            Attribute::SparseTensor(sparse_tensor(sparse, files)?)
+            let (value, rest) = sparse_tensor(sparse, files)?;
+            kept.sparse_tensor = rest;
+            Attribute::SparseTensor(value)
         }
         AttributeType::TypeProto => {
             let declared = proto.tp.take().ok_or_else(missing)?;
@@ -126,11 +128,13 @@ fn value(
             Attribute::Strings(proto.strings.iter().map(|text| text.to_vec()).collect())
         }
         AttributeType::Tensors => {
-            let tensors = take(&mut proto.tensors).into_iter();
-            let read: Result<_, _> = tensors
-                .map(|mut tensor| take_tensor(&mut tensor, files))
-                .collect();
-            Attribute::Tensors(read?)
+            let mut values = Vec::with_capacity(proto.tensors.len());
+            for mut tensor in take(&mut proto.tensors) {
+                values.push(take_tensor(&mut tensor, files)?);
+                kept.tensors.push(rest_of_tensor(tensor).unwrap_or_default());
+            }
+            forget_empty(&mut kept.tensors);
+            Attribute::Tensors(values)
         }
         AttributeType::Graphs => {
             let graphs = take(&mut proto.graphs).into_iter();
@@ -138,9 +142,14 @@ fn value(
             Attribute::Graphs(read.collect::<Result<_, LoadError>>()?)
         }
         AttributeType::SparseTensors => {
-            let sparse = take(&mut proto.sparse_tensors).into_iter();
-            let read: Result<_, _> = sparse.map(|proto| sparse_tensor(proto, files)).collect();
-            Attribute::SparseTensors(read?)
+            let mut values = Vec::with_capacity(proto.sparse_tensors.len());
+            for sparse in take(&mut proto.sparse_tensors) {
+                let (value, rest) = sparse_tensor(sparse, files)?;
+                values.push(value);
+                kept.sparse_tensors.push(rest.unwrap_or_default());
+            }
+            forget_empty(&mut kept.sparse_tensors);
+            Attribute::SparseTensors(values)
         }
         AttributeType::TypeProtos => {
             let facts = proto.type_protos.iter().map(fact_of_type).collect();
@@ -149,6 +158,13 @@ fn value(
         }
         AttributeType::Undefined => return Err(missing()),
     })
+}
+
+/// Nothing is kept of a list, by position, of which no element has anything to keep.
+fn forget_empty<M: Default + PartialEq>(kept: &mut Vec<M>) {
+    if kept.iter().all(|rest| *rest == M::default()) {
+        kept.clear();
+    }
 }
 
 /// The type by the field that holds something: files older than IR version 2 do not say it.

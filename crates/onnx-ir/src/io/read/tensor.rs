@@ -7,6 +7,7 @@
 use bytes::Bytes;
 use compress_tensor::{DType, Tensor, TensorError, element_count};
 
+use super::is_something;
 use crate::io::element_type::dtype_of_code;
 use crate::io::error::TensorDataError;
 use crate::io::external::ExternalFiles;
@@ -36,6 +37,17 @@ pub(in crate::io) fn take_tensor(
         Some(raw) => Ok(Tensor::from_bytes(dtype, &shape, raw)?),
         None => typed(dtype, &shape, proto),
     }
+}
+
+/// What a tensor does not model of the message out of which it was taken, where there is anything.
+pub(super) fn rest_of_tensor(proto: TensorProto) -> Option<TensorProto> {
+    is_something(TensorProto {
+        name: proto.name,
+        doc_string: proto.doc_string,
+        metadata_props: proto.metadata_props,
+        unknown: proto.unknown,
+        ..Default::default()
+    })
 }
 
 /// Dimensions as sizes.

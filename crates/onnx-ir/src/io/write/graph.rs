@@ -13,7 +13,9 @@ use super::{
 };
 use crate::graph::{Graph, ValueId, ValueInfo};
 use crate::io::error::SaveError;
-use crate::proto::{FunctionProto, GraphProto, NodeProto, TensorProto, TypeProto, ValueInfoProto};
+use crate::proto::{
+    FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
+};
 
 /// The pieces of the main graph, the data of its initializers borrowed.
 pub(super) fn pieces<'a>(
@@ -49,14 +51,14 @@ pub(super) fn graph(graph: &Graph) -> Result<GraphProto, SaveError> {
 
 /// Writes a function's body into the message of the function.
 pub(super) fn fill_function(body: &Graph, proto: &mut FunctionProto) -> Result<(), SaveError> {
-    let types = types_by_name(std::mem::take(&mut proto.value_info));
+    let kept = kept_by_name(std::mem::take(&mut proto.value_info));
     let name = |id: &ValueId| body.name_of(*id).to_owned();
     proto.input = body.inputs().iter().map(name).collect();
     proto.output = body.outputs().iter().map(name).collect();
     proto.node = nodes(body)?;
-    proto.value_info = declared_values(body, &types, Edges::Listed);
+    proto.value_info = declared_values(body, &kept, Edges::Listed);
     proto.doc_string = text(&body.doc);
-    proto.metadata_props = metadata(&body.metadata);
+    proto.metadata_props = metadata(&body.metadata, &proto.metadata_props);
     Ok(())
 }
 
@@ -89,7 +91,12 @@ fn without_initializers(
 ) -> Result<(GraphProto, HashMap<String, TensorProto>), SaveError> {
     let what = || format!("graph `{}`", graph.name);
     let mut proto: GraphProto = decode_preserved(&graph.preserved, what)?;
-    let types = types_by_name(std::mem::take(&mut proto.value_info));
+    let kept_values = kept_by_name(std::mem::take(&mut proto.value_info));
+    let mut kept_sparse: HashMap<String, SparseTensorProto> =
+        std::mem::take(&mut proto.sparse_initializer)
+            .into_iter()
+            .filter_map(|proto| Some((proto.values.as_ref()?.name().to_owned(), proto)))
+            .collect();
     let kept = std::mem::take(&mut proto.initializer);
     let kept = kept
         .into_iter()
@@ -98,17 +105,18 @@ fn without_initializers(
 
     let listed = |ids: &[ValueId]| -> Vec<ValueInfoProto> {
         ids.iter()
-            .map(|&id| value_info(graph.value(id), &types))
+            .map(|&id| value_info(graph.value(id), &kept_values))
             .collect()
     };
     proto.name = Some(graph.name.clone());
     proto.doc_string = text(&graph.doc);
-    proto.metadata_props = metadata(&graph.metadata);
+    proto.metadata_props = metadata(&graph.metadata, &proto.metadata_props);
     proto.input = listed(graph.inputs());
     proto.output = listed(graph.outputs());
-    proto.value_info = declared_values(graph, &types, Edges::Elsewhere);
+    proto.value_info = declared_values(graph, &kept_values, Edges::Elsewhere);
     let sparse = graph.sparse_initializers.iter();
-    proto.sparse_initializer = sparse.map(sparse_tensor).collect::<Result<_, _>>()?;
+    let sparse = sparse.map(|sparse| sparse_tensor(sparse, kept_sparse.remove(&sparse.name)));
+    proto.sparse_initializer = sparse.collect::<Result<_, _>>()?;
     proto.node = nodes(graph)?;
     Ok((proto, kept))
 }
@@ -133,38 +141,52 @@ enum Edges {
 
 /// The values that nodes write or nobody touches, where something is known of them.
 ///
-/// Initializers say their type themselves, captured values are declared where they come from.
+/// Initializers say their type themselves, captured values are declared where they come from: both only appear
+/// where there is more to say.
 fn declared_values(
     graph: &Graph,
-    types: &HashMap<String, TypeProto>,
+    kept: &HashMap<String, ValueInfoProto>,
     edges: Edges,
 ) -> Vec<ValueInfoProto> {
-    let is_elsewhere = |id, value: &ValueInfo| {
-        let is_edge = value.is_input || value.is_output;
-        graph.initializer(id).is_some() || is_edge && edges == Edges::Elsewhere
+    let is_listed = |value: &ValueInfo| {
+        edges == Edges::Elsewhere && (value.is_input || value.is_output)
     };
     let is_captured =
         |value: &ValueInfo| value.producer.is_none() && !value.uses.is_empty() && !value.is_input;
-    let values = graph.values();
-    let values = values.filter(|&(id, value)| !is_elsewhere(id, value) && !is_captured(value));
-    let infos = values.map(|(_, value)| value_info(value, types));
-    infos.filter(says_something).collect()
+    let declared = |(id, value): (ValueId, &ValueInfo)| {
+        let info = value_info(value, kept);
+        let has_more = kept.contains_key(&value.name)
+            || info.doc_string.is_some()
+            || !info.metadata_props.is_empty();
+        let is_typed_elsewhere = graph.initializer(id).is_some() || is_captured(value);
+        (has_more || info.r#type.is_some() && !is_typed_elsewhere).then_some(info)
+    };
+    let values = graph.values().filter(|(_, value)| !is_listed(value));
+    values.filter_map(declared).collect()
 }
 
-fn says_something(info: &ValueInfoProto) -> bool {
-    info.r#type.is_some() || info.doc_string.is_some() || !info.metadata_props.is_empty()
-}
-
-fn value_info(value: &ValueInfo, types: &HashMap<String, TypeProto>) -> ValueInfoProto {
+fn value_info(value: &ValueInfo, kept: &HashMap<String, ValueInfoProto>) -> ValueInfoProto {
+    let kept = kept.get(&value.name);
     ValueInfoProto {
         name: Some(value.name.clone()),
-        r#type: declared_type(&value.fact, types.get(&value.name)),
+        r#type: declared_type(&value.fact, kept.and_then(|kept| kept.r#type.as_ref())),
         doc_string: text(&value.doc),
-        metadata_props: metadata(&value.metadata),
+        metadata_props: metadata(
+            &value.metadata,
+            kept.map_or(&[], |kept| &kept.metadata_props),
+        ),
+        unknown: kept.and_then(|kept| kept.unknown.clone()),
     }
 }
 
-fn types_by_name(values: Vec<ValueInfoProto>) -> HashMap<String, TypeProto> {
-    let pair = |value: ValueInfoProto| Some((value.name?, value.r#type?));
-    values.into_iter().filter_map(pair).collect()
+/// What was kept of values; the first to name a value says what it is.
+fn kept_by_name(values: Vec<ValueInfoProto>) -> HashMap<String, ValueInfoProto> {
+    let mut kept: HashMap<String, ValueInfoProto> = HashMap::with_capacity(values.len());
+    for value in values {
+        let first = kept.entry(value.name().to_owned()).or_default();
+        first.r#type = first.r#type.take().or(value.r#type);
+        first.unknown = first.unknown.take().or(value.unknown);
+        first.metadata_props.extend(value.metadata_props);
+    }
+    kept
 }

@@ -85,13 +85,13 @@ pub(super) fn model<'a>(
 ) -> Result<Pieces<'a>, SaveError> {
     let mut head: ModelProto = decode_preserved(&model.preserved, || "the model".to_owned())?;
     head.ir_version = Some(model.ir_version);
-    head.opset_import = opsets(&model.opsets);
+    head.opset_import = opsets(&model.opsets, &head.opset_import);
     head.producer_name = text(&model.producer_name);
     head.producer_version = text(&model.producer_version);
     head.domain = text(&model.domain);
     head.model_version = (model.model_version != 0).then_some(model.model_version);
     head.doc_string = text(&model.doc);
-    head.metadata_props = metadata(&model.metadata);
+    head.metadata_props = metadata(&model.metadata, &head.metadata_props);
     head.functions = model
         .functions
         .iter()
@@ -118,14 +118,22 @@ fn function(function: &Function) -> Result<FunctionProto, SaveError> {
     proto.domain = text(&function.domain);
     proto.overload = text(&function.overload);
     proto.attribute = function.attributes.clone();
-    proto.opset_import = opsets(&function.opsets);
+    proto.opset_import = opsets(&function.opsets, &proto.opset_import);
     Ok(proto)
 }
 
-fn opsets(imports: &OpsetImports) -> Vec<OperatorSetIdProto> {
+/// The imports, with what was kept of them.
+fn opsets(imports: &OpsetImports, kept: &[OperatorSetIdProto]) -> Vec<OperatorSetIdProto> {
+    let is_same = |found: &str, domain: &str| {
+        found == domain || domain.is_empty() && found == "ai.onnx"
+    };
     let import = |(domain, version): (&str, i64)| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
         version: Some(version),
+        unknown: kept
+            .iter()
+            .find(|kept| is_same(kept.domain(), domain))
+            .and_then(|kept| kept.unknown.clone()),
     };
     imports.iter().map(import).collect()
 }
@@ -146,8 +154,16 @@ fn text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-fn metadata(entries: &[(String, String)]) -> Vec<StringStringEntryProto> {
-    let entry = |(key, value): &(String, String)| entry(key, value.clone());
+/// The entries, with what was kept of them.
+fn metadata(
+    entries: &[(String, String)],
+    kept: &[StringStringEntryProto],
+) -> Vec<StringStringEntryProto> {
+    let unknown = |key: &str| kept.iter().find(|kept| kept.key() == key)?.unknown.clone();
+    let entry = |(key, value): &(String, String)| StringStringEntryProto {
+        unknown: unknown(key),
+        ..entry(key, value.clone())
+    };
     entries.iter().map(entry).collect()
 }
 
@@ -155,6 +171,7 @@ fn entry(key: &str, value: String) -> StringStringEntryProto {
     StringStringEntryProto {
         key: Some(key.to_owned()),
         value: Some(value),
+        unknown: None,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::graph::{Attribute, Graph, Node};
 use crate::io::error::SaveError;
 use crate::io::types::{fact_of_type, type_of_fact};
 use crate::proto::attribute_proto::AttributeType;
-use crate::proto::{AttributeProto, NodeProto, TensorProto, TypeProto};
+use crate::proto::{AttributeProto, NodeProto, TypeProto};
 
 /// The message of a node of `graph`.
 pub(super) fn node(graph: &Graph, node: &Node) -> Result<NodeProto, SaveError> {
@@ -28,7 +28,7 @@ pub(super) fn node(graph: &Graph, node: &Node) -> Result<NodeProto, SaveError> {
         overload: text(&node.overload),
         attribute: attributes(node.attributes.iter(), kept)?,
         doc_string: text(&node.doc),
-        metadata_props: metadata(&node.metadata),
+        metadata_props: metadata(&node.metadata, &proto.metadata_props),
         ..proto
     })
 }
@@ -56,6 +56,7 @@ fn attribute(
     let mut proto = AttributeProto {
         name: Some(name.to_owned()),
         doc_string: kept.doc_string,
+        unknown: kept.unknown,
         ..Default::default()
     };
     let kind = match value {
@@ -80,7 +81,7 @@ fn attribute(
             AttributeType::Graph
         }
         Attribute::SparseTensor(value) => {
-            proto.sparse_tensor = Some(sparse_tensor(value)?);
+            proto.sparse_tensor = Some(sparse_tensor(value, kept.sparse_tensor)?);
             AttributeType::SparseTensor
         }
         Attribute::Type(fact) => {
@@ -103,9 +104,10 @@ fn attribute(
             AttributeType::Strings
         }
         Attribute::Tensors(values) => {
+            let mut kept = kept.tensors.into_iter();
             let messages = values
                 .iter()
-                .map(|value| tensor("", value, TensorProto::default()));
+                .map(|value| tensor("", value, kept.next().unwrap_or_default()));
             proto.tensors = messages.collect::<Result<_, _>>()?;
             AttributeType::Tensors
         }
@@ -115,7 +117,9 @@ fn attribute(
             AttributeType::Graphs
         }
         Attribute::SparseTensors(values) => {
-            proto.sparse_tensors = values.iter().map(sparse_tensor).collect::<Result<_, _>>()?;
+            let mut kept = kept.sparse_tensors.into_iter();
+            let messages = values.iter().map(|value| sparse_tensor(value, kept.next()));
+            proto.sparse_tensors = messages.collect::<Result<_, _>>()?;
             AttributeType::SparseTensors
         }
         Attribute::Types(facts) => {

@@ -52,7 +52,12 @@ pub(super) fn header(
     })
 }
 
-pub(super) fn sparse_tensor(sparse: &SparseTensor) -> Result<SparseTensorProto, SaveError> {
+/// The message of a sparse tensor; `kept` is what it does not model.
+pub(super) fn sparse_tensor(
+    sparse: &SparseTensor,
+    kept: Option<SparseTensorProto>,
+) -> Result<SparseTensorProto, SaveError> {
+    let kept = kept.unwrap_or_default();
     let dims = sparse
         .dims
         .iter()
@@ -61,9 +66,14 @@ pub(super) fn sparse_tensor(sparse: &SparseTensor) -> Result<SparseTensorProto, 
         values: Some(tensor(
             &sparse.name,
             &sparse.values,
-            TensorProto::default(),
+            kept.values.unwrap_or_default(),
         )?),
-        indices: Some(tensor("", &sparse.indices, TensorProto::default())?),
+        indices: Some(tensor(
+            "",
+            &sparse.indices,
+            kept.indices.unwrap_or_default(),
+        )?),
         dims: dims.collect(),
+        unknown: kept.unknown,
     })
 }
