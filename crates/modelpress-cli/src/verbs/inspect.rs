@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
-use modelpress::ir::infer::infer_shapes;
+use modelpress::ir::infer::infer_shapes_within;
 use modelpress::ir::{Catalog, Graph, NodeId, ValueId, cost};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -55,20 +55,25 @@ struct Layer {
     op: String,
     output: String,
     parameters: u64,
+    /// Bytes of the weights that it reads or holds.
+    bytes: u64,
     macs: Option<u64>,
+    /// 0 in the model's graph, 1 in a subgraph of it, and so on; the work of a subgraph is in that of its node too.
+    depth: usize,
 }
 
 impl Inspect {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let mut model = load(&self.model)?;
         let sizes = self.dims.sizes()?;
-        infer_shapes(&mut model, Catalog::standard())?;
+        infer_shapes_within(&mut model, Catalog::standard())?;
         let graph = &model.graph;
         let symbols = |name: &str| Some(sizes.get(name).copied().unwrap_or(1));
-        let order = graph.topological_order()?;
-        let layers: Vec<Layer> = order.iter().map(|&id| layer(graph, id, &symbols)).collect();
+        let mut layers = Vec::new();
+        push_layers(graph, 0, &symbols, &mut layers)?;
+        let top = || layers.iter().filter(|layer| layer.depth == 0);
         let mut operators = BTreeMap::new();
-        for layer in &layers {
+        for layer in top() {
             *operators.entry(layer.op.clone()).or_default() += 1;
         }
         let outcome = Outcome {
@@ -82,9 +87,7 @@ impl Inspect {
                 .collect(),
             operators,
             parameters: cost::parameters(graph),
-            macs: layers
-                .iter()
-                .try_fold(0u64, |sum, layer| sum.checked_add(layer.macs?)),
+            macs: top().try_fold(0u64, |sum, layer| sum.checked_add(layer.macs?)),
             bytes: bytes_on_disk(&self.model)?,
             nodes: graph.node_count(),
             layers,
@@ -110,14 +113,16 @@ impl Inspect {
                 ("operator", Align::Left),
                 ("output", Align::Left),
                 ("parameters", Align::Right),
+                ("bytes", Align::Right),
                 ("MACs", Align::Right),
             ]);
             for layer in &outcome.layers {
                 table.row([
-                    layer.name.clone(),
+                    format!("{}{}", "  ".repeat(layer.depth), layer.name),
                     layer.op.clone(),
                     layer.output.clone(),
                     units::count(layer.parameters),
+                    units::bytes(layer.bytes),
                     layer.macs.map_or("?".to_owned(), units::count),
                 ]);
             }
@@ -143,11 +148,31 @@ fn port(graph: &Graph, value: ValueId) -> Port {
     }
 }
 
-fn layer(graph: &Graph, id: NodeId, symbols: &dyn Fn(&str) -> Option<i64>) -> Layer {
+/// The nodes in the order in which they run, those of a subgraph behind the node that runs it.
+fn push_layers(
+    graph: &Graph,
+    depth: usize,
+    symbols: &dyn Fn(&str) -> Option<i64>,
+    layers: &mut Vec<Layer>,
+) -> Result<(), Error> {
+    for id in graph.topological_order()? {
+        layers.push(layer(graph, id, depth, symbols));
+        for nested in graph.node(id).attributes.graphs() {
+            push_layers(nested, depth + 1, symbols, layers)?;
+        }
+    }
+    Ok(())
+}
+
+fn layer(
+    graph: &Graph,
+    id: NodeId,
+    depth: usize,
+    symbols: &dyn Fn(&str) -> Option<i64>,
+) -> Layer {
     let node = graph.node(id);
     let first = node.output(0);
-    let weights = node.inputs().iter().flatten();
-    let weights = weights.filter_map(|&v| graph.initializer(v));
+    let weight = cost::node_weight(graph, id);
     Layer {
         name: match node.name.as_str() {
             "" => first.map_or_else(String::new, |v| graph.name_of(v).to_owned()),
@@ -155,7 +180,9 @@ fn layer(graph: &Graph, id: NodeId, symbols: &dyn Fn(&str) -> Option<i64>) -> La
         },
         op: node.qualified_op(),
         output: first.map_or_else(String::new, |v| graph.value(v).fact.to_string()),
-        parameters: weights.map(|t| t.len() as u64).sum(),
+        parameters: weight.parameters,
+        bytes: weight.bytes,
         macs: cost::macs(graph, id, symbols),
+        depth,
     }
 }

@@ -16,6 +16,8 @@ use crate::operator::{
 };
 use crate::symbolic::Dim;
 use crate::value::Value;
+use std::collections::HashMap;
+use std::sync::Arc;
 
 pub use merge::{Conflict, refine};
 
@@ -92,6 +94,39 @@ pub fn infer_shapes(model: &mut Model, catalog: &Catalog) -> Result<InferReport,
     })
 }
 
+/// As [`infer_shapes`], and stores in the subgraphs of control flow what holds for every one of their runs.
+///
+/// # Errors
+/// As [`infer_shapes`].
+pub fn infer_shapes_within(
+    model: &mut Model,
+    catalog: &Catalog,
+) -> Result<InferReport, GraphError> {
+    let mut inferrer = Inferrer::new(catalog, &model.opsets);
+    inferrer.subgraphs = Some(HashMap::new());
+    let facts = inferrer.graph(&model.graph, None, None)?;
+    let (issues, subgraphs) = (inferrer.issues, inferrer.subgraphs.unwrap_or_default());
+    store(&mut model.graph, facts, &subgraphs);
+    Ok(InferReport { issues })
+}
+
+fn store(graph: &mut Graph, mut facts: Vec<Fact>, subgraphs: &HashMap<*const Graph, Vec<Fact>>) {
+    let values: Vec<ValueId> = graph.values().map(|(id, _)| id).collect();
+    for id in values {
+        graph.value_mut(id).fact = std::mem::take(&mut facts[id.index()]);
+    }
+    let nodes: Vec<NodeId> = graph.nodes().map(|(id, _)| id).collect();
+    for id in nodes {
+        graph.edit_node(id, |node| {
+            for nested in node.attributes.values_mut().flat_map(|a| a.graphs_mut()) {
+                if let Some(facts) = subgraphs.get(&Arc::as_ptr(nested)) {
+                    store(Arc::make_mut(nested), facts.clone(), subgraphs);
+                }
+            }
+        });
+    }
+}
+
 /// The facts of a single node's outputs from the facts of its inputs; for patches and builders.
 /// Subgraphs may not capture values.
 ///
@@ -132,6 +167,9 @@ struct Inferrer<'a> {
     issues: Vec<InferIssue>,
     depth: usize,
     symbols: usize,
+    /// Where they are asked for, the facts of subgraphs from the last, widest pass over each. By address: the
+    /// model holds its subgraphs meanwhile.
+    subgraphs: Option<HashMap<*const Graph, Vec<Fact>>>,
 }
 
 impl<'a> Inferrer<'a> {
@@ -142,6 +180,7 @@ impl<'a> Inferrer<'a> {
             issues: Vec::new(),
             depth: 0,
             symbols: 0,
+            subgraphs: None,
         }
     }
 
@@ -172,6 +211,9 @@ impl<'a> Inferrer<'a> {
         }
         for id in graph.topological_order()? {
             self.node(graph, id, &mut facts, parent);
+        }
+        if let Some(subgraphs) = self.subgraphs.as_mut().filter(|_| parent.is_some()) {
+            subgraphs.insert(graph, facts.clone());
         }
         Ok(facts)
     }

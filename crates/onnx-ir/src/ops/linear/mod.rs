@@ -2,7 +2,7 @@
 
 mod det;
 mod einsum;
-mod equation;
+pub(crate) mod equation;
 mod gemm;
 mod mat_mul;
 pub mod matrix;
