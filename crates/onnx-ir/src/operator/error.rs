@@ -126,6 +126,12 @@ pub enum EvalError {
         /// The limit.
         limit: u64,
     },
+    /// A single loop did not end within the limit.
+    #[error("stopped after {limit} iterations: the loop's condition stays true")]
+    IterationLimit {
+        /// The limit.
+        limit: u64,
+    },
     /// A tensor could not be made or read.
     #[error(transparent)]
     Tensor(#[from] TensorError),

@@ -12,6 +12,9 @@ use std::borrow::Cow;
 pub struct Limits {
     /// Node evaluations, those in loop bodies counted each time.
     pub max_steps: u64,
+    /// Iterations of any one `Loop`. A loop without end and with little in it is found out by this, long before
+    /// its steps add up to their limit.
+    pub max_iterations: u64,
     /// Bytes of any one result.
     pub max_tensor_bytes: usize,
 }
@@ -20,6 +23,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_steps: 10_000_000,
+            max_iterations: 500_000,
             max_tensor_bytes: 16 << 30,
         }
     }
@@ -30,6 +34,7 @@ impl Limits {
     pub fn folding() -> Self {
         Self {
             max_steps: 1_000_000,
+            max_iterations: 100_000,
             max_tensor_bytes: 256 << 20,
         }
     }
@@ -38,6 +43,13 @@ impl Limits {
     #[must_use]
     pub fn with_max_steps(mut self, max_steps: u64) -> Self {
         self.max_steps = max_steps;
+        self
+    }
+
+    /// The same limits with another bound on the iterations of one loop.
+    #[must_use]
+    pub fn with_max_iterations(mut self, max_iterations: u64) -> Self {
+        self.max_iterations = max_iterations;
         self
     }
 
@@ -195,14 +207,16 @@ impl<'a> EvalContext<'a> {
     }
 
     /// The element count of a result of this shape, where it keeps to the limits. Call it before
-    /// allocating what a file's numbers decide.
+    /// allocating what a file's numbers decide. A result without elements is held to the limit by its other sizes,
+    /// as operators keep tables along the axes.
     ///
     /// # Errors
     /// [`EvalError::TooLarge`].
     pub fn check_size(&self, shape: &[usize], dtype: DType) -> Result<usize, EvalError> {
         let limit = self.limits.max_tensor_bytes;
         let count = element_count(shape);
-        let bytes = count.and_then(|n| {
+        let extents = shape.iter().map(|&d| d.max(1)).collect::<Vec<_>>();
+        let bytes = element_count(&extents).and_then(|n| {
             if dtype == DType::String {
                 n.checked_mul(24)
             } else {

@@ -114,8 +114,13 @@ impl Operator for Loop {
         let mut stacks: Vec<Stack> = collected.iter().map(|_| Stack::new(0)).collect();
         let mut iteration = 0u64;
         while condition && iteration < limit {
-            if iteration >= cx.limits().max_steps {
-                let limit = cx.limits().max_steps;
+            let limits = cx.limits();
+            if iteration >= limits.max_iterations {
+                let limit = limits.max_iterations;
+                return Err(EvalError::IterationLimit { limit });
+            }
+            if iteration >= limits.max_steps {
+                let limit = limits.max_steps;
                 return Err(EvalError::StepLimit { limit });
             }
             let number = i64::try_from(iteration).unwrap_or(i64::MAX);
@@ -239,12 +244,17 @@ mod tests {
     fn a_loop_without_end_and_without_nodes_stops_at_the_limit() {
         let endless = model(None, body(false));
         let x = Value::Tensor(Tensor::vector(vec![1f32]));
-        let limits = Limits::default().with_max_steps(1000);
-        let run = Evaluator::new(&endless).unwrap().with_limits(limits);
-        let error = run.run([("x".to_owned(), x)]).unwrap_err();
+        let stopped = |limits: Limits| {
+            let run = Evaluator::new(&endless).unwrap().with_limits(limits);
+            run.run([("x".to_owned(), x.clone())]).unwrap_err().kind
+        };
         assert_eq!(
-            error.kind,
+            stopped(Limits::default().with_max_steps(1000)),
             RunErrorKind::Eval(EvalError::StepLimit { limit: 1000 })
+        );
+        assert_eq!(
+            stopped(Limits::default().with_max_iterations(1000)),
+            RunErrorKind::Eval(EvalError::IterationLimit { limit: 1000 })
         );
     }
 }

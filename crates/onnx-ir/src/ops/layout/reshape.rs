@@ -145,8 +145,12 @@ impl Reshape {
         match rest {
             Some(rest) => shape[rest] = left_over(input, &shape, rest, &copied),
             None => {
-                let product =
-                    |dims: Vec<i64>| dims.iter().map(|&d| i128::from(d)).product::<i128>();
+                // A product too large to be counted is `None`, and differs from every other.
+                let product = |dims: Vec<i64>| {
+                    let is_empty = dims.contains(&0);
+                    let mut dims = dims.iter().map(|&d| if is_empty { 0 } else { i128::from(d) });
+                    dims.try_fold(1i128, |n, d| n.checked_mul(d))
+                };
                 if let (Some(a), Some(b)) = (all_known(input), all_known(&shape))
                     && product(a) != product(b)
                 {
