@@ -11,8 +11,13 @@ use runtime_kernels::quantized::{RequantRule, Requantization};
 use runtime_kernels::{Context, Scratch};
 
 /// Name; input channels, output channels, groups; image extent, kernel extent, stride.
-const LAYERS: [(&str, [usize; 3], [usize; 3]); 5] = [
+const LAYERS: [(&str, [usize; 3], [usize; 3]); 10] = [
+    ("resnet-8 3x3 3-16", [3, 16, 1], [32, 3, 1]),
     ("resnet-8 3x3 16", [16, 16, 1], [32, 3, 1]),
+    ("resnet-8 3x3 32", [32, 32, 1], [16, 3, 1]),
+    ("resnet-8 3x3 64", [64, 64, 1], [8, 3, 1]),
+    ("ds-cnn depthwise 64", [64, 64, 64], [11, 3, 1]),
+    ("ds-cnn 1x1 64", [64, 64, 1], [11, 1, 1]),
     ("resnet-50 3x3 64", [64, 64, 1], [56, 3, 1]),
     ("resnet-50 1x1 256-64", [256, 64, 1], [56, 1, 1]),
     ("mobilenet depthwise 96 s2", [96, 96, 96], [112, 3, 2]),

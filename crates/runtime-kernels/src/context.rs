@@ -42,10 +42,11 @@ impl Default for Context {
 pub struct Scratch {
     floats: Vec<f32>,
     words: Vec<i32>,
+    bytes: Vec<u8>,
 }
 
-/// Cache line, in elements of four bytes.
-const LINE: usize = 16;
+/// Elements to spare so that a slice can start on a cache line: enough for elements of one byte.
+const LINE: usize = 64;
 
 impl Scratch {
     /// Empty scratch memory.
@@ -55,7 +56,19 @@ impl Scratch {
 
     /// Bytes held at present.
     pub fn bytes(&self) -> usize {
-        4 * (self.floats.len() + self.words.len())
+        4 * (self.floats.len() + self.words.len()) + self.bytes.len()
+    }
+
+    /// Words and bytes at once; the contents are arbitrary.
+    pub(crate) fn words_and_bytes(
+        &mut self,
+        words: usize,
+        bytes: usize,
+    ) -> (&mut [i32], &mut [u8]) {
+        (
+            aligned(&mut self.words, words),
+            aligned(&mut self.bytes, bytes),
+        )
     }
 
     /// Both kinds at once; the contents are arbitrary.
@@ -75,7 +88,7 @@ fn aligned<T: Copy + Default>(store: &mut Vec<T>, len: usize) -> &mut [T] {
     if store.len() < len + LINE {
         store.resize(len + LINE, T::default());
     }
-    let start = store.as_ptr().align_offset(4 * LINE).min(LINE);
+    let start = store.as_ptr().align_offset(LINE).min(LINE);
     &mut store[start..start + len]
 }
 
@@ -90,7 +103,7 @@ pub(crate) struct AlignedVec<T> {
 impl<T: Copy + Default> AlignedVec<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
         let store = vec![T::default(); len + LINE];
-        let start = store.as_ptr().align_offset(4 * LINE).min(LINE);
+        let start = store.as_ptr().align_offset(LINE).min(LINE);
         Self { store, start, len }
     }
 

@@ -51,7 +51,17 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         name: "gemm/f32",
         agreement: Agreement::Within(1e-5),
-        run: gemm_f32,
+        run: |c| gemm_f32_of(c, [67, 301, 85]),
+    },
+    Kernel {
+        name: "gemm/f32-deep",
+        agreement: Agreement::Within(1e-4),
+        run: |c| gemm_f32_of(c, [67, 1301, 85]),
+    },
+    Kernel {
+        name: "gemm/f32-row",
+        agreement: Agreement::Within(1e-4),
+        run: |c| gemm_f32_of(c, [1, 1301, 1111]),
     },
     Kernel {
         name: "gemm/int8",
@@ -74,6 +84,11 @@ pub const KERNELS: &[Kernel] = &[
         run: |c| conv_f32(c, Layout::ChannelsFirst, 10),
     },
     Kernel {
+        name: "conv/f32-depthwise-channels-last",
+        agreement: Agreement::Within(1e-5),
+        run: |c| conv_f32(c, Layout::ChannelsLast, 10),
+    },
+    Kernel {
         name: "conv/int8-channels-first",
         agreement: Agreement::Exact,
         run: |c| conv_int8(c, Layout::ChannelsFirst, 1),
@@ -87,6 +102,11 @@ pub const KERNELS: &[Kernel] = &[
         name: "conv/int8-depthwise",
         agreement: Agreement::Exact,
         run: |c| conv_int8(c, Layout::ChannelsFirst, 10),
+    },
+    Kernel {
+        name: "conv/int8-depthwise-channels-last",
+        agreement: Agreement::Exact,
+        run: |c| conv_int8(c, Layout::ChannelsLast, 10),
     },
     Kernel {
         name: "elementwise/exp",
@@ -150,8 +170,7 @@ fn bytes(n: usize, seed: u32) -> Vec<u8> {
     (0..n).map(|_| next()).collect()
 }
 
-fn gemm_f32(ctx: &Context) -> Result<Vec<f32>, KernelError> {
-    let (m, k, n) = (67, 301, 85);
+fn gemm_f32_of(ctx: &Context, [m, k, n]: [usize; 3]) -> Result<Vec<f32>, KernelError> {
     let (a, b) = (floats(m * k, 1), floats(k * n, 2));
     let packed = PackedF32::new(ctx.isa, Side::Rhs, MatRef::row_major(&b, k, n)?)?;
     let lhs = FloatOperand::Matrix(MatRef::row_major(&a, m, k)?);
@@ -186,7 +205,7 @@ fn gemm_int8(ctx: &Context) -> Result<Vec<f32>, KernelError> {
     Ok(out.into_iter().map(|x| x as f32).collect())
 }
 
-/// 10 channels of 19 x 23, 3 x 3 taps, stride 2, padding 1.
+/// 10 channels of 45 x 49, 3 x 3 taps, stride 2, padding 1.
 fn conv_problem(layout: Layout, groups: usize) -> Result<(ConvParams, ConvShape), KernelError> {
     let two = |x| vec![x; 2];
     let params = ConvParams {
@@ -197,7 +216,10 @@ fn conv_problem(layout: Layout, groups: usize) -> Result<(ConvParams, ConvShape)
         layout,
         ..ConvParams::default()
     };
-    let shape = ConvShape::new(&params, 2, 10, &[19, 23], 20, &[3, 3])?;
+    // Channels last, a depthwise convolution has one filter per channel.
+    let direct = layout == Layout::ChannelsLast && groups > 1;
+    let out = if direct { 10 } else { 20 };
+    let shape = ConvShape::new(&params, 2, 10, &[45, 49], out, &[3, 3])?;
     Ok((params, shape))
 }
 
@@ -207,13 +229,13 @@ fn conv_f32(ctx: &Context, layout: Layout, groups: usize) -> Result<Vec<f32>, Ke
     let weights = PackedConvF32::new(
         ctx.isa,
         &params,
-        &floats(20 * per_group * 9, 3),
-        20,
+        &floats(shape.out_channels * per_group * 9, 3),
+        shape.out_channels,
         per_group,
         &[3, 3],
     )?;
     let mut out = vec![0.0; shape.output_len().unwrap_or(0)];
-    let image = floats(2 * 10 * 19 * 23, 4);
+    let image = floats(2 * 10 * 45 * 49, 4);
     conv::conv(
         ctx,
         &mut Scratch::new(),
@@ -229,19 +251,19 @@ fn conv_f32(ctx: &Context, layout: Layout, groups: usize) -> Result<Vec<f32>, Ke
 fn conv_int8(ctx: &Context, layout: Layout, groups: usize) -> Result<Vec<f32>, KernelError> {
     let (params, shape) = conv_problem(layout, groups)?;
     let (per_group, isa) = (10 / groups, ctx.isa);
-    let weights = bytes(20 * per_group * 9, 3);
+    let weights = bytes(shape.out_channels * per_group * 9, 3);
     let weights = PackedConvInt8::new(
         isa,
         &params,
         Int8Input::U8(&weights),
         &[128],
-        20,
+        shape.out_channels,
         per_group,
         &[3, 3],
     )?;
     let epilogue = Requantization::new(RequantRule::OnnxRuntime, 0.02, &[0.01], 0.7, 30, (0, 255))?;
     let mut out = vec![0u8; shape.output_len().unwrap_or(0)];
-    let image = bytes(2 * 10 * 19 * 23, 4);
+    let image = bytes(2 * 10 * 45 * 49, 4);
     let input = Int8Input::U8(&image);
     conv::conv_int8(
         ctx,

@@ -94,6 +94,45 @@ fn cases() -> Vec<Case> {
             &[],
             (&[4, 1], &[5, 1]),
         ),
+        // Dilated runs, odd channels and groups: words that would straddle taps.
+        case(
+            (2, 6, 10, 2),
+            &[9, 13],
+            &[3, 3],
+            &[2, 1],
+            &[2, 3],
+            (&[1, 3], &[2, 2]),
+        ),
+        case((1, 3, 5, 1), &[7, 12], &[2, 3], &[1, 1], &[1, 2], none),
+        case((1, 8, 24, 1), &[7, 12], &[3, 3], &[1, 2], &[1, 2], none),
+        // No padding, and groups read in place.
+        case((2, 16, 24, 1), &[9, 8], &[3, 3], &[1, 1], &[], none),
+        case((1, 8, 20, 2), &[9, 8], &[1, 3], &[2, 1], &[], none),
+        // Windows that leave pixels out.
+        case((2, 5, 17, 1), &[11, 9], &[2, 2], &[3, 4], &[], none),
+        // Padding wider than the window; more outputs than a tile, one line.
+        case(
+            (1, 4, 9, 1),
+            &[2, 3],
+            &[3, 3],
+            &[1, 1],
+            &[],
+            (&[4, 5], &[3, 4]),
+        ),
+        case((2, 7, 40, 1), &[131], &[5], &[1], &[], (&[2], &[2])),
+        case((1, 6, 13, 1), &[1, 1], &[1, 1], &[], &[], none),
+        // Several bands of lines.
+        case(
+            (1, 12, 12, 12),
+            &[200, 67],
+            &[5, 5],
+            &[2, 1],
+            &[],
+            (&[2, 2], &[2, 2]),
+        ),
+        case((1, 11, 18, 1), &[150, 60], &[3, 3], &[2, 1], &[], same),
+        // One output channel per group and several.
+        case((1, 4, 12, 4), &[6, 7], &[3, 3], &[1, 1], &[], same),
     ]
 }
 
@@ -368,6 +407,84 @@ fn integer_convolutions_are_exact_in_both_layouts() {
                     .unwrap();
                     assert_eq!(out, bytes, "{what}");
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn images_without_elements_give_the_activated_bias_or_nothing() {
+    let ctx = Context::default();
+    for layout in [Layout::ChannelsFirst, Layout::ChannelsLast] {
+        let mut params = ConvParams::default();
+        params.layout = layout;
+        // No channels, no images, and an image that is all padding.
+        for (batch, channels, extent, pad) in
+            [(2, 0, 4, 0), (0, 3, 4, 0), (1, 3, 0, 2), (2, 0, 0, 2)]
+        {
+            params.pads_begin = vec![pad; 2];
+            params.pads_end = vec![pad; 2];
+            let shape = ConvShape::new(&params, batch, channels, &[extent; 2], 3, &[3, 3]).unwrap();
+            let (len, count) = (shape.output_len().unwrap(), 3 * channels * 9);
+            let at = |i: usize| {
+                let pixels = len / (batch * 3).max(1);
+                if layout == Layout::ChannelsLast {
+                    i % 3
+                } else {
+                    i / pixels % 3
+                }
+            };
+            let what = format!("{layout:?} {batch} {channels} {extent}");
+            let bias = [-1.0, 2.0, 3.0];
+            let mut epilogue = ConvEpilogue::default();
+            epilogue.bias = Some(&bias);
+            epilogue.activation = Activation::Relu;
+            let weights = vec![1.0; count];
+            let packed =
+                PackedConvF32::new(ctx.isa, &params, &weights, 3, channels, &[3, 3]).unwrap();
+            let mut out = vec![f32::NAN; len];
+            let mut scratch = Scratch::new();
+            conv(
+                &ctx,
+                &mut scratch,
+                &shape,
+                &[],
+                &packed,
+                &epilogue,
+                &mut out,
+            )
+            .unwrap();
+            let expected: Vec<f32> = (0..len).map(|i| bias[at(i)].max(0.0)).collect();
+            assert_eq!(out, expected, "{what}");
+
+            let bias = [-1, 2, 3];
+            for zero_points in [[0; 3], [4, 0, -7]] {
+                let weights = vec![1i8; count];
+                let packed = PackedConvInt8::new(
+                    ctx.isa,
+                    &params,
+                    Int8Input::I8(&weights),
+                    &zero_points,
+                    3,
+                    channels,
+                    &[3, 3],
+                )
+                .unwrap();
+                let mut out = vec![9i32; len];
+                conv_int8(
+                    &ctx,
+                    &mut scratch,
+                    &shape,
+                    Int8Input::U8(&[]),
+                    5,
+                    &packed,
+                    &bias,
+                    &RawOutput,
+                    &mut out,
+                )
+                .unwrap();
+                let expected: Vec<i32> = (0..len).map(|i| bias[at(i)]).collect();
+                assert_eq!(out, expected, "{what}");
             }
         }
     }

@@ -1,12 +1,13 @@
-//! Depthwise convolution in two dimensions, a direct loop over planes or pixels.
+//! Depthwise convolution in two dimensions, channels first: a direct loop over planes.
 //!
 //! Sums are taken in f32. For bytes that is exact: with at most [`EXACT_TAPS`] taps every partial
 //! sum is an integer below 2^24 in magnitude.
 
-use super::shape::{ConvShape, Layout};
+use super::shape::ConvShape;
 use crate::gemm::arith::Float;
-use crate::gemm::driver::{Finish, Part};
-use crate::isa::{MAX_LANES, Simd, simd_dispatch};
+use crate::gemm::driver::{Cut, Finish, Part};
+use crate::isa::{MAX_NR, Simd, simd_dispatch};
+use crate::threads::Place;
 use crate::{Context, Scratch};
 
 /// `258 * 255 * 255 < 2^24`.
@@ -61,44 +62,34 @@ impl Pixel for i8 {
     }
 }
 
-/// Convolves one image.
-pub(super) fn run_depthwise<T: Pixel, F: Finish<Float>>(
+/// Convolves one image, channels first; `out` holds one plane per row.
+pub(super) fn run_channels_first<T: Pixel, F: Finish<Float>>(
     ctx: &Context,
     scratch: &mut Scratch,
     op: &Depthwise<'_>,
     image: &[T],
     finish: &F,
-    out: &mut [F::Out],
+    out: F::Out<'_>,
 ) {
-    let shape = op.shape;
-    let [_, oh, ow] = shape.output;
-    let (row_len, work, own) = match shape.layout {
-        Layout::ChannelsFirst => (
-            oh * ow,
-            oh * ow * (shape.taps() + 4),
-            PaddedPlane::new(shape).len(),
-        ),
-        Layout::ChannelsLast => (
-            ow * shape.out_channels,
-            ow * shape.out_channels * (shape.taps() + 4),
-            shape.out_channels + MAX_LANES,
-        ),
-    };
-    let rows = out.len() / row_len.max(1);
-    let tasks = ctx.parallelism.tasks(rows.saturating_mul(work), rows);
-    let per_task = rows.div_ceil(tasks).max(1);
+    let planes = out.rows();
+    let work = out.cols() * (op.shape.taps() + 4);
+    let tasks = ctx.parallelism.tasks(planes.saturating_mul(work), planes);
+    let own = PaddedPlane::new(op.shape).len();
     let (mut floats, _) = scratch.parts(own * tasks, 0);
-    let mut parts = Vec::with_capacity(tasks);
-    for (t, out) in out.chunks_mut((per_task * row_len).max(1)).enumerate() {
-        let (mine, rest) = floats.split_at_mut(own);
-        parts.push((t * per_task, out, mine));
-        floats = rest;
+    if tasks == 1 {
+        return convolve_planes(ctx.isa, op, image, finish, 0, floats, out);
     }
-    ctx.parallelism
-        .for_each(parts, |(first, out, floats)| match shape.layout {
-            Layout::ChannelsFirst => planes(ctx.isa, op, image, finish, first, floats, out),
-            Layout::ChannelsLast => pixel_rows(ctx.isa, op, image, finish, first, floats, out),
-        });
+    let per_task = planes.div_ceil(tasks).max(1);
+    let (mut parts, mut rest) = (Vec::with_capacity(tasks), out);
+    for first in (0..planes).step_by(per_task) {
+        let (part, after) = rest.split_rows(per_task);
+        let (mine, others) = floats.split_at_mut(own);
+        parts.push((first, part, mine));
+        (rest, floats) = (after, others);
+    }
+    ctx.parallelism.for_each(parts, |(first, out, floats)| {
+        convolve_planes(ctx.isa, op, image, finish, first, floats, out);
+    });
 }
 
 /// One plane with its padding, split by column phase so that every tap of a strided window reads
@@ -115,7 +106,7 @@ impl PaddedPlane {
     fn new(shape: &ConvShape) -> Self {
         let [_, oh, ow] = shape.output;
         let reach = |d: usize| (shape.kernel[d] - 1) * shape.dilations[d];
-        let acc_len = ow.next_multiple_of(MAX_LANES);
+        let acc_len = ow.next_multiple_of(MAX_NR);
         Self {
             rows: (oh - 1) * shape.strides[1] + reach(1) + 1,
             phases: shape.strides[2],
@@ -134,23 +125,23 @@ impl PaddedPlane {
 }
 
 simd_dispatch! {
-    /// Channels first: output planes from `first` on.
-    fn planes[T: Pixel, F: Finish<Float>](
+    /// Output planes from `first` on.
+    fn convolve_planes[T: Pixel, F: Finish<Float>](
         s: S,
         op: &Depthwise<'_>,
         image: &[T],
         finish: &F,
         first: usize,
         scratch: &mut [f32],
-        out: &mut [F::Out],
+        out: F::Out<'_>,
     ) {
         let shape = op.shape;
         let layout = PaddedPlane::new(shape);
         let [_, oh, ow] = shape.output;
         let (pixels, taps) = (shape.in_pixels(), shape.taps());
         let (padded, acc) = scratch.split_at_mut(layout.rows * layout.row_len());
-        let mut held = usize::MAX;
-        for (i, out) in out.chunks_exact_mut(oh * ow).enumerate() {
+        let (mut held, nr, mut out) = (usize::MAX, 2 * S::LANES, out);
+        for i in 0..out.rows() {
             let channel = first + i;
             let plane = channel / shape.out_per_group();
             if plane != held {
@@ -158,9 +149,12 @@ simd_dispatch! {
                 held = plane;
             }
             let weights = &op.weights[channel * taps..(channel + 1) * taps];
-            for (y, out) in out.chunks_exact_mut(ow).enumerate() {
+            for y in 0..oh {
                 convolve_row(s, shape, layout, padded, weights, y, acc);
-                finish.row(s, Part { first: true, last: true }, channel, y * ow, acc, out);
+                for x in (0..ow).step_by(nr) {
+                    let at = Place { row: i, col: y * ow + x, rows: 1, cols: nr.min(ow - x) };
+                    finish.tile(s, Part::WHOLE, channel, at.col, &acc[x..], at, &mut out);
+                }
             }
         }
     }
@@ -238,75 +232,5 @@ fn convolve_row<S: Simd>(
             s.store(b, &mut acc[x + S::LANES..]);
         }
         x += 2 * S::LANES;
-    }
-}
-
-simd_dispatch! {
-    /// Channels last: output rows from `first` on. One output channel per input channel.
-    fn pixel_rows[T: Pixel, F: Finish<Float>](
-        s: S,
-        op: &Depthwise<'_>,
-        image: &[T],
-        finish: &F,
-        first: usize,
-        acc: &mut [f32],
-        out: &mut [F::Out],
-    ) {
-        let shape = op.shape;
-        let [_, _, ow] = shape.output;
-        let channels = shape.out_channels;
-        for (i, out) in out.chunks_exact_mut(ow * channels).enumerate() {
-            for (x, out) in out.chunks_exact_mut(channels).enumerate() {
-                convolve_pixel(s, op, image, first + i, x, acc);
-                finish.row(s, Part { first: true, last: true }, (first + i) * ow + x, 0, acc, out);
-            }
-        }
-    }
-}
-
-/// All channels of one output pixel.
-#[inline(always)]
-fn convolve_pixel<S: Simd, T: Pixel>(
-    s: S,
-    op: &Depthwise<'_>,
-    image: &[T],
-    y: usize,
-    x: usize,
-    acc: &mut [f32],
-) {
-    let shape = op.shape;
-    let [_, kh, kw] = shape.kernel;
-    let channels = shape.in_channels;
-    let zero_point = s.splat_i32(op.zero_point);
-    let mut c = 0;
-    while c < channels {
-        let n = S::LANES.min(channels - c);
-        let mut sum = s.splat(0.0);
-        for ky in 0..kh {
-            let Some(iy) = shape.coordinate(1, y, ky) else {
-                continue;
-            };
-            for kx in 0..kw {
-                let Some(ix) = shape.coordinate(2, x, kx) else {
-                    continue;
-                };
-                let at = (iy * shape.input[2] + ix) * channels + c;
-                let tap = (ky * kw + kx) * channels + c;
-                if n == S::LANES {
-                    let pixel = T::load(s, &image[at..], zero_point);
-                    sum = s.fma(pixel, s.load(&op.weights[tap..]), sum);
-                } else {
-                    let mut lanes = [0.0; MAX_LANES];
-                    lanes
-                        .iter_mut()
-                        .zip(&image[at..at + n])
-                        .for_each(|(o, &p)| *o = p.real(op.zero_point));
-                    let w = s.load_partial(&op.weights[tap..tap + n], 0.0);
-                    sum = s.fma(s.load(&lanes), w, sum);
-                }
-            }
-        }
-        s.store(sum, &mut acc[c..]);
-        c += S::LANES;
     }
 }

@@ -1,11 +1,14 @@
 //! Single-precision convolution: `out = activation(weights * image + bias + residual)`.
 
-use super::depthwise::{Depthwise, run_depthwise};
+use super::depthwise::{Depthwise, run_channels_first};
+use super::depthwise_last::run_channels_last;
+use super::image::Windows;
 use super::patches::Patches;
 use super::shape::{ConvParams, ConvShape, Layout};
 use crate::elementwise::Activation;
 use crate::error::{check_extent, check_len, product};
 use crate::gemm::arith::Float;
+use crate::gemm::direct::DirectProduct;
 use crate::gemm::driver::{Operand, Product};
 use crate::gemm::panel::{FloatLines, PanelSource};
 use crate::gemm::{Bias, FloatFinish, PackedF32, Side};
@@ -64,10 +67,8 @@ impl PackedConvF32 {
             (true, Layout::ChannelsFirst) => weights.to_vec(),
             (true, Layout::ChannelsLast) => taps_first(weights, out_channels, taps),
         };
-        for weights in weights
-            .chunks_exact((per_group * depth).max(1))
-            .take(params.groups)
-        {
+        for g in 0..params.groups {
+            let weights = &weights[g * per_group * depth..(g + 1) * per_group * depth];
             groups.push(match params.layout {
                 Layout::ChannelsFirst => PackedF32::new(
                     isa,
@@ -141,63 +142,86 @@ pub fn conv(
     out: &mut [f32],
 ) -> Result<(), KernelError> {
     check(shape, input, weights, epilogue, out)?;
-    let image = shape.in_channels * shape.in_pixels();
-    let result = shape.out_channels * shape.out_pixels();
-    if image == 0 || result == 0 {
-        return conv_nothing(ctx, scratch, shape, weights, epilogue, out);
+    let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
+    if out.is_empty() {
+        return Ok(());
     }
-    for (n, (input, out)) in input
-        .chunks_exact(image)
-        .zip(out.chunks_exact_mut(result))
-        .enumerate()
-    {
-        let residual = epilogue.residual.map(|r| &r[n * result..(n + 1) * result]);
-        if shape.is_depthwise() && !weights.depthwise.is_empty() {
+    let depthwise = (shape.is_depthwise() && !weights.depthwise.is_empty()).then_some(Depthwise {
+        shape,
+        weights: &weights.depthwise,
+        zero_point: 0,
+    });
+    if shape.layout == Layout::ChannelsLast {
+        let finish = finish_of(shape, epilogue, epilogue.residual, 0);
+        let tile = result(out, shape.batch * pixels, channels)?;
+        if let Some(depthwise) = depthwise {
+            run_channels_last(ctx, scratch, &depthwise, input, &finish, tile);
+            return Ok(());
+        }
+        return conv_direct(ctx, scratch, shape, input, weights, &finish, tile);
+    }
+    let mut rest = result(out, shape.batch * channels, pixels)?;
+    let image = shape.in_channels * shape.in_pixels();
+    for n in 0..shape.batch {
+        let input = &input[n * image..(n + 1) * image];
+        let size = channels * pixels;
+        let residual = epilogue.residual.map(|r| &r[n * size..(n + 1) * size]);
+        if let Some(depthwise) = &depthwise {
+            let (tile, after) = rest.split_rows(channels);
             let finish = finish_of(shape, epilogue, residual, 0);
-            let depthwise = Depthwise {
-                shape,
-                weights: &weights.depthwise,
-                zero_point: 0,
-            };
-            run_depthwise(ctx, scratch, &depthwise, input, &finish, out);
+            run_channels_first(ctx, scratch, depthwise, input, &finish, tile);
+            rest = after;
             continue;
         }
         for group in 0..shape.groups {
-            conv_group(
-                ctx, scratch, shape, input, weights, epilogue, residual, group, out,
-            )?;
+            let (tile, after) = rest.split_rows(shape.out_per_group());
+            let finish = finish_of(shape, epilogue, residual, group * shape.out_per_group());
+            conv_group(ctx, scratch, shape, input, weights, group, &finish, tile)?;
+            rest = after;
         }
     }
     Ok(())
 }
 
-/// No input channels: the result is the activated bias. Nothing to do for an empty result.
-fn conv_nothing(
+/// Channels last: the image itself is the left operand.
+fn conv_direct(
     ctx: &Context,
     scratch: &mut Scratch,
     shape: &ConvShape,
+    image: &[f32],
     weights: &PackedConvF32,
-    epilogue: &ConvEpilogue<'_>,
-    out: &mut [f32],
+    finish: &FloatFinish<'_>,
+    out: TileMut<'_, f32>,
 ) -> Result<(), KernelError> {
-    let result = (shape.out_channels * shape.out_pixels()).max(1);
-    for (n, out) in out.chunks_exact_mut(result).enumerate() {
-        let residual = epilogue.residual.map(|r| &r[n * result..(n + 1) * result]);
-        for group in 0..shape.groups.min(weights.groups.len()) {
-            conv_group(
-                ctx,
-                scratch,
-                shape,
-                &[],
-                weights,
-                epilogue,
-                residual,
-                group,
-                out,
-            )?;
-        }
-    }
+    let windows = Windows::new::<Float>(ctx.isa, shape, image, 0.0);
+    let panels = |group: usize| weights.groups[group].panels();
+    let product = DirectProduct::<Float, _> {
+        rows: out.rows(),
+        row_unit: shape.output[2],
+        groups: shape.groups,
+        weights: &panels,
+        source: &windows,
+        finish,
+    };
+    product.check(ctx.isa)?;
+    let (floats, _) = scratch.parts(product.scratch_units(ctx), 0);
+    product.run(ctx, out, floats);
     Ok(())
+}
+
+/// The result as a matrix.
+pub(super) fn result<T>(
+    out: &mut [T],
+    rows: usize,
+    cols: usize,
+) -> Result<TileMut<'_, T>, KernelError> {
+    let len = out.len();
+    TileMut::new(out, rows, cols, cols).ok_or(KernelError::OutOfBounds {
+        operand: "result",
+        rows,
+        cols,
+        len,
+    })
 }
 
 fn check(
@@ -224,9 +248,7 @@ fn check(
         weights.depth,
         shape.depth(),
     )?;
-    if weights.depth > 0 {
-        check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
-    }
+    check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
     if let Some(bias) = epilogue.bias {
         check_len("bias", bias.len(), Some(shape.out_channels))?;
     }
@@ -236,6 +258,7 @@ fn check(
     Ok(())
 }
 
+/// Channels first: the patches of one group are the right operand.
 #[expect(
     clippy::too_many_arguments,
     reason = "the operands of one group, used in one place"
@@ -246,12 +269,10 @@ fn conv_group(
     shape: &ConvShape,
     image: &[f32],
     weights: &PackedConvF32,
-    epilogue: &ConvEpilogue<'_>,
-    residual: Option<&[f32]>,
     group: usize,
-    out: &mut [f32],
+    finish: &FloatFinish<'_>,
+    out: TileMut<'_, f32>,
 ) -> Result<(), KernelError> {
-    let (pixels, per_group) = (shape.out_pixels(), shape.out_per_group());
     let channel = group * shape.in_per_group();
     let patches = Patches {
         shape,
@@ -268,23 +289,16 @@ fn conv_group(
         Some(lines) => lines,
         None => &patches,
     };
-    let finish = finish_of(shape, epilogue, residual, group * per_group);
-    let packed = Operand::Packed(weights.groups[group].panels());
-    let (lhs, rhs, rows, cols) = match shape.layout {
-        Layout::ChannelsFirst => (packed, Operand::Source(source), per_group, pixels),
-        Layout::ChannelsLast => (Operand::Source(source), packed, pixels, per_group),
-    };
     let product = Product::<Float, _> {
-        rows,
-        cols,
+        rows: out.rows(),
+        cols: out.cols(),
         groups: shape.depth(),
-        lhs,
-        rhs,
-        finish: &finish,
+        lhs: Operand::Packed(weights.groups[group].panels()),
+        rhs: Operand::Source(source),
+        finish,
     };
-    let tile = group_tile(shape, group, out)?;
     let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
-    product.run(ctx, tile, floats)
+    product.run(ctx, out, floats)
 }
 
 /// The image of a 1x1 convolution as lines: one per pixel.
@@ -307,27 +321,6 @@ pub(super) fn pointwise<'a, T: Copy>(
             1,
         ),
     }
-}
-
-/// The part of one image's result that a group writes.
-pub(super) fn group_tile<'a, T>(
-    shape: &ConvShape,
-    group: usize,
-    out: &'a mut [T],
-) -> Result<TileMut<'a, T>, KernelError> {
-    let (pixels, per_group, len) = (shape.out_pixels(), shape.out_per_group(), out.len());
-    let (rows, cols, stride, from) = match shape.layout {
-        Layout::ChannelsFirst => (per_group, pixels, pixels, group * per_group * pixels),
-        Layout::ChannelsLast => (pixels, per_group, shape.out_channels, group * per_group),
-    };
-    out.get_mut(from..)
-        .and_then(|out| TileMut::new(out, rows, cols, stride))
-        .ok_or(KernelError::OutOfBounds {
-            operand: "result",
-            rows,
-            cols,
-            len,
-        })
 }
 
 /// The epilogue from output channel `channel` on.

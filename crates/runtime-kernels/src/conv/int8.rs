@@ -2,182 +2,24 @@
 //!
 //! The padding has the value of the image's zero point, so it adds nothing to the sums.
 
-use super::depthwise::{Depthwise, EXACT_TAPS, run_depthwise};
-use super::float::{group_tile, pointwise, taps_before_channels, taps_first};
+use super::depthwise::{Depthwise, Pixel, run_channels_first};
+use super::depthwise_last::run_channels_last;
+use super::float::{pointwise, result};
+use super::image::Windows;
+use super::int8_weights::{Int8Input, PackedConvInt8, signed, unsigned};
 use super::patches::{BytePatches, Patches};
-use super::shape::{ConvParams, ConvShape, Layout};
-use crate::error::{check_extent, check_len, product};
+use super::shape::{ConvShape, Layout};
+use crate::error::{check_extent, check_len};
 use crate::gemm::arith::{Arith, Float, SignedUnsigned, UnsignedSigned};
 use crate::gemm::bytes::{ByteLines, Role, line_sums};
-use crate::gemm::driver::{Finish, Operand, Part, Product};
+use crate::gemm::direct::DirectProduct;
+use crate::gemm::driver::{Cut, Finish, Operand, Part, Product};
 use crate::gemm::panel::PanelSource;
-use crate::gemm::{FinishAs, Int8Finish, Int8Matrix, PackedInt8, Side};
-use crate::isa::{MAX_LANES, Simd};
-use crate::quantized::{IntegerEpilogue, QuantByte, check_channels};
-use crate::{Context, Isa, KernelError, MatRef, Scratch};
-
-/// An image or weights of `u8` or of `i8`.
-#[derive(Clone, Copy, Debug)]
-pub enum Int8Input<'a> {
-    /// Unsigned.
-    U8(&'a [u8]),
-    /// Signed.
-    I8(&'a [i8]),
-}
-
-impl Int8Input<'_> {
-    /// Elements.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::U8(x) => x.len(),
-            Self::I8(x) => x.len(),
-        }
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-/// Weights of an int8 convolution, packed once for one instruction set and layout.
-#[derive(Clone, Debug)]
-pub struct PackedConvInt8 {
-    layout: Layout,
-    out_channels: usize,
-    depth: usize,
-    /// One matrix per group.
-    groups: Vec<PackedInt8>,
-    /// The weights less their zero points in the order of the direct loop, where it applies.
-    depthwise: Vec<f32>,
-}
-
-impl PackedConvInt8 {
-    /// Packs weights `[out_channels, in_channels / groups, kernel…]` with one zero point, or one
-    /// per output channel.
-    ///
-    /// # Errors
-    /// [`KernelError::Length`] if `weights` or `zero_points` do not have that many elements,
-    /// [`KernelError::Extent`] if the groups do not divide the output channels.
-    pub fn new(
-        isa: Isa,
-        params: &ConvParams,
-        weights: Int8Input<'_>,
-        zero_points: &[i32],
-        out_channels: usize,
-        in_per_group: usize,
-        kernel: &[usize],
-    ) -> Result<Self, KernelError> {
-        let taps = product(kernel);
-        let depth = taps.and_then(|t| t.checked_mul(in_per_group));
-        check_len(
-            "weights",
-            weights.len(),
-            depth.and_then(|d| d.checked_mul(out_channels)),
-        )?;
-        if params.groups == 0 {
-            return Err(KernelError::Invalid {
-                what: "groups",
-                value: 0,
-            });
-        }
-        check_extent(
-            "output channels left over by the groups",
-            out_channels % params.groups,
-            0,
-        )?;
-        if zero_points.len() != 1 {
-            check_len(
-                "zero points of the weights",
-                zero_points.len(),
-                Some(out_channels),
-            )?;
-        }
-        let extents = Extents {
-            isa,
-            params,
-            out_channels,
-            in_per_group,
-            taps: taps.unwrap_or(0),
-        };
-        match weights {
-            Int8Input::U8(w) => extents.pack(w, zero_points, unsigned),
-            Int8Input::I8(w) => extents.pack(w, zero_points, signed),
-        }
-    }
-
-    /// Bytes of the packed form.
-    pub fn bytes(&self) -> usize {
-        4 * self.depthwise.len() + self.groups.iter().map(PackedInt8::bytes).sum::<usize>()
-    }
-}
-
-struct Extents<'p> {
-    isa: Isa,
-    params: &'p ConvParams,
-    out_channels: usize,
-    in_per_group: usize,
-    taps: usize,
-}
-
-impl Extents<'_> {
-    fn pack<T: QuantByte>(
-        &self,
-        weights: &[T],
-        zero_points: &[i32],
-        matrix: for<'m> fn(MatRef<'m, T>) -> Int8Matrix<'m>,
-    ) -> Result<PackedConvInt8, KernelError> {
-        let depth = self.taps * self.in_per_group;
-        let per_group = self.out_channels / self.params.groups;
-        let layout = self.params.layout;
-        let mut groups = Vec::with_capacity(self.params.groups);
-        let filters = weights
-            .chunks_exact((per_group * depth).max(1))
-            .take(self.params.groups);
-        for (g, weights) in filters.enumerate() {
-            let zero_points = match zero_points {
-                [one] => std::slice::from_ref(one),
-                z => &z[g * per_group..(g + 1) * per_group],
-            };
-            groups.push(match layout {
-                Layout::ChannelsFirst => {
-                    let m = matrix(MatRef::row_major(weights, per_group, depth)?);
-                    PackedInt8::new(self.isa, Side::Lhs, m, zero_points)?
-                }
-                Layout::ChannelsLast => {
-                    let reordered = taps_before_channels(weights, self.in_per_group, self.taps);
-                    let m = matrix(MatRef::row_major(&reordered, per_group, depth)?.transposed());
-                    PackedInt8::new(self.isa, Side::Rhs, m, zero_points)?
-                }
-            });
-        }
-        let direct = self.in_per_group == 1 && self.params.groups > 1 && self.taps <= EXACT_TAPS;
-        let depthwise = if direct {
-            self.direct(weights, zero_points)
-        } else {
-            Vec::new()
-        };
-        Ok(PackedConvInt8 {
-            layout,
-            out_channels: self.out_channels,
-            depth,
-            groups,
-            depthwise,
-        })
-    }
-
-    fn direct<T: QuantByte>(&self, weights: &[T], zero_points: &[i32]) -> Vec<f32> {
-        let zero_point = |channel: usize| *zero_points.get(channel).unwrap_or(&zero_points[0]);
-        let reals = weights.iter().enumerate();
-        let reals: Vec<f32> = reals
-            .map(|(i, w)| (w.to_i32() - zero_point(i / self.taps)) as f32)
-            .collect();
-        match self.params.layout {
-            Layout::ChannelsFirst => reals,
-            Layout::ChannelsLast => taps_first(&reals, self.out_channels, self.taps),
-        }
-    }
-}
+use crate::gemm::{Int8Finish, Int8Matrix, Side};
+use crate::isa::{MAX_MR, MAX_NR, Simd};
+use crate::quantized::{IntegerEpilogue, QuantByte, SumRule, SumTile, check_channels};
+use crate::threads::Place;
+use crate::{Context, KernelError, MatRef, Scratch};
 
 /// Convolves `input` (zero point `zero_point`) and stores the sums, plus `bias` per output channel
 /// (or empty), through `epilogue`.
@@ -222,46 +64,49 @@ pub fn conv_int8<T: Send, E: IntegerEpilogue<T>>(
         check_len("bias", bias.len(), Some(shape.out_channels))?;
     }
     check_channels(epilogue, shape.out_channels)?;
-    if shape.depth() == 0 || out.is_empty() {
-        return check_extent("elements of a result without input channels", out.len(), 0);
-    }
     check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
+    if out.is_empty() {
+        return Ok(());
+    }
+    let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
+    let (rows, cols) = match shape.layout {
+        Layout::ChannelsFirst => (shape.batch * channels, pixels),
+        Layout::ChannelsLast => (shape.batch * pixels, channels),
+    };
+    let tile = E::tile(result(out, rows, cols)?);
     let op = Op {
         shape,
         zero_point,
         weights,
         bias,
-        epilogue,
+        rule: epilogue.rule(),
     };
     match input {
-        Int8Input::U8(x) => op.run(ctx, scratch, x, unsigned, out),
-        Int8Input::I8(x) => op.run(ctx, scratch, x, signed, out),
+        Int8Input::U8(x) => op.run(ctx, scratch, x, unsigned, tile),
+        Int8Input::I8(x) => op.run(ctx, scratch, x, signed, tile),
     }
 }
 
 /// The operands beside the image.
-struct Op<'a, E> {
+struct Op<'a> {
     shape: &'a ConvShape,
     zero_point: i32,
     weights: &'a PackedConvInt8,
     bias: &'a [i32],
-    epilogue: &'a E,
+    rule: SumRule<'a>,
 }
 
 type AsMatrix<B> = for<'m> fn(MatRef<'m, B>) -> Int8Matrix<'m>;
 
-impl<E> Op<'_, E> {
-    fn run<B: QuantByte + super::depthwise::Pixel, T: Send>(
+impl Op<'_> {
+    fn run<B: QuantByte + Pixel>(
         &self,
         ctx: &Context,
         scratch: &mut Scratch,
         input: &[B],
         matrix: AsMatrix<B>,
-        out: &mut [T],
-    ) -> Result<(), KernelError>
-    where
-        E: IntegerEpilogue<T>,
-    {
+        out: SumTile<'_>,
+    ) -> Result<(), KernelError> {
         if !(B::MIN..=B::MAX).contains(&self.zero_point) {
             let value = self.zero_point.unsigned_abs() as usize;
             return Err(KernelError::Invalid {
@@ -270,26 +115,36 @@ impl<E> Op<'_, E> {
             });
         }
         let shape = self.shape;
+        if shape.is_depthwise() && !self.weights.depthwise.is_empty() {
+            self.run_depthwise(ctx, scratch, input, out);
+            return Ok(());
+        }
+        let asymmetric = self
+            .weights
+            .groups
+            .iter()
+            .any(|g| !g.zero_points().is_empty());
+        if shape.layout == Layout::ChannelsLast && !asymmetric {
+            return self.run_direct(ctx, scratch, input, out);
+        }
         let image = shape.in_channels * shape.in_pixels();
-        let result = shape.out_channels * shape.out_pixels();
-        for (input, out) in input.chunks_exact(image).zip(out.chunks_exact_mut(result)) {
-            if shape.is_depthwise() && !self.weights.depthwise.is_empty() {
-                self.run_direct(ctx, scratch, input, out);
-                continue;
-            }
-            for group in 0..shape.groups {
-                match shape.layout {
-                    Layout::ChannelsFirst => {
-                        self.run_group::<SignedUnsigned, B, T>(
-                            ctx, scratch, input, matrix, group, out,
-                        )?;
-                    }
-                    Layout::ChannelsLast => {
-                        self.run_group::<UnsignedSigned, B, T>(
-                            ctx, scratch, input, matrix, group, out,
-                        )?;
-                    }
+        let mut rest = out;
+        for n in 0..shape.batch {
+            let input = &input[n * image..(n + 1) * image];
+            if shape.layout == Layout::ChannelsFirst {
+                for group in 0..shape.groups {
+                    let (tile, after) = rest.split_rows(shape.out_per_group());
+                    self.run_group::<SignedUnsigned, B>(ctx, scratch, input, matrix, group, tile)?;
+                    rest = after;
                 }
+            } else {
+                let (mut columns, after) = rest.split_rows(shape.out_pixels());
+                for group in 0..shape.groups {
+                    let (tile, others) = columns.split_cols(shape.out_per_group());
+                    self.run_group::<UnsignedSigned, B>(ctx, scratch, input, matrix, group, tile)?;
+                    columns = others;
+                }
+                rest = after;
             }
         }
         Ok(())
@@ -303,69 +158,106 @@ impl<E> Op<'_, E> {
         }
     }
 
-    fn run_direct<B: super::depthwise::Pixel, T: Send>(
-        &self,
-        ctx: &Context,
-        scratch: &mut Scratch,
-        image: &[B],
-        out: &mut [T],
-    ) where
-        E: IntegerEpilogue<T>,
-    {
-        let zeros;
-        let offsets = if self.bias.is_empty() {
-            zeros = vec![0; self.shape.out_channels];
-            &zeros
-        } else {
-            self.bias
-        };
-        let finish = Int8Finish {
+    /// The epilogue; `offsets` holds the summand of every channel.
+    fn finish<'f>(&'f self, offsets: &'f [i32]) -> Int8Finish<'f> {
+        Int8Finish {
             signed: self.weights_side(),
             offsets,
             zero_points: &[],
             unsigned_sums: &[],
-            channel: 0,
-            epilogue: self.epilogue,
-        };
+            first: 0,
+            rule: self.rule,
+        }
+    }
+
+    fn run_depthwise<B: Pixel>(
+        &self,
+        ctx: &Context,
+        scratch: &mut Scratch,
+        image: &[B],
+        out: SumTile<'_>,
+    ) {
+        let shape = self.shape;
+        let finish = FromExactFloats(self.finish(self.bias));
         let op = Depthwise {
-            shape: self.shape,
+            shape,
             weights: &self.weights.depthwise,
             zero_point: self.zero_point,
         };
-        run_depthwise(
-            ctx,
-            scratch,
-            &op,
-            image,
-            &FromExactFloats(FinishAs::new(&finish)),
-            out,
-        );
+        if shape.layout == Layout::ChannelsLast {
+            return run_channels_last(ctx, scratch, &op, image, &finish, out);
+        }
+        let size = shape.in_channels * shape.in_pixels();
+        let mut rest = out;
+        for n in 0..shape.batch {
+            let image = &image[n * size..(n + 1) * size];
+            let (tile, after) = rest.split_rows(shape.out_channels);
+            run_channels_first(ctx, scratch, &op, image, &finish, tile);
+            rest = after;
+        }
     }
 
-    fn run_group<A: Arith<Word = i32>, B: QuantByte, T: Send>(
+    /// The summand of every channel: bias and zero points.
+    fn offsets<B: QuantByte>(&self, out: &mut [i32]) {
+        let per_group = self.shape.out_per_group();
+        let zero_point = self.zero_point + Role::Unsigned.shift::<B>();
+        for (g, out) in out.chunks_exact_mut(per_group.max(1)).enumerate() {
+            let bias = self.bias.get(g * per_group..(g + 1) * per_group);
+            self.weights.groups[g].offsets(zero_point, bias.unwrap_or(&[]), out);
+        }
+    }
+
+    /// Channels last: the image itself is the left operand.
+    fn run_direct<B: QuantByte>(
+        &self,
+        ctx: &Context,
+        scratch: &mut Scratch,
+        image: &[B],
+        out: SumTile<'_>,
+    ) -> Result<(), KernelError> {
+        let shape = self.shape;
+        let pad = B::from_i32(self.zero_point);
+        let windows = Windows::new::<UnsignedSigned>(ctx.isa, shape, image, pad);
+        let panels = |group: usize| self.weights.groups[group].panels();
+        let rows = out.rows();
+        let product = |finish| DirectProduct::<UnsignedSigned, _> {
+            rows,
+            row_unit: shape.output[2],
+            groups: shape.groups,
+            weights: &panels,
+            source: &windows,
+            finish,
+        };
+        let bare = self.finish(&[]);
+        product(&bare).check(ctx.isa)?;
+        let units = product(&bare).scratch_units(ctx);
+        let (offsets, bytes) = scratch.words_and_bytes(shape.out_channels, units);
+        self.offsets::<B>(offsets);
+        let finish = self.finish(offsets);
+        product(&finish).run(ctx, out, bytes);
+        Ok(())
+    }
+
+    fn run_group<A: Arith<Word = i32>, B: QuantByte>(
         &self,
         ctx: &Context,
         scratch: &mut Scratch,
         image: &[B],
         matrix: AsMatrix<B>,
         group: usize,
-        out: &mut [T],
-    ) -> Result<(), KernelError>
-    where
-        E: IntegerEpilogue<T>,
-    {
+        out: SumTile<'_>,
+    ) -> Result<(), KernelError> {
         let shape = self.shape;
         let k_group = ctx.isa.tile().k_group;
         let (per_group, pixels) = (shape.out_per_group(), shape.out_pixels());
         let channel = group * shape.in_per_group();
         let weights = &self.weights.groups[group];
-        let pad = B::from_i32(self.zero_point.clamp(B::MIN, B::MAX));
         let patches = BytePatches {
             patches: Patches {
                 shape,
                 image,
                 channel,
-                pad,
+                pad: B::from_i32(self.zero_point),
             },
             k_group,
         };
@@ -380,86 +272,66 @@ impl<E> Op<'_, E> {
         } else {
             &patches
         };
-        let groups = shape.depth().div_ceil(k_group);
-        let mut offsets = vec![0; per_group];
-        let bias = self
-            .bias
-            .get(group * per_group..(group + 1) * per_group)
-            .unwrap_or(&[]);
-        weights.offsets(
-            self.zero_point + Role::Unsigned.shift::<B>(),
-            bias,
-            &mut offsets,
-        );
+        let groups = weights.panels().groups();
         let unsigned_sums = if weights.zero_points().is_empty() {
             Vec::new()
         } else {
             line_sums(source, pixels, groups, Role::Unsigned, k_group)
         };
-        let finish = Int8Finish {
-            signed: self.weights_side(),
-            offsets: &offsets,
+        let bare = Int8Finish {
+            first: group * per_group,
             zero_points: weights.zero_points(),
             unsigned_sums: &unsigned_sums,
-            channel: group * per_group,
-            epilogue: self.epilogue,
+            ..self.finish(&[])
         };
-        let finish = FinishAs::new(&finish);
         let (packed, source) = (Operand::Packed(weights.panels()), Operand::Source(source));
-        let (lhs, rhs, rows, cols) = match shape.layout {
-            Layout::ChannelsFirst => (packed, source, per_group, pixels),
-            Layout::ChannelsLast => (source, packed, pixels, per_group),
+        let (lhs, rhs) = match shape.layout {
+            Layout::ChannelsFirst => (packed, source),
+            Layout::ChannelsLast => (source, packed),
         };
-        let product = Product::<A, _> {
+        let (rows, cols) = (out.rows(), out.cols());
+        let product = |finish| Product::<A, _> {
             rows,
             cols,
             groups,
             lhs,
             rhs,
-            finish: &finish,
+            finish,
         };
-        let (_, words) = scratch.parts(0, product.scratch_words(ctx));
-        product.run(ctx, group_tile(shape, group, out)?, words)
+        let words = product(&bare).scratch_words(ctx);
+        let (_, words) = scratch.parts(0, words + per_group);
+        let (offsets, words) = words.split_at_mut(per_group);
+        let zero_point = self.zero_point + Role::Unsigned.shift::<B>();
+        let bias = self.bias.get(group * per_group..(group + 1) * per_group);
+        weights.offsets(zero_point, bias.unwrap_or(&[]), offsets);
+        let finish = Int8Finish { offsets, ..bare };
+        product(&finish).run(ctx, out, words)
     }
 }
 
-fn unsigned(matrix: MatRef<'_, u8>) -> Int8Matrix<'_> {
-    Int8Matrix::U8(matrix)
-}
-
-fn signed(matrix: MatRef<'_, i8>) -> Int8Matrix<'_> {
-    Int8Matrix::I8(matrix)
-}
-
 /// Turns sums that are exact integers in f32 back into `i32`.
-struct FromExactFloats<'f, 'a, E, T>(FinishAs<'f, 'a, E, T>);
+struct FromExactFloats<'a>(Int8Finish<'a>);
 
-impl<T: Send, E: IntegerEpilogue<T>> Finish<Float> for FromExactFloats<'_, '_, E, T> {
-    type Out = T;
+impl Finish<Float> for FromExactFloats<'_> {
+    type Out<'o> = SumTile<'o>;
     const K_BLOCK: usize = usize::MAX;
 
     #[inline(always)]
-    fn row<S: Simd>(
+    fn tile<S: Simd>(
         &self,
         s: S,
         part: Part,
         row: usize,
         col: usize,
-        acc: &mut [f32],
-        out: &mut [T],
+        acc: &[f32],
+        at: Place,
+        out: &mut SumTile<'_>,
     ) {
-        let mut words = [0; MAX_LANES];
-        for (i, out) in out.chunks_mut(S::LANES).enumerate() {
-            s.store_i32(s.to_i32(s.load(&acc[i * S::LANES..])), &mut words);
-            Finish::<SignedUnsigned>::row(
-                &self.0,
-                s,
-                part,
-                row,
-                col + i * S::LANES,
-                &mut words,
-                out,
-            );
+        let mut words = [0; MAX_MR * MAX_NR];
+        let live = at.rows * 2 * S::LANES;
+        for i in (0..live).step_by(S::LANES) {
+            s.store_i32(s.to_i32(s.load(&acc[i..])), &mut words[i..]);
         }
+        Finish::<SignedUnsigned>::tile(&self.0, s, part, row, col, &words, at, out);
     }
 }

@@ -1,14 +1,19 @@
 //! Convolution of one, two or three spatial dimensions, in `f32` and exact int8.
 //!
-//! Each is a matrix product with packed weights whose other operand is cut from the image as the
-//! product asks for it (no patch matrix is stored), or, for depthwise weights, a direct loop.
+//! Each is a matrix product with packed weights. Channels last, the other operand is the image
+//! itself, read window by window; channels first, patches are cut from it as the product asks for
+//! them (no patch matrix is stored). Depthwise weights have direct loops of their own.
 
 mod depthwise;
+mod depthwise_last;
 mod float;
+mod image;
 mod int8;
+mod int8_weights;
 mod patches;
 mod shape;
 
 pub use float::{ConvEpilogue, PackedConvF32, conv};
-pub use int8::{Int8Input, PackedConvInt8, conv_int8};
+pub use int8::conv_int8;
+pub use int8_weights::{Int8Input, PackedConvInt8};
 pub use shape::{ConvParams, ConvShape, Layout};

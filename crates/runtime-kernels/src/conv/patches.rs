@@ -186,20 +186,27 @@ impl<T: QuantByte> BytePatches<'_, T> {
         }
     }
 
+    /// Each run (the taps of a kernel row) starts a new word, as the weights do.
     fn pack_last(&self, lines: Range<usize>, groups: Range<usize>, width: usize, out: &mut [i32]) {
-        let (depth, kg) = (self.patches.shape.depth(), self.k_group);
-        let end = depth.min(groups.end * kg);
+        let (shape, kg) = (self.patches.shape, self.k_group);
+        let run = shape.kernel[2] * shape.in_per_group();
+        let words = run.div_ceil(kg);
         let mut values = [T::default(); CHUNK];
         for (l, line) in lines.enumerate() {
-            for from in (groups.start * kg..end).step_by(CHUNK) {
-                let steps = from..end.min(from + CHUNK);
-                let values = &mut values[..steps.len()];
-                values.fill(self.patches.pad);
-                self.patches.runs(line, steps, |k, run| {
-                    values[k - from..k - from + run.len()].copy_from_slice(run);
-                });
-                let at = (from / kg - groups.start) * width + l;
-                pack_line(Role::Unsigned, kg, values, &mut out[at..], width);
+            for r in 0..shape.kernel[0] * shape.kernel[1] {
+                for from in (0..run).step_by(CHUNK) {
+                    let steps = r * run + from..r * run + run.min(from + CHUNK);
+                    let first = steps.start;
+                    let values = &mut values[..steps.len()];
+                    values.fill(self.patches.pad);
+                    self.patches.runs(line, steps, |k, part| {
+                        values[k - first..k - first + part.len()].copy_from_slice(part);
+                    });
+                    let group = r * words + from / kg;
+                    debug_assert!(groups.contains(&group), "integer products are not cut");
+                    let at = (group - groups.start) * width + l;
+                    pack_line(Role::Unsigned, kg, values, &mut out[at..], width);
+                }
             }
         }
     }

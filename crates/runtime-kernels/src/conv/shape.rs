@@ -205,6 +205,11 @@ impl ConvShape {
         self.in_per_group() * self.taps()
     }
 
+    /// Elements of the padded input that the windows span along dimension `d`.
+    pub(crate) fn reach(&self, d: usize) -> usize {
+        (self.output[d] - 1) * self.strides[d] + (self.kernel[d] - 1) * self.dilations[d] + 1
+    }
+
     /// Whether the patches are the image itself.
     pub(crate) fn is_pointwise(&self) -> bool {
         self.kernel == [1; 3] && self.strides == [1; 3] && self.output == self.input

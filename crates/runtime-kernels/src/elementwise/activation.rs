@@ -1,7 +1,8 @@
 //! Activations: one value in, one value out, fused into matrix products and convolutions.
 
 use super::math::{erf, exp, ln, sigmoid, tanh};
-use crate::isa::Simd;
+use crate::isa::{Simd, simd_dispatch};
+use crate::threads::{Place, TileMut};
 
 /// A function applied to each element of a result.
 ///
@@ -69,6 +70,20 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The bounds of an activation that only cuts off; `None` for the others.
+    ///
+    /// With these bounds `min(high, max(low, x))` is what [`Activation::apply`] gives, NaN
+    /// included.
+    #[inline(always)]
+    pub(crate) fn clamp(self) -> Option<(f32, f32)> {
+        match self {
+            Self::None => Some((f32::NEG_INFINITY, f32::INFINITY)),
+            Self::Relu => Some((0.0, f32::INFINITY)),
+            Self::Clip { min, max } => Some((min, max)),
+            _ => None,
+        }
+    }
+
     /// Applies the function to one vector.
     #[inline(always)]
     pub(crate) fn apply<S: Simd>(self, s: S, x: S::F) -> S::F {
@@ -106,6 +121,18 @@ impl Activation {
             Self::Softplus => softplus(s, x),
             Self::Softsign => s.div(x, s.add(one, s.abs(x))),
             Self::Mish => s.mul(x, tanh(s, softplus(s, x))),
+        }
+    }
+}
+
+simd_dispatch! {
+    /// Applies an activation to a tile in place.
+    pub(crate) fn activate_tile(s: S, activation: Activation, at: Place, out: &mut TileMut<'_, f32>) {
+        for row in 0..at.rows {
+            for y in out.row(at.row + row, at.col, at.cols).chunks_mut(S::LANES) {
+                let x = s.load_partial(y, 1.0);
+                s.store_partial(activation.apply(s, x), y);
+            }
         }
     }
 }

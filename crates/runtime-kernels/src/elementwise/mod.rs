@@ -6,5 +6,7 @@ pub(crate) mod math;
 mod unary;
 
 pub use activation::Activation;
+
+pub(crate) use activation::activate_tile;
 pub use binary::{Binary, Broadcast, Order, binary};
 pub use unary::{Unary, unary, unary_in_place};

@@ -8,10 +8,22 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
     type Word: Copy + Default + Send + Sync;
     /// A vector of words.
     type Vector<S: Simd>: Copy;
+    /// The element of a left operand that is read where it stands.
+    type Unit: Copy + Default + Send + Sync;
+    /// The units of one word.
+    type Cell: Copy;
+    /// How many units that is.
+    const UNITS: usize;
+
+    /// The first `words` words of `units`.
+    fn cells(units: &[Self::Unit], words: usize) -> &[Self::Cell];
+    /// A word in every lane.
+    fn broadcast<S: Simd>(s: S, cell: Self::Cell) -> Self::Vector<S>;
 
     fn splat<S: Simd>(s: S, x: Self::Word) -> Self::Vector<S>;
     fn load<S: Simd>(s: S, src: &[Self::Word]) -> Self::Vector<S>;
     fn store<S: Simd>(s: S, v: Self::Vector<S>, dst: &mut [Self::Word]);
+    fn add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `acc + lhs * rhs`.
     fn mac<S: Simd>(
         s: S,
@@ -28,7 +40,18 @@ pub(crate) struct Float;
 impl Arith for Float {
     type Word = f32;
     type Vector<S: Simd> = S::F;
+    type Unit = f32;
+    type Cell = f32;
+    const UNITS: usize = 1;
 
+    #[inline(always)]
+    fn cells(units: &[f32], words: usize) -> &[f32] {
+        &units[..words]
+    }
+    #[inline(always)]
+    fn broadcast<S: Simd>(s: S, cell: f32) -> S::F {
+        s.splat(cell)
+    }
     #[inline(always)]
     fn splat<S: Simd>(s: S, x: f32) -> S::F {
         s.splat(x)
@@ -40,6 +63,10 @@ impl Arith for Float {
     #[inline(always)]
     fn store<S: Simd>(s: S, v: S::F, dst: &mut [f32]) {
         s.store(v, dst);
+    }
+    #[inline(always)]
+    fn add<S: Simd>(s: S, a: S::F, b: S::F) -> S::F {
+        s.add(a, b)
     }
     #[inline(always)]
     fn mac<S: Simd>(s: S, acc: S::F, lhs: S::F, rhs: S::F) -> S::F {
@@ -56,7 +83,18 @@ macro_rules! int8 {
         impl Arith for $name {
             type Word = i32;
             type Vector<S: Simd> = S::I;
+            type Unit = u8;
+            type Cell = [u8; 4];
+            const UNITS: usize = 4;
 
+            #[inline(always)]
+            fn cells(units: &[u8], words: usize) -> &[[u8; 4]] {
+                &units.as_chunks::<4>().0[..words]
+            }
+            #[inline(always)]
+            fn broadcast<S: Simd>(s: S, cell: [u8; 4]) -> S::I {
+                s.splat_i32(i32::from_le_bytes(cell))
+            }
             #[inline(always)]
             fn splat<S: Simd>(s: S, x: i32) -> S::I {
                 s.splat_i32(x)
@@ -68,6 +106,10 @@ macro_rules! int8 {
             #[inline(always)]
             fn store<S: Simd>(s: S, v: S::I, dst: &mut [i32]) {
                 s.store_i32(v, dst);
+            }
+            #[inline(always)]
+            fn add<S: Simd>(s: S, a: S::I, b: S::I) -> S::I {
+                s.add_i32(a, b)
             }
             #[inline(always)]
             fn mac<S: Simd>($s: S, $acc: S::I, $lhs: S::I, $rhs: S::I) -> S::I {

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::arith::Arith;
 use super::panel::{Packed, PanelSource};
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
-use crate::threads::TileMut;
+use crate::threads::{Place, TileMut};
 use crate::{Context, KernelError};
 
 /// A left or right operand.
@@ -30,24 +30,53 @@ impl<W> Clone for Operand<'_, W> {
 }
 impl<W> Copy for Operand<'_, W> {}
 
+/// A result that tasks can cut into disjoint pieces.
+pub(crate) trait Cut: Send + Sized {
+    fn rows(&self) -> usize;
+    fn cols(&self) -> usize;
+    /// The rows before `at` and those from `at` on.
+    fn split_rows(self, at: usize) -> (Self, Self);
+    /// The columns before `at` and those from `at` on.
+    fn split_cols(self, at: usize) -> (Self, Self);
+}
+
+impl Cut for TileMut<'_, f32> {
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+    fn cols(&self) -> usize {
+        self.cols()
+    }
+    fn split_rows(self, at: usize) -> (Self, Self) {
+        self.split_rows(at)
+    }
+    fn split_cols(self, at: usize) -> (Self, Self) {
+        self.split_cols(at)
+    }
+}
+
 /// What becomes of a register tile.
 pub(crate) trait Finish<A: Arith>: Sync {
-    /// The element of the result.
-    type Out: Send;
+    /// The result.
+    type Out<'o>: Cut;
     /// Steps of the reduction per block; `usize::MAX` where the result cannot hold partial sums.
     const K_BLOCK: usize;
 
-    /// Takes the accumulators of `out.len()` elements of row `row` from column `col` on.
-    ///
-    /// `acc` has room for whole vectors beyond `out.len()`.
-    fn row<S: Simd>(
+    /// Takes the accumulators of the tile that starts at (`row`, `col`) of the product and stands
+    /// at `at` in `out`. `acc` holds rows of two vectors.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the facts of one tile, built in the innermost loops"
+    )]
+    fn tile<S: Simd>(
         &self,
         s: S,
         part: Part,
         row: usize,
         col: usize,
-        acc: &mut [A::Word],
-        out: &mut [Self::Out],
+        acc: &[A::Word],
+        at: Place,
+        out: &mut Self::Out<'_>,
     );
 }
 
@@ -82,6 +111,14 @@ struct Blocking {
     cols: usize,
     lhs_words: usize,
     rhs_words: usize,
+}
+
+impl Part {
+    /// All of it.
+    pub(crate) const WHOLE: Self = Self {
+        first: true,
+        last: true,
+    };
 }
 
 impl<A: Arith, F: Finish<A>> Product<'_, A, F> {
@@ -136,7 +173,7 @@ impl<A: Arith, F: Finish<A>> Product<'_, A, F> {
     pub(crate) fn run(
         &self,
         ctx: &Context,
-        out: TileMut<'_, F::Out>,
+        out: F::Out<'_>,
         scratch: &mut [A::Word],
     ) -> Result<(), KernelError> {
         let tile = ctx.isa.tile();
@@ -150,6 +187,10 @@ impl<A: Arith, F: Finish<A>> Product<'_, A, F> {
         } else {
             (self.rows, tile.mr)
         };
+        if tasks == 1 {
+            run_task(ctx.isa, self, blocking, 0, 0, out, scratch);
+            return Ok(());
+        }
         let step = extent.div_ceil(unit).div_ceil(tasks).max(1) * unit;
         let (mut parts, mut rest, mut scratch) = (Vec::with_capacity(tasks), out, scratch);
         for from in (0..extent).step_by(step) {
@@ -197,7 +238,7 @@ simd_dispatch! {
         blocking: Blocking,
         row: usize,
         col: usize,
-        out: TileMut<'_, F::Out>,
+        out: F::Out<'_>,
         scratch: &mut [A::Word],
     ) {
         let mut out = out;
@@ -222,10 +263,8 @@ simd_dispatch! {
                             let a = panel(product.lhs, row + ic, ir, groups.clone(), S::MR, lhs_block);
                             let live_rows = S::MR.min(block_rows - ir);
                             register_tile::<S, A>(s, live_rows, a, b, &mut tile);
-                            for (r, acc) in tile.chunks_exact_mut(nr).take(live_rows).enumerate() {
-                                let line = out.row(ic + ir + r, jc + jr, live_cols);
-                                product.finish.row(s, part, row + ic + ir + r, col + jc + jr, acc, line);
-                            }
+                            let at = Place { row: ic + ir, col: jc + jr, rows: live_rows, cols: live_cols };
+                            product.finish.tile(s, part, row + at.row, col + at.col, &tile, at, &mut out);
                         }
                     }
                 }

@@ -2,13 +2,18 @@
 
 use super::Side;
 use super::arith::Float;
+use super::direct::{DirectProduct, ROW_UNIT};
 use super::driver::{Finish, Operand, Part, Product};
 use super::panel::{FloatLines, Packed};
-use crate::elementwise::Activation;
+use super::rows::FloatRows;
+use crate::elementwise::{Activation, activate_tile};
 use crate::error::{check_extent, check_len};
-use crate::isa::Simd;
-use crate::threads::TileMut;
+use crate::isa::{Simd, simd_dispatch};
+use crate::threads::{Place, TileMut};
 use crate::{Context, Isa, KernelError, MatRef, Scratch};
+
+/// The greatest depth at which tall left operands are read in place.
+const DIRECT_DEPTH: usize = 512;
 
 /// A matrix in the panel order of one instruction set: weights, packed once.
 #[derive(Clone, Debug)]
@@ -193,10 +198,50 @@ pub fn gemm(
     out: &mut [f32],
 ) -> Result<(), KernelError> {
     let (rows, cols) = check(lhs, rhs, epilogue, out.len())?;
-    with_product(lhs, rhs, &finish_of(epilogue, cols), |product| {
+    let finish = finish_of(epilogue, cols);
+    if let Some((source, weights)) = direct_operands(ctx.isa, lhs, rhs) {
+        return direct(ctx, &source, weights, &finish, tile(out, rows, cols)?);
+    }
+    with_product(lhs, rhs, &finish, |product| {
         let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
         product.run(ctx, tile(out, rows, cols)?, floats)
     })
+}
+
+/// The operands of a product where it pays to read the left one in place.
+fn direct_operands<'a>(
+    isa: Isa,
+    lhs: FloatOperand<'a>,
+    rhs: FloatOperand<'a>,
+) -> Option<(FloatRows<'a>, &'a PackedF32)> {
+    let (FloatOperand::Matrix(lhs), FloatOperand::Packed(weights)) = (lhs, rhs) else {
+        return None;
+    };
+    // A panel must stay in a core's own cache while tall matrices pass by.
+    let pays = lhs.rows() <= 4 * isa.tile().mr || lhs.cols() <= DIRECT_DEPTH;
+    let rows = FloatRows::of(lhs).filter(|_| pays)?;
+    Some((rows, weights))
+}
+
+fn direct(
+    ctx: &Context,
+    source: &FloatRows<'_>,
+    weights: &PackedF32,
+    finish: &FloatFinish<'_>,
+    out: TileMut<'_, f32>,
+) -> Result<(), KernelError> {
+    let panels = |_: usize| weights.panels();
+    let product = DirectProduct::<Float, _> {
+        rows: out.rows(),
+        row_unit: ROW_UNIT,
+        groups: 1,
+        weights: &panels,
+        source,
+        finish,
+    };
+    product.check(ctx.isa)?;
+    product.run(ctx, out, &mut []);
+    Ok(())
 }
 
 /// `count` products of one shape: `out[i] = epilogue(lhs(i) * rhs(i))`, results one after another.
@@ -357,62 +402,80 @@ pub(crate) struct FloatFinish<'a> {
 }
 
 impl Finish<Float> for FloatFinish<'_> {
-    type Out = f32;
+    type Out<'o> = TileMut<'o, f32>;
     const K_BLOCK: usize = 256;
 
     #[inline(always)]
-    fn row<S: Simd>(
+    fn tile<S: Simd>(
         &self,
         s: S,
         part: Part,
         row: usize,
         col: usize,
-        acc: &mut [f32],
-        out: &mut [f32],
+        acc: &[f32],
+        at: Place,
+        out: &mut TileMut<'_, f32>,
     ) {
-        let residual = match self.residual {
-            Some((r, stride)) if part.last => r.get(row * stride + col..).unwrap_or(&[]),
-            _ => &[],
-        };
-        let per_col = match self.bias {
-            Bias::PerCol(b) if part.last => b.get(col..).unwrap_or(&[]),
-            _ => &[],
-        };
-        let per_row = match self.bias {
-            Bias::PerRow(b) if part.last => b.get(row).copied().unwrap_or(0.0),
-            _ => 0.0,
-        };
-        let mut at = 0;
-        while at < out.len() {
-            let n = S::LANES.min(out.len() - at);
-            let whole = n == S::LANES;
-            let read = |src: &[f32]| {
-                if whole {
-                    s.load(&src[at..])
-                } else {
-                    s.load_partial(&src[at..at + n], 0.0)
-                }
+        store_tile(s.isa(), self, (part, row, col), acc, at, out);
+    }
+}
+
+simd_dispatch! {
+    /// Stores a tile through an epilogue. Compiled once, not into every product.
+    fn store_tile(
+        s: S,
+        e: &FloatFinish<'_>,
+        from: (Part, usize, usize),
+        acc: &[f32],
+        at: Place,
+        out: &mut TileMut<'_, f32>,
+    ) {
+        let (part, row, col) = from;
+        let clamp = e.activation.clamp();
+        let (low, high) = clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
+        let (low, high) = (s.splat(low), s.splat(high));
+        let alpha = s.splat(e.alpha);
+        for c in (0..at.cols).step_by(S::LANES) {
+            let n = S::LANES.min(at.cols - c);
+            let mut bias = match e.bias {
+                Bias::PerCol(b) => vector(s, &b[col + c..], n),
+                _ => s.splat(0.0),
             };
-            let mut x = s.load(&acc[at..]);
-            if !part.first {
-                x = s.add(x, read(out));
-            }
-            if part.last {
-                x = s.fma(x, s.splat(self.alpha), s.splat(per_row));
-                if !per_col.is_empty() {
-                    x = s.add(x, read(per_col));
+            for r in 0..at.rows {
+                let dst = out.row(at.row + r, at.col + c, n);
+                let mut x = s.load(&acc[r * 2 * S::LANES + c..]);
+                if !part.first {
+                    x = s.add(x, vector(s, dst, n));
                 }
-                if !residual.is_empty() {
-                    x = s.add(x, read(residual));
+                if part.last {
+                    if let Bias::PerRow(b) = e.bias {
+                        bias = s.splat(b[row + r]);
+                    }
+                    x = s.fma(x, alpha, bias);
+                    if let Some((residual, stride)) = e.residual {
+                        x = s.add(x, vector(s, &residual[(row + r) * stride + col + c..], n));
+                    }
+                    x = s.min(high, s.max(low, x));
                 }
-                x = self.activation.apply(s, x);
+                if n == S::LANES {
+                    s.store(x, dst);
+                } else {
+                    s.store_partial(x, dst);
+                }
             }
-            if whole {
-                s.store(x, &mut out[at..]);
-            } else {
-                s.store_partial(x, &mut out[at..]);
-            }
-            at += S::LANES;
         }
+        if part.last && clamp.is_none() {
+            activate_tile(s.isa(), e.activation, at, out);
+        }
+    }
+}
+
+/// The first `n` elements of `src`.
+#[inline(always)]
+fn vector<S: Simd>(s: S, src: &[f32], n: usize) -> S::F {
+    if n == S::LANES {
+        s.load(src)
+    } else {
+        s.load_partial(&src[..n], 0.0)
     }
 }

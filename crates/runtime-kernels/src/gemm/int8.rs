@@ -13,12 +13,16 @@
 use super::Side;
 use super::arith::{Arith, SignedUnsigned, UnsignedSigned};
 use super::bytes::{ByteLines, Role, add_words, line_sums};
-use super::driver::{Finish, Operand, Part, Product};
+use super::direct::{DirectProduct, ROW_UNIT};
+use super::driver::{Cut, Finish, Operand, Part, Product};
 use super::panel::Packed;
+use super::rows::ByteRows;
 use crate::error::{check_extent, check_len};
 use crate::isa::Simd;
-use crate::quantized::{Channels, IntegerEpilogue, check_channels};
-use crate::threads::TileMut;
+use crate::quantized::{
+    Channels, IntegerEpilogue, SumRule, SumTile, Sums, check_channels, store_sums,
+};
+use crate::threads::{Place, TileMut};
 use crate::{Context, Isa, KernelError, MatRef, Scratch};
 
 /// A matrix of `u8` or of `i8`.
@@ -152,6 +156,12 @@ impl PackedInt8 {
         4 * (self.panels.words() + self.sums.len() + self.zero_points.len())
     }
 
+    /// The same with another depth: that of weights that were filled up with zeros.
+    pub(crate) fn with_depth(mut self, depth: usize) -> Self {
+        self.depth = depth;
+        self
+    }
+
     pub(crate) fn panels(&self) -> &Packed<i32> {
         &self.panels
     }
@@ -254,28 +264,19 @@ pub fn gemm_int8<T: Send, E: IntegerEpilogue<T>>(
         cols,
         len,
     })?;
+    let (rule, out) = (epilogue.rule(), E::tile(tile));
     match (product.lhs, product.rhs) {
-        (Int8Operand::Packed(p), Int8Operand::Matrix(m, z)) => run::<SignedUnsigned, T, E>(
-            ctx,
-            scratch,
-            (Side::Lhs, Weights::Packed(p)),
-            (m, z),
-            product.bias,
-            epilogue,
-            tile,
-        ),
-        (Int8Operand::Matrix(m, z), Int8Operand::Packed(p)) => run::<UnsignedSigned, T, E>(
-            ctx,
-            scratch,
-            (Side::Rhs, Weights::Packed(p)),
-            (m, z),
-            product.bias,
-            epilogue,
-            tile,
-        ),
+        (Int8Operand::Packed(p), Int8Operand::Matrix(m, z)) => {
+            let weights = (Side::Lhs, Weights::Packed(p));
+            run::<SignedUnsigned>(ctx, scratch, weights, (m, z), product.bias, rule, out)
+        }
+        (Int8Operand::Matrix(m, z), Int8Operand::Packed(p)) => {
+            let weights = (Side::Rhs, Weights::Packed(p));
+            run::<UnsignedSigned>(ctx, scratch, weights, (m, z), product.bias, rule, out)
+        }
         (Int8Operand::Matrix(m, z), Int8Operand::Matrix(w, wz)) => {
             let weights = (Side::Rhs, Weights::Matrix(w, wz));
-            run::<UnsignedSigned, T, E>(ctx, scratch, weights, (m, z), product.bias, epilogue, tile)
+            run::<UnsignedSigned>(ctx, scratch, weights, (m, z), product.bias, rule, out)
         }
         (Int8Operand::Packed(_), Int8Operand::Packed(_)) => Err(KernelError::Extent {
             what: "number of packed operands",
@@ -291,91 +292,91 @@ enum Weights<'a> {
     Matrix(Int8Matrix<'a>, &'a [i32]),
 }
 
-fn run<A: Arith<Word = i32>, T: Send, E: IntegerEpilogue<T>>(
+fn run<A: Arith<Word = i32, Unit = u8>>(
     ctx: &Context,
     scratch: &mut Scratch,
     (side, weights): (Side, Weights<'_>),
     (activations, z): (Int8Matrix<'_>, &[i32]),
     bias: &[i32],
-    epilogue: &E,
-    out: TileMut<'_, T>,
+    rule: SumRule<'_>,
+    out: SumTile<'_>,
 ) -> Result<(), KernelError> {
     let k_group = ctx.isa.tile().k_group;
-    let other = if side == Side::Lhs {
-        Side::Rhs
-    } else {
-        Side::Lhs
-    };
     check_len("zero points of the activations", z.len(), Some(1))?;
     let zero_point = z[0] + activations.shift(Role::Unsigned);
-    let unsigned_lines = activations.lines(other);
-    let unsigned = ByteLines::new(unsigned_lines, Role::Unsigned, k_group);
-    let depth = unsigned_lines.cols();
-    let groups = depth.div_ceil(k_group);
-
-    let signed_source;
-    let (signed, line_count, sums, zero_points);
-    match &weights {
-        Weights::Packed(p) => {
-            signed = Operand::Packed(p.panels());
-            (line_count, sums, zero_points) = (p.lines(), p.sums.clone(), p.zero_points.clone());
-        }
+    let packed;
+    let weights = match weights {
+        Weights::Packed(p) => p,
         Weights::Matrix(m, z) => {
-            let lines = m.lines(side);
-            signed_source = ByteLines::new(lines, Role::Signed, k_group);
-            signed = Operand::Source(signed_source.panels());
-            line_count = lines.rows();
-            sums = line_sums(
-                signed_source.panels(),
-                line_count,
-                groups,
-                Role::Signed,
-                k_group,
-            );
-            zero_points = spread_zero_points(z, line_count, m.shift(Role::Signed))?;
+            packed = PackedInt8::new(ctx.isa, side, m, z)?;
+            &packed
         }
-    }
+    };
     if !bias.is_empty() {
-        check_len("bias", bias.len(), Some(line_count))?;
+        check_len("bias", bias.len(), Some(weights.lines()))?;
     }
-    let mut offsets = vec![0; line_count];
-    fold_offsets(&sums, &zero_points, depth, zero_point, bias, &mut offsets);
-    let unsigned_sums = if zero_points.is_empty() {
+    let unsigned_lines = activations.lines(match side {
+        Side::Lhs => Side::Rhs,
+        Side::Rhs => Side::Lhs,
+    });
+    let unsigned = ByteLines::new(unsigned_lines, Role::Unsigned, k_group);
+    let groups = unsigned_lines.cols().div_ceil(k_group);
+    let unsigned_sums = if weights.zero_points().is_empty() {
         Vec::new()
     } else {
-        line_sums(
-            unsigned.panels(),
-            unsigned_lines.rows(),
-            groups,
-            Role::Unsigned,
-            k_group,
-        )
+        let lines = unsigned_lines.rows();
+        line_sums(unsigned.panels(), lines, groups, Role::Unsigned, k_group)
     };
-    let finish = Int8Finish {
+    let shape = (out.rows(), out.cols());
+    let bare = Int8Finish {
         signed: side,
-        offsets: &offsets,
-        zero_points: &zero_points,
+        offsets: &[],
+        zero_points: weights.zero_points(),
         unsigned_sums: &unsigned_sums,
-        channel: 0,
-        epilogue,
+        first: 0,
+        rule,
     };
+    let line_count = weights.lines();
+    if side == Side::Rhs
+        && let Some(source) = ByteRows::of(activations, k_group)
+    {
+        let panels = |_: usize| weights.panels();
+        let product = |finish| DirectProduct::<UnsignedSigned, _> {
+            rows: shape.0,
+            row_unit: ROW_UNIT,
+            groups: 1,
+            weights: &panels,
+            source: &source,
+            finish,
+        };
+        product(&bare).check(ctx.isa)?;
+        let bytes = product(&bare).scratch_units(ctx);
+        let (offsets, bytes) = scratch.words_and_bytes(line_count, bytes);
+        weights.offsets(zero_point, bias, offsets);
+        let finish = Int8Finish { offsets, ..bare };
+        product(&finish).run(ctx, out, bytes);
+        return Ok(());
+    }
     let unsigned = Operand::Source(unsigned.panels());
-    let (lhs, rhs) = if side == Side::Lhs {
-        (signed, unsigned)
-    } else {
-        (unsigned, signed)
+    let signed = Operand::Packed(weights.panels());
+    let (lhs, rhs) = match side {
+        Side::Lhs => (signed, unsigned),
+        Side::Rhs => (unsigned, signed),
     };
-    let finish = FinishAs::new(&finish);
-    let product = Product::<A, _> {
-        rows: out.rows(),
-        cols: out.cols(),
+    let product = |finish| Product::<A, _> {
+        rows: shape.0,
+        cols: shape.1,
         groups,
         lhs,
         rhs,
-        finish: &finish,
+        finish,
     };
-    let (_, words) = scratch.parts(0, product.scratch_words(ctx));
-    product.run(ctx, out, words)
+    let words = product(&bare).scratch_words(ctx);
+    let (_, words) = scratch.parts(0, words + line_count);
+    let (offsets, words) = words.split_at_mut(line_count);
+    weights.offsets(zero_point, bias, offsets);
+    let finish = Int8Finish { offsets, ..bare };
+    product(&finish).run(ctx, out, words)
 }
 
 /// One zero point per line after the shift; empty if all are zero.
@@ -414,65 +415,48 @@ fn fold_offsets(
 }
 
 /// Folds the zero points in and hands the sums to the epilogue.
-pub(crate) struct Int8Finish<'a, E> {
+#[derive(Clone, Copy)]
+pub(crate) struct Int8Finish<'a> {
     /// On which side the signed operand, whose lines are the channels, stands.
     pub(crate) signed: Side,
+    /// Summand of every line; none if empty.
     pub(crate) offsets: &'a [i32],
+    /// Of every line; empty where all are zero.
     pub(crate) zero_points: &'a [i32],
-    /// Empty where all zero points of the signed operand are zero.
+    /// Of every line of the unsigned operand; empty where `zero_points` is.
     pub(crate) unsigned_sums: &'a [i32],
     /// The epilogue's channel of line 0 (a group of a convolution starts further on).
-    pub(crate) channel: usize,
-    pub(crate) epilogue: &'a E,
+    pub(crate) first: usize,
+    pub(crate) rule: SumRule<'a>,
 }
 
-impl<A: Arith<Word = i32>, T: Send, E: IntegerEpilogue<T>> Finish<A> for FinishAs<'_, '_, E, T> {
-    type Out = T;
+impl<A: Arith<Word = i32>> Finish<A> for Int8Finish<'_> {
+    type Out<'o> = SumTile<'o>;
     const K_BLOCK: usize = usize::MAX;
 
     #[inline(always)]
-    fn row<S: Simd>(&self, s: S, _: Part, row: usize, col: usize, acc: &mut [i32], out: &mut [T]) {
-        let f = self.0;
-        let n = out.len();
-        match f.signed {
-            Side::Lhs => {
-                let offset = f.offsets[row];
-                acc[..n]
-                    .iter_mut()
-                    .for_each(|a| *a = a.wrapping_add(offset));
-                if let (Some(&z), false) = (f.zero_points.get(row), f.unsigned_sums.is_empty()) {
-                    for (a, &sum) in acc.iter_mut().zip(&f.unsigned_sums[col..col + n]) {
-                        *a = a.wrapping_sub(z.wrapping_mul(sum));
-                    }
-                }
-                f.epilogue
-                    .write(s, acc, Channels::One(f.channel + row), out);
-            }
-            Side::Rhs => {
-                for (a, &offset) in acc.iter_mut().zip(&f.offsets[col..col + n]) {
-                    *a = a.wrapping_add(offset);
-                }
-                if !f.unsigned_sums.is_empty() && !f.zero_points.is_empty() {
-                    let sum = f.unsigned_sums[row];
-                    for (a, &z) in acc.iter_mut().zip(&f.zero_points[col..col + n]) {
-                        *a = a.wrapping_sub(z.wrapping_mul(sum));
-                    }
-                }
-                f.epilogue
-                    .write(s, acc, Channels::From(f.channel + col), out);
-            }
-        }
-    }
-}
-
-/// An [`Int8Finish`] with the element type of its result.
-pub(crate) struct FinishAs<'f, 'a, E, T>(
-    pub(crate) &'f Int8Finish<'a, E>,
-    pub(crate) std::marker::PhantomData<fn() -> T>,
-);
-
-impl<'f, 'a, E, T> FinishAs<'f, 'a, E, T> {
-    pub(crate) fn new(finish: &'f Int8Finish<'a, E>) -> Self {
-        Self(finish, std::marker::PhantomData)
+    fn tile<S: Simd>(
+        &self,
+        s: S,
+        _: Part,
+        row: usize,
+        col: usize,
+        acc: &[i32],
+        at: Place,
+        out: &mut SumTile<'_>,
+    ) {
+        let (channels, line) = match self.signed {
+            Side::Lhs => (Channels::Rows(row), col),
+            Side::Rhs => (Channels::Cols(col), row),
+        };
+        let sums = Sums {
+            acc,
+            channels,
+            first: self.first,
+            offsets: self.offsets,
+            zero_points: self.zero_points,
+            line_sums: self.unsigned_sums.get(line..).unwrap_or(&[]),
+        };
+        store_sums(s.isa(), self.rule, &sums, at, out);
     }
 }

@@ -2,16 +2,18 @@
 
 pub(crate) mod arith;
 pub(crate) mod bytes;
+pub(crate) mod direct;
 pub(crate) mod driver;
 mod float;
 mod int8;
 pub(crate) mod panel;
+pub(crate) mod rows;
 
 pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
 pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
 
 pub(crate) use float::FloatFinish;
-pub(crate) use int8::{FinishAs, Int8Finish};
+pub(crate) use int8::Int8Finish;
 
 /// On which side of a matrix product an operand stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

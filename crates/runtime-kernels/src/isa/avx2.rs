@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::Isa;
 use super::simd::Simd;
 
 /// Proof that the CPU has AVX2 and FMA.
@@ -65,6 +66,10 @@ impl Simd for Avx2 {
         fn dot(acc: I, u: I, s: I) -> I = _mm256_add_epi32(acc, _mm256_madd_epi16(u, s));
     }
 
+    #[inline(always)]
+    fn isa(self) -> Isa {
+        Isa::Avx2(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         // SAFETY: `self` proves AVX2.
@@ -139,6 +144,41 @@ impl Simd for Avx2 {
             let words =
                 _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
             _mm_storel_epi64(dst.as_mut_ptr().cast(), _mm_packs_epi16(words, words));
+        }
+    }
+    #[inline(always)]
+    fn load_partial(self, src: &[f32], fill: f32) -> __m256 {
+        let n = src.len().min(N);
+        // SAFETY: `self` proves AVX2; the masked load reads the first `n` elements of `src` alone.
+        unsafe {
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes);
+            let live = _mm256_maskload_ps(src.as_ptr(), mask);
+            _mm256_blendv_ps(_mm256_set1_ps(fill), live, _mm256_castsi256_ps(mask))
+        }
+    }
+    /// In halves: masked stores are slow on some CPUs.
+    #[inline(always)]
+    fn store_partial(self, v: __m256, dst: &mut [f32]) {
+        if dst.len() >= N {
+            return self.store(v, dst);
+        }
+        let (fours, rest) = dst.as_chunks_mut::<4>();
+        // SAFETY: `self` proves AVX2; each store writes an array of its size.
+        unsafe {
+            let mut low = _mm256_castps256_ps128(v);
+            if let Some(four) = fours.first_mut() {
+                _mm_storeu_ps(four.as_mut_ptr(), low);
+                low = _mm256_extractf128_ps::<1>(v);
+            }
+            let (twos, rest) = rest.as_chunks_mut::<2>();
+            if let Some(two) = twos.first_mut() {
+                _mm_storel_pd(two.as_mut_ptr().cast(), _mm_castps_pd(low));
+                low = _mm_movehl_ps(low, low);
+            }
+            if let Some(one) = rest.first_mut() {
+                *one = _mm_cvtss_f32(low);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::arch::x86_64::*;
 
+use super::Isa;
 use super::simd::Simd;
 
 /// Proof that the CPU has AVX-512 F, BW, VL and DQ, AVX2 and FMA.
@@ -47,6 +48,12 @@ macro_rules! register_ops {
 
 const N: usize = 16;
 
+/// The mask of the first `n` lanes, at most all.
+#[inline(always)]
+fn first_lanes(n: usize) -> __mmask16 {
+    ((1u32 << n.min(N)) - 1) as __mmask16
+}
+
 /// The two tokens differ in the int8 dot product alone.
 macro_rules! avx512_simd {
     ($token:ident, k_group: $k_group:literal, dot($acc:ident, $u:ident, $s:ident): $dot:expr) => {
@@ -86,6 +93,10 @@ macro_rules! avx512_simd {
             }
 
             #[inline(always)]
+            fn isa(self) -> Isa {
+                Isa::$token(self)
+            }
+            #[inline(always)]
             fn splat(self, x: f32) -> __m512 {
                 // SAFETY: `self` proves AVX-512 F.
                 unsafe { _mm512_set1_ps(x) }
@@ -118,6 +129,18 @@ macro_rules! avx512_simd {
                 let dst = &mut dst[..N];
                 // SAFETY: `self` proves AVX-512 F; `dst` holds sixteen elements.
                 unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), v) }
+            }
+            #[inline(always)]
+            fn load_partial(self, src: &[f32], fill: f32) -> __m512 {
+                let mask = first_lanes(src.len());
+                // SAFETY: `self` proves AVX-512 F; the masked load reads elements of `src` alone.
+                unsafe { _mm512_mask_loadu_ps(_mm512_set1_ps(fill), mask, src.as_ptr()) }
+            }
+            #[inline(always)]
+            fn store_partial(self, v: __m512, dst: &mut [f32]) {
+                let mask = first_lanes(dst.len());
+                // SAFETY: `self` proves AVX-512 F; the masked store writes elements of `dst` alone.
+                unsafe { _mm512_mask_storeu_ps(dst.as_mut_ptr(), mask, v) }
             }
             #[inline(always)]
             fn shl_i32<const S: i32>(self, a: __m512i) -> __m512i {

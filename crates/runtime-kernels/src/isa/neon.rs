@@ -2,6 +2,7 @@
 
 use std::arch::aarch64::*;
 
+use super::Isa;
 use super::simd::Simd;
 
 /// Proof that the CPU has NEON.
@@ -74,6 +75,10 @@ impl Simd for Neon {
         };
     }
 
+    #[inline(always)]
+    fn isa(self) -> Isa {
+        Isa::Neon(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         // SAFETY: `self` proves NEON.

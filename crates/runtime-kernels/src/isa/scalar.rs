@@ -3,6 +3,7 @@
 //! Its int8 word holds four bytes, as on CPUs with an 8-bit dot product, so the format of those
 //! is exercised by the tests of every machine.
 
+use super::Isa;
 use super::simd::Simd;
 
 /// The token of the portable instruction set.
@@ -46,6 +47,10 @@ impl Simd for Scalar {
     const MR: usize = 4;
     const K_GROUP: usize = 4;
 
+    #[inline(always)]
+    fn isa(self) -> Isa {
+        Isa::Scalar(self)
+    }
     #[inline(always)]
     fn splat(self, x: f32) -> Self::F {
         [x; N]

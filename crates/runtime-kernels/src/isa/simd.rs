@@ -4,6 +4,8 @@
 //! was detected, so its methods are safe. Each method is one instruction or a short sequence and
 //! must inline into a function that has the feature enabled, which [`simd_dispatch!`] arranges.
 
+use super::Isa;
+
 /// Vectors of `f32` and `i32` with [`Simd::LANES`] lanes, and the int8 dot product.
 ///
 /// Loads and stores take slices of at least [`Simd::LANES`] elements and are checked; where the
@@ -20,10 +22,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Rows of the register tile of a matrix product; its columns are two vectors.
     const MR: usize;
+    /// Rows of a register tile of one vector of columns.
+    const MR_NARROW: usize = if 2 * Self::MR < MAX_MR {
+        2 * Self::MR
+    } else {
+        MAX_MR
+    };
     /// Bytes of the reduction dimension that one 32-bit word of [`Simd::dot`] holds: 4 (bytes) or
     /// 2 (bytes widened to 16 bits).
     const K_GROUP: usize;
 
+    /// The instruction set of this token.
+    fn isa(self) -> Isa;
     fn splat(self, x: f32) -> Self::F;
     fn load(self, src: &[f32]) -> Self::F;
     fn store(self, v: Self::F, dst: &mut [f32]);

@@ -5,11 +5,14 @@ mod elementwise;
 mod linear;
 mod output;
 mod requantize;
+mod store;
+mod tile;
 
 pub use elementwise::{BinaryScales, add_int8, lookup, lookup_table, mul_int8};
 pub use linear::{ScaleZero, dequantize, dequantize_wide, dynamic_scale, quantize, quantize_wide};
 pub use output::{Dequantize, IntegerEpilogue, QuantByte, RawOutput};
 pub use requantize::{RequantRule, Requantization};
 
-pub(crate) use output::Channels;
+pub(crate) use output::{Channels, SumRule, SumTile};
 pub(crate) use requantize::check_channels;
+pub(crate) use store::{Sums, store_sums};

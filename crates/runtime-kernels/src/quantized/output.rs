@@ -1,12 +1,15 @@
 //! What becomes of exact int32 sums: stored as they are, scaled to f32, or requantised.
 
+use super::requantize::Requantization;
 use crate::elementwise::Activation;
 use crate::isa::Simd;
+use crate::threads::TileMut;
 
 /// What the public traits do with vectors; sealed, because the vector trait is internal.
 pub(crate) mod sealed {
-    use super::Channels;
+    use super::{SumRule, SumTile};
     use crate::isa::Simd;
+    use crate::threads::TileMut;
 
     /// Eight-bit loads and stores.
     pub trait ByteLanes: Sized {
@@ -14,15 +17,19 @@ pub(crate) mod sealed {
         fn load<S: Simd>(s: S, src: &[Self]) -> S::I;
         /// Stores one vector whose lanes lie in the type's range.
         fn store<S: Simd>(s: S, v: S::I, dst: &mut [Self]);
+        /// A result of this type.
+        fn tile(out: TileMut<'_, Self>) -> SumTile<'_>;
     }
 
-    /// Stores runs of sums.
-    pub trait WriteSums<T> {
-        /// Stores `out.len()` sums; `acc` has room for whole vectors beyond.
-        fn write<S: Simd>(&self, s: S, acc: &mut [i32], channels: Channels, out: &mut [T]);
+    /// An epilogue as data, so that the products are compiled once for all epilogues.
+    pub trait StoreSums<T> {
+        /// What is done to the sums.
+        fn rule(&self) -> SumRule<'_>;
+        /// The result, tagged with its type.
+        fn tile(out: TileMut<'_, T>) -> SumTile<'_>;
     }
 }
-use sealed::{ByteLanes, WriteSums};
+use sealed::{ByteLanes, StoreSums};
 
 /// `u8` or `i8`: the element of an int8 tensor.
 pub trait QuantByte: ByteLanes + Copy + Default + Send + Sync + PartialOrd + 'static {
@@ -38,7 +45,7 @@ pub trait QuantByte: ByteLanes + Copy + Default + Send + Sync + PartialOrd + 'st
 }
 
 macro_rules! quant_byte {
-    ($ty:ty, $load:ident, $store:ident) => {
+    ($ty:ty, $load:ident, $store:ident, $tile:ident) => {
         impl QuantByte for $ty {
             const MIN: i32 = <$ty>::MIN as i32;
             const MAX: i32 = <$ty>::MAX as i32;
@@ -62,24 +69,50 @@ macro_rules! quant_byte {
             fn store<S: Simd>(s: S, v: S::I, dst: &mut [Self]) {
                 s.$store(v, dst);
             }
+            fn tile(out: TileMut<'_, Self>) -> SumTile<'_> {
+                SumTile::$tile(out)
+            }
         }
     };
 }
-quant_byte!(u8, load_u8, store_u8);
-quant_byte!(i8, load_i8, store_i8);
+quant_byte!(u8, load_u8, store_u8, U8);
+quant_byte!(i8, load_i8, store_i8, I8);
 
-/// To which channels a run of results belongs.
+/// What is done to exact sums.
 #[derive(Clone, Copy, Debug)]
-pub enum Channels {
-    /// All to this one.
-    One(usize),
-    /// The first to this one, the next to the next, and so on.
-    From(usize),
+pub enum SumRule<'a> {
+    /// Stored as `i32`.
+    Raw,
+    /// Scaled to `f32`.
+    Dequantize(&'a Dequantize<'a>),
+    /// Brought to another scale in 8 bits.
+    Requantize(&'a Requantization),
+}
+
+/// A result of the type that a [`SumRule`] gives.
+pub enum SumTile<'a> {
+    /// Of [`SumRule::Raw`].
+    I32(TileMut<'a, i32>),
+    /// Of [`SumRule::Dequantize`].
+    F32(TileMut<'a, f32>),
+    /// Of [`SumRule::Requantize`].
+    U8(TileMut<'a, u8>),
+    /// Of [`SumRule::Requantize`].
+    I8(TileMut<'a, i8>),
+}
+
+/// To which channels a tile of results belongs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Channels {
+    /// The first row to this one, the next row to the next, and so on.
+    Rows(usize),
+    /// The first column to this one, the next column to the next, and so on.
+    Cols(usize),
 }
 
 /// A way to store exact int32 sums as elements of type `T`: [`RawOutput`], [`Dequantize`] or
 /// [`crate::quantized::Requantization`].
-pub trait IntegerEpilogue<T>: WriteSums<T> + Sync {
+pub trait IntegerEpilogue<T>: StoreSums<T> + Sync {
     /// Channels for which there are parameters; `None` if one set serves all.
     fn channels(&self) -> Option<usize>;
 }
@@ -94,10 +127,12 @@ impl IntegerEpilogue<i32> for RawOutput {
     }
 }
 
-impl WriteSums<i32> for RawOutput {
-    #[inline(always)]
-    fn write<S: Simd>(&self, _: S, acc: &mut [i32], _: Channels, out: &mut [i32]) {
-        out.copy_from_slice(&acc[..out.len()]);
+impl StoreSums<i32> for RawOutput {
+    fn rule(&self) -> SumRule<'_> {
+        SumRule::Raw
+    }
+    fn tile(out: TileMut<'_, i32>) -> SumTile<'_> {
+        SumTile::I32(out)
     }
 }
 
@@ -153,40 +188,11 @@ impl IntegerEpilogue<f32> for Dequantize<'_> {
     }
 }
 
-impl WriteSums<f32> for Dequantize<'_> {
-    #[inline(always)]
-    fn write<S: Simd>(&self, s: S, acc: &mut [i32], channels: Channels, out: &mut [f32]) {
-        let mut at = 0;
-        while at < out.len() {
-            let n = S::LANES.min(out.len() - at);
-            let scale = channel_floats(s, self.scales, channels, at, n);
-            let bias = channel_floats(s, self.bias, channels, at, n);
-            let x = s.add(s.mul(s.to_f32(s.load_i32(&acc[at..])), scale), bias);
-            let y = self.activation.apply(s, x);
-            if n == S::LANES {
-                s.store(y, &mut out[at..]);
-            } else {
-                s.store_partial(y, &mut out[at..]);
-            }
-            at += S::LANES;
-        }
+impl StoreSums<f32> for Dequantize<'_> {
+    fn rule(&self) -> SumRule<'_> {
+        SumRule::Dequantize(self)
     }
-}
-
-/// The parameters of `n` results from `at` on; a list of one serves all, an empty one is zero.
-#[inline(always)]
-pub(crate) fn channel_floats<S: Simd>(
-    s: S,
-    list: &[f32],
-    channels: Channels,
-    at: usize,
-    n: usize,
-) -> S::F {
-    match (list, channels) {
-        ([], _) => s.splat(0.0),
-        ([one], _) => s.splat(*one),
-        (list, Channels::One(c)) => s.splat(list[c]),
-        (list, Channels::From(c)) if n == S::LANES => s.load(&list[c + at..]),
-        (list, Channels::From(c)) => s.load_partial(&list[c + at..c + at + n], 0.0),
+    fn tile(out: TileMut<'_, f32>) -> SumTile<'_> {
+        SumTile::F32(out)
     }
 }

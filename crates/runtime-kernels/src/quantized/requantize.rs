@@ -9,11 +9,11 @@
 //!   2018, arXiv:1712.05877, sec. 2.2);
 //! * [`RequantRule::TfliteSingleRounding`]: the same number with one 64-bit rounding shift.
 
-use super::output::sealed::WriteSums;
-use super::output::{Channels, IntegerEpilogue, QuantByte, channel_floats};
+use super::output::sealed::StoreSums;
+use super::output::{IntegerEpilogue, QuantByte, SumRule, SumTile};
 use crate::KernelError;
 use crate::error::check_extent;
-use crate::isa::Simd;
+use crate::threads::TileMut;
 
 /// How a scaled sum is rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -33,11 +33,11 @@ pub enum RequantRule {
 pub struct Requantization {
     rule: RequantRule,
     /// `m` per channel, or one for all.
-    multipliers: Vec<f32>,
+    pub(super) multipliers: Vec<f32>,
     fixed: Vec<FixedPoint>,
-    zero_point: i32,
-    q_min: i32,
-    q_max: i32,
+    pub(super) zero_point: i32,
+    pub(super) q_min: i32,
+    pub(super) q_max: i32,
 }
 
 /// `multiplier / 2^31 * 2^shift`.
@@ -189,38 +189,12 @@ impl<T: QuantByte> IntegerEpilogue<T> for Requantization {
     }
 }
 
-impl<T: QuantByte> WriteSums<T> for Requantization {
-    #[inline(always)]
-    fn write<S: Simd>(&self, s: S, acc: &mut [i32], channels: Channels, out: &mut [T]) {
-        if self.rule != RequantRule::OnnxRuntime {
-            for (i, (out, &sum)) in out.iter_mut().zip(acc.iter()).enumerate() {
-                let channel = match channels {
-                    Channels::One(c) => c,
-                    Channels::From(c) => c + i,
-                };
-                *out = T::from_i32(self.apply(sum, channel).clamp(T::MIN, T::MAX));
-            }
-            return;
-        }
-        let low = s.splat(self.q_min.max(T::MIN).saturating_sub(self.zero_point) as f32);
-        let high = s.splat(self.q_max.min(T::MAX).saturating_sub(self.zero_point) as f32);
-        let zero_point = s.splat_i32(self.zero_point);
-        let mut at = 0;
-        while at < out.len() {
-            let n = S::LANES.min(out.len() - at);
-            let m = channel_floats(s, &self.multipliers, channels, at, n);
-            let x = s.mul(s.to_f32(s.load_i32(&acc[at..])), m);
-            let x = s.min(s.max(x, low), high);
-            let q = s.add_i32(s.to_i32(x), zero_point);
-            if n == S::LANES {
-                T::store(s, q, &mut out[at..]);
-            } else {
-                let mut lanes = [T::default(); crate::isa::MAX_LANES];
-                T::store(s, q, &mut lanes);
-                out[at..].copy_from_slice(&lanes[..n]);
-            }
-            at += S::LANES;
-        }
+impl<T: QuantByte> StoreSums<T> for Requantization {
+    fn rule(&self) -> SumRule<'_> {
+        SumRule::Requantize(self)
+    }
+    fn tile(out: TileMut<'_, T>) -> SumTile<'_> {
+        T::tile(out)
     }
 }
 
@@ -238,7 +212,6 @@ pub(crate) fn check_channels<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::{Isa, MAX_LANES, simd_dispatch};
 
     fn requantization(rule: RequantRule, m: f32, z: i32) -> Requantization {
         Requantization::new(rule, m, &[1.0], 1.0, z, (-128, 127)).unwrap()
@@ -292,36 +265,5 @@ mod tests {
                 shift: 0
             }
         );
-    }
-
-    simd_dispatch! {
-        fn write_all(s: S, r: &Requantization, acc: &mut [i32], channels: Channels, out: &mut [u8]) {
-            r.write(s, acc, channels, out);
-        }
-    }
-
-    #[test]
-    fn every_instruction_set_gives_the_bits_of_the_scalar_rule() {
-        let scales: Vec<f32> = (0..37).map(|i| 0.0013 * (i + 1) as f32).collect();
-        let sums: Vec<i32> = (0..37).map(|i| (i - 18) * 977 + i * i * 31).collect();
-        for rule in [
-            RequantRule::OnnxRuntime,
-            RequantRule::TfliteDoubleRounding,
-            RequantRule::TfliteSingleRounding,
-        ] {
-            let r = Requantization::new(rule, 0.7, &scales, 1.3, 19, (0, 255)).unwrap();
-            let expected: Vec<u8> = sums
-                .iter()
-                .enumerate()
-                .map(|(i, &x)| r.apply(x, i) as u8)
-                .collect();
-            for isa in Isa::available() {
-                let mut acc = sums.clone();
-                acc.resize(37 + MAX_LANES, 0);
-                let mut out = vec![0u8; 37];
-                write_all(isa, &r, &mut acc, Channels::From(0), &mut out);
-                assert_eq!(out, expected, "{isa} {rule:?}");
-            }
-        }
     }
 }

@@ -7,15 +7,24 @@ mod tile;
 
 use std::sync::Arc;
 
-use rayon::prelude::*;
-
 pub(crate) use tile::TileMut;
+
+/// A piece of a [`TileMut`]: where it starts, and its extents.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) row: usize,
+    pub(crate) col: usize,
+    pub(crate) rows: usize,
+    pub(crate) cols: usize,
+}
 
 use crate::KernelError;
 
-/// Work (in multiply-adds, or elements weighted by their cost) below which one more task does not
-/// pay for waking a thread.
-const WORK_PER_TASK: usize = 64 * 1024;
+/// Multiply-adds of a product that pay for waking a thread: some ten microseconds.
+const WORK_PER_TASK: usize = 512 * 1024;
+
+/// What an element of a function that is applied to each costs, in multiply-adds of a product.
+const ELEMENT_WORK: usize = 16;
 
 /// A rayon pool, or none: how many threads a kernel may use.
 #[derive(Clone, Debug, Default)]
@@ -57,23 +66,32 @@ impl Parallelism {
             .map_or(1, |pool| pool.current_num_threads())
     }
 
-    /// Into how many tasks `work` is worth cutting, at most `limit`.
+    /// Into how many tasks `work` multiply-adds are worth cutting, at most `limit`.
     pub(crate) fn tasks(&self, work: usize, limit: usize) -> usize {
-        self.threads()
-            .min(work / WORK_PER_TASK + 1)
-            .min(limit)
-            .max(1)
+        self.threads().min(work / WORK_PER_TASK).min(limit).max(1)
     }
 
     /// Runs `f` on each part, in any order, and waits for all.
+    ///
+    /// The calling thread takes the first part itself, so that it does not sit idle while the
+    /// pool wakes up.
     pub(crate) fn for_each<T: Send>(&self, mut parts: Vec<T>, f: impl Fn(T) + Sync + Send) {
         match &self.pool {
-            Some(pool) if parts.len() > 1 => pool.install(|| parts.into_par_iter().for_each(f)),
+            Some(pool) if parts.len() > 1 => {
+                let f = &f;
+                pool.in_place_scope(|scope| {
+                    for part in parts.drain(1..) {
+                        scope.spawn(move |_| f(part));
+                    }
+                    parts.drain(..).for_each(f);
+                });
+            }
             _ => parts.drain(..).for_each(f),
         }
     }
 
-    /// Runs `f(first_row, rows)` over runs of whole rows of `out`; `work_per_row` is their cost.
+    /// Runs `f(first_row, rows)` over runs of whole rows of `out`; `work_per_row` is their cost in
+    /// elements.
     pub(crate) fn for_each_rows<T: Send>(
         &self,
         out: &mut [T],
@@ -85,7 +103,8 @@ impl Parallelism {
             return;
         }
         let rows = out.len() / row_len;
-        let tasks = self.tasks(rows.saturating_mul(work_per_row), rows);
+        let work = rows.saturating_mul(work_per_row);
+        let tasks = self.tasks(work.saturating_mul(ELEMENT_WORK), rows);
         if tasks == 1 {
             return f(0, out);
         }
@@ -118,7 +137,8 @@ mod tests {
     #[test]
     fn small_work_stays_on_one_task() {
         let parallelism = Parallelism::with_threads(2).unwrap();
-        assert_eq!(parallelism.tasks(100, 10), 1);
+        assert_eq!(parallelism.tasks(WORK_PER_TASK, 10), 1);
+        assert_eq!(parallelism.tasks(2 * WORK_PER_TASK, 10), 2);
         assert_eq!(parallelism.tasks(1 << 30, 10), 2);
     }
 }

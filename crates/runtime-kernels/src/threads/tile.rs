@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 ///
 /// Two views cut from one ([`TileMut::split_rows`], [`TileMut::split_cols`]) never share an
 /// element, though their memory interleaves; hence the raw pointer.
-pub(crate) struct TileMut<'a, T> {
+pub struct TileMut<'a, T> {
     data: *mut T,
     rows: usize,
     cols: usize,
@@ -20,7 +20,7 @@ unsafe impl<T: Send> Send for TileMut<'_, T> {}
 impl<'a, T> TileMut<'a, T> {
     /// A view of the start of `data`, or `None` if the last row reaches past its end or rows
     /// would overlap.
-    pub(crate) fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Option<Self> {
+    pub fn new(data: &'a mut [T], rows: usize, cols: usize, stride: usize) -> Option<Self> {
         let end = rows
             .saturating_sub(1)
             .checked_mul(stride)?
@@ -35,17 +35,17 @@ impl<'a, T> TileMut<'a, T> {
         })
     }
 
-    pub(crate) fn rows(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.rows
     }
 
-    pub(crate) fn cols(&self) -> usize {
+    pub fn cols(&self) -> usize {
         self.cols
     }
 
     /// Columns `from..from + len` of row `row`.
     #[inline(always)]
-    pub(crate) fn row(&mut self, row: usize, from: usize, len: usize) -> &mut [T] {
+    pub fn row(&mut self, row: usize, from: usize, len: usize) -> &mut [T] {
         assert!(row < self.rows && from <= self.cols && len <= self.cols - from);
         // SAFETY: `new` checked that every row lies in the borrowed slice, the assertion that the
         // columns lie in the row; the view is borrowed mutably for as long as the result.
@@ -53,7 +53,7 @@ impl<'a, T> TileMut<'a, T> {
     }
 
     /// The rows before `at` and those from `at` on.
-    pub(crate) fn split_rows(self, at: usize) -> (Self, Self) {
+    pub fn split_rows(self, at: usize) -> (Self, Self) {
         let at = at.min(self.rows);
         // The offset is not formed for an empty second part: it may lie past the allocation.
         let offset = if at < self.rows { at * self.stride } else { 0 };
@@ -70,7 +70,7 @@ impl<'a, T> TileMut<'a, T> {
     }
 
     /// The columns before `at` and those from `at` on.
-    pub(crate) fn split_cols(self, at: usize) -> (Self, Self) {
+    pub fn split_cols(self, at: usize) -> (Self, Self) {
         let at = at.min(self.cols);
         let offset = if at < self.cols && self.rows > 0 {
             at

@@ -1,0 +1,272 @@
+//! Depthwise convolution in two dimensions, channels last: a vector of channels at a time.
+//!
+//! A band of output rows is staged as floats with its padding and whole vectors of channels, so
+//! that the loop over the taps has no borders; each weight vector serves several output pixels.
+
+use super::depthwise::{Depthwise, Pixel};
+use super::shape::ConvShape;
+use crate::gemm::arith::Float;
+use crate::gemm::driver::{Cut, Finish, Part};
+use crate::gemm::rows::BLOCK_BYTES;
+use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
+use crate::threads::Place;
+use crate::{Context, Scratch};
+
+/// Output pixels of a tile: two vectors each leave room for the weights in the registers.
+const PIXELS: usize = 4;
+
+/// The staged image under a band of output rows.
+#[derive(Clone, Copy)]
+struct Staged {
+    rows: usize,
+    width: usize,
+    /// Channels, filled up to whole vectors.
+    channels: usize,
+}
+
+impl Staged {
+    fn new(isa: Isa, shape: &ConvShape, lines: usize) -> Self {
+        let [_, reach, _] = shape.kernel;
+        Self {
+            rows: (lines - 1) * shape.strides[1] + (reach - 1) * shape.dilations[1] + 1,
+            width: shape.reach(2),
+            channels: shape.in_channels.next_multiple_of(isa.tile().nr / 2),
+        }
+    }
+
+    fn row_len(&self) -> usize {
+        self.width * self.channels
+    }
+
+    fn len(&self) -> usize {
+        self.rows * self.row_len()
+    }
+}
+
+/// Convolves a batch of images; `out` holds one pixel per row.
+pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    op: &Depthwise<'_>,
+    image: &[T],
+    finish: &F,
+    out: F::Out<'_>,
+) {
+    let shape = op.shape;
+    let [_, oh, ow] = shape.output;
+    let lines = shape.batch * oh;
+    let row_len = Staged::new(ctx.isa, shape, 1).row_len();
+    let per_band = (BLOCK_BYTES / (4 * row_len * shape.strides[1]).max(1)).clamp(1, oh);
+    let work = ow * shape.out_channels * (shape.taps() + 4);
+    let tasks = ctx.parallelism.tasks(lines.saturating_mul(work), lines);
+    let own = Staged::new(ctx.isa, shape, per_band).len();
+    let weight_len = Staged::new(ctx.isa, shape, 1).channels * shape.taps();
+    let (floats, _) = scratch.parts(own * tasks + weight_len, 0);
+    let (padded, mut floats) = floats.split_at_mut(weight_len);
+    pad_weights(op, padded);
+    let padded = &*padded;
+    let task = |first: usize, mut out: F::Out<'_>, scratch: &mut [f32]| {
+        let end = first + out.rows() / ow;
+        let mut line = first;
+        while line < end {
+            let y = line % oh;
+            let lines = per_band.min(oh - y).min(end - line);
+            let band = Band {
+                image: line / oh,
+                y,
+                lines,
+                row: line * ow,
+                out_row: (line - first) * ow,
+            };
+            stage(ctx.isa, op, band, image, scratch);
+            convolve(ctx.isa, shape, band, scratch, padded, finish, &mut out);
+            line += lines;
+        }
+    };
+    if tasks == 1 {
+        return task(0, out, floats);
+    }
+    let per_task = lines.div_ceil(tasks).max(1);
+    let (mut parts, mut rest) = (Vec::with_capacity(tasks), out);
+    for first in (0..lines).step_by(per_task) {
+        let (part, after) = rest.split_rows(per_task * ow);
+        let (mine, others) = floats.split_at_mut(own);
+        parts.push((first, part, mine));
+        (rest, floats) = (after, others);
+    }
+    ctx.parallelism
+        .for_each(parts, |(first, out, floats)| task(first, out, floats));
+}
+
+/// The weights with whole vectors of channels.
+fn pad_weights(op: &Depthwise<'_>, out: &mut [f32]) {
+    let channels = op.shape.out_channels;
+    let padded = out.len() / op.shape.taps();
+    let taps = out.chunks_exact_mut(padded);
+    for (out, tap) in taps.zip(op.weights.chunks_exact(channels)) {
+        let (live, rest) = out.split_at_mut(channels);
+        live.copy_from_slice(tap);
+        rest.fill(0.0);
+    }
+}
+
+/// Output rows of one image.
+#[derive(Clone, Copy)]
+struct Band {
+    image: usize,
+    y: usize,
+    lines: usize,
+    /// The first pixel in the result, and in the piece of the result at hand.
+    row: usize,
+    out_row: usize,
+}
+
+simd_dispatch! {
+    /// Writes the image under a band as floats.
+    fn stage[T: Pixel](
+        s: S,
+        op: &Depthwise<'_>,
+        band: Band,
+        image: &[T],
+        out: &mut [f32],
+    ) {
+        let shape = op.shape;
+        let staged = Staged {
+            channels: shape.in_channels.next_multiple_of(S::LANES),
+            ..Staged::new(Isa::scalar(), shape, band.lines)
+        };
+        let [_, h, w] = shape.input;
+        let channels = shape.in_channels;
+        let zero_point = s.splat_i32(op.zero_point);
+        let left = shape.pads[2].min(staged.width);
+        let live = w.min(staged.width - left);
+        for (i, out) in out[..staged.len()].chunks_exact_mut(staged.row_len()).enumerate() {
+            let y = (band.y * shape.strides[1] + i).checked_sub(shape.pads[1]).filter(|&y| y < h);
+            let Some(y) = y else {
+                out.fill(0.0);
+                continue;
+            };
+            let (before, rest) = out.split_at_mut(left * staged.channels);
+            let (inside, after) = rest.split_at_mut(live * staged.channels);
+            before.fill(0.0);
+            after.fill(0.0);
+            let start = (band.image * h + y) * w * channels;
+            let row = &image[start..start + live * channels];
+            if staged.channels == channels {
+                for (out, x) in inside.chunks_exact_mut(S::LANES).zip(row.chunks_exact(S::LANES)) {
+                    s.store(T::load(s, x, zero_point), out);
+                }
+                continue;
+            }
+            for (out, pixel) in inside.chunks_exact_mut(staged.channels).zip(row.chunks_exact(channels)) {
+                let (live, rest) = out.split_at_mut(channels);
+                live.iter_mut().zip(pixel).for_each(|(o, &x)| *o = x.real(op.zero_point));
+                rest.fill(0.0);
+            }
+        }
+    }
+}
+
+simd_dispatch! {
+    /// Convolves a staged band; `weights` are `[tap][channel]`, whole vectors of channels.
+    fn convolve[F: Finish<Float>](
+        s: S,
+        shape: &ConvShape,
+        band: Band,
+        image: &[f32],
+        weights: &[f32],
+        finish: &F,
+        out: &mut F::Out<'_>,
+    ) {
+        let staged = Staged {
+            channels: shape.in_channels.next_multiple_of(S::LANES),
+            ..Staged::new(Isa::scalar(), shape, band.lines)
+        };
+        let [_, _, ow] = shape.output;
+        let nr = 2 * S::LANES;
+        let mut tile = [0.0; MAX_MR * MAX_NR];
+        for y in 0..band.lines {
+            let image = &image[y * shape.strides[1] * staged.row_len()..staged.len()];
+            for x in (0..ow).step_by(PIXELS) {
+                let pixels = PIXELS.min(ow - x);
+                for c in (0..shape.in_channels).step_by(nr) {
+                    let cols = nr.min(shape.in_channels - c);
+                    let taps = Taps { shape, staged, image, weights, x, c };
+                    match (pixels, cols > S::LANES) {
+                        (1, true) => taps.tile::<S, 1, 2>(s, &mut tile),
+                        (2..=3, true) => {
+                            taps.tile::<S, 2, 2>(s, &mut tile);
+                            if pixels == 3 {
+                                Taps { x: x + 2, ..taps }.tile::<S, 1, 2>(s, &mut tile[2 * nr..]);
+                            }
+                        }
+                        (_, true) => taps.tile::<S, PIXELS, 2>(s, &mut tile),
+                        (1, false) => taps.tile::<S, 1, 1>(s, &mut tile),
+                        (2..=3, false) => {
+                            taps.tile::<S, 2, 1>(s, &mut tile);
+                            if pixels == 3 {
+                                Taps { x: x + 2, ..taps }.tile::<S, 1, 1>(s, &mut tile[2 * nr..]);
+                            }
+                        }
+                        (_, false) => taps.tile::<S, PIXELS, 1>(s, &mut tile),
+                    }
+                    let pixel = y * ow + x;
+                    let at = Place { row: band.out_row + pixel, col: c, rows: pixels, cols };
+                    finish.tile(s, Part::WHOLE, band.row + pixel, c, &tile, at, out);
+                }
+            }
+        }
+    }
+}
+
+/// The operands of one register tile.
+#[derive(Clone, Copy)]
+struct Taps<'a> {
+    shape: &'a ConvShape,
+    staged: Staged,
+    /// From the first image row of the output row on.
+    image: &'a [f32],
+    weights: &'a [f32],
+    x: usize,
+    c: usize,
+}
+
+impl Taps<'_> {
+    /// The sums of `P` pixels and `V` vectors of channels.
+    #[inline(always)]
+    fn tile<S: Simd, const P: usize, const V: usize>(&self, s: S, tile: &mut [f32]) {
+        let [_, kh, kw] = self.shape.kernel;
+        let channels = self.staged.channels;
+        let step = self.shape.strides[2] * channels;
+        let tap_step = self.shape.dilations[2] * channels;
+        let row_step = self.shape.dilations[1] * self.staged.row_len();
+        let first = self.x * step + self.c;
+        let mut acc = [[s.splat(0.0); V]; P];
+        let reach = (kw - 1) * tap_step + V * S::LANES;
+        let weight_reach = (kw - 1) * channels + V * S::LANES;
+        for ky in 0..kh {
+            let at = first + ky * row_step;
+            // Slices of one length, so that one check in the loop serves all pixels.
+            let mut rows = [&self.image[..0]; P];
+            for p in 0..P {
+                rows[p] = &self.image[at + p * step..][..reach];
+            }
+            let weights = &self.weights[ky * kw * channels + self.c..][..weight_reach];
+            for kx in 0..kw {
+                let w = &weights[kx * channels..][..V * S::LANES];
+                for v in 0..V {
+                    let w = s.load(&w[v * S::LANES..]);
+                    for p in 0..P {
+                        let x = &rows[p][kx * tap_step..][..V * S::LANES];
+                        acc[p][v] = s.fma(s.load(&x[v * S::LANES..]), w, acc[p][v]);
+                    }
+                }
+            }
+        }
+        for (acc, tile) in acc.iter().zip(tile.chunks_mut(2 * S::LANES)) {
+            for v in 0..V {
+                s.store(acc[v], &mut tile[v * S::LANES..]);
+            }
+        }
+    }
+}

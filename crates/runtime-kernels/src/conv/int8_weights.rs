@@ -1,0 +1,221 @@
+//! Weights of an int8 convolution, packed.
+
+use super::depthwise::EXACT_TAPS;
+use super::float::{taps_before_channels, taps_first};
+use super::shape::{ConvParams, Layout};
+use crate::error::{check_extent, check_len, product};
+use crate::gemm::bytes::Role;
+use crate::gemm::{Int8Matrix, PackedInt8, Side};
+use crate::quantized::QuantByte;
+use crate::{Isa, KernelError, MatRef};
+
+/// An image or weights of `u8` or of `i8`.
+#[derive(Clone, Copy, Debug)]
+pub enum Int8Input<'a> {
+    /// Unsigned.
+    U8(&'a [u8]),
+    /// Signed.
+    I8(&'a [i8]),
+}
+
+impl Int8Input<'_> {
+    /// Elements.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(x) => x.len(),
+            Self::I8(x) => x.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Weights of an int8 convolution, packed once for one instruction set and layout.
+#[derive(Clone, Debug)]
+pub struct PackedConvInt8 {
+    pub(super) layout: Layout,
+    pub(super) out_channels: usize,
+    pub(super) depth: usize,
+    /// One matrix per group.
+    pub(super) groups: Vec<PackedInt8>,
+    /// The weights less their zero points in the order of the direct loop, where it applies.
+    pub(super) depthwise: Vec<f32>,
+}
+
+impl PackedConvInt8 {
+    /// Packs weights `[out_channels, in_channels / groups, kernel…]` with one zero point, or one
+    /// per output channel.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `weights` or `zero_points` do not have that many elements,
+    /// [`KernelError::Extent`] if the groups do not divide the output channels.
+    pub fn new(
+        isa: Isa,
+        params: &ConvParams,
+        weights: Int8Input<'_>,
+        zero_points: &[i32],
+        out_channels: usize,
+        in_per_group: usize,
+        kernel: &[usize],
+    ) -> Result<Self, KernelError> {
+        let taps = product(kernel);
+        let depth = taps.and_then(|t| t.checked_mul(in_per_group));
+        check_len(
+            "weights",
+            weights.len(),
+            depth.and_then(|d| d.checked_mul(out_channels)),
+        )?;
+        if params.groups == 0 {
+            return Err(KernelError::Invalid {
+                what: "groups",
+                value: 0,
+            });
+        }
+        check_extent(
+            "output channels left over by the groups",
+            out_channels % params.groups,
+            0,
+        )?;
+        if zero_points.len() != 1 {
+            check_len(
+                "zero points of the weights",
+                zero_points.len(),
+                Some(out_channels),
+            )?;
+        }
+        let extents = Extents {
+            isa,
+            params,
+            out_channels,
+            in_per_group,
+            taps: taps.unwrap_or(0),
+            row_taps: kernel.last().copied().unwrap_or(1),
+        };
+        match weights {
+            Int8Input::U8(w) => extents.pack(w, zero_points, unsigned),
+            Int8Input::I8(w) => extents.pack(w, zero_points, signed),
+        }
+    }
+
+    /// Bytes of the packed form.
+    pub fn bytes(&self) -> usize {
+        4 * self.depthwise.len() + self.groups.iter().map(PackedInt8::bytes).sum::<usize>()
+    }
+}
+
+struct Extents<'p> {
+    isa: Isa,
+    params: &'p ConvParams,
+    out_channels: usize,
+    in_per_group: usize,
+    taps: usize,
+    /// Taps of a kernel row.
+    row_taps: usize,
+}
+
+/// The runs of a channels-last window: the taps of a kernel row, filled up to whole words of the
+/// dot product, because the product reads a run from wherever its pixel stands.
+struct Runs {
+    len: usize,
+    padded: usize,
+    count: usize,
+}
+
+impl Runs {
+    fn new(isa: Isa, channels: usize, taps: usize, row_taps: usize) -> Self {
+        let len = channels * row_taps;
+        Self {
+            len,
+            padded: len.next_multiple_of(isa.tile().k_group),
+            count: taps.checked_div(row_taps).unwrap_or(0),
+        }
+    }
+
+    fn depth(&self) -> usize {
+        self.count * self.padded
+    }
+
+    /// Fills up each run of filters `[out, run, len]` with what becomes zero as a signed byte.
+    fn pad<T: QuantByte>(&self, weights: &[T]) -> Vec<T> {
+        let zero = T::from_i32(-Role::Signed.shift::<T>());
+        weights
+            .chunks_exact(self.len.max(1))
+            .flat_map(|run| {
+                let fill = std::iter::repeat_n(zero, self.padded - self.len);
+                run.iter().copied().chain(fill)
+            })
+            .collect()
+    }
+}
+
+impl Extents<'_> {
+    fn pack<T: QuantByte>(
+        &self,
+        weights: &[T],
+        zero_points: &[i32],
+        matrix: for<'m> fn(MatRef<'m, T>) -> Int8Matrix<'m>,
+    ) -> Result<PackedConvInt8, KernelError> {
+        let depth = self.taps * self.in_per_group;
+        let per_group = self.out_channels / self.params.groups;
+        let layout = self.params.layout;
+        let mut groups = Vec::with_capacity(self.params.groups);
+        for g in 0..self.params.groups {
+            let weights = &weights[g * per_group * depth..(g + 1) * per_group * depth];
+            let zero_points = match zero_points {
+                [one] => std::slice::from_ref(one),
+                z => &z[g * per_group..(g + 1) * per_group],
+            };
+            groups.push(match layout {
+                Layout::ChannelsFirst => {
+                    let m = matrix(MatRef::row_major(weights, per_group, depth)?);
+                    PackedInt8::new(self.isa, Side::Lhs, m, zero_points)?
+                }
+                Layout::ChannelsLast => {
+                    let runs = Runs::new(self.isa, self.in_per_group, self.taps, self.row_taps);
+                    let reordered = taps_before_channels(weights, self.in_per_group, self.taps);
+                    let padded = runs.pad(&reordered);
+                    let m = MatRef::row_major(&padded, per_group, runs.depth())?;
+                    let packed =
+                        PackedInt8::new(self.isa, Side::Rhs, matrix(m.transposed()), zero_points)?;
+                    packed.with_depth(depth)
+                }
+            });
+        }
+        let direct = self.in_per_group == 1 && self.params.groups > 1 && self.taps <= EXACT_TAPS;
+        let depthwise = if direct {
+            self.direct(weights, zero_points)
+        } else {
+            Vec::new()
+        };
+        Ok(PackedConvInt8 {
+            layout,
+            out_channels: self.out_channels,
+            depth,
+            groups,
+            depthwise,
+        })
+    }
+
+    fn direct<T: QuantByte>(&self, weights: &[T], zero_points: &[i32]) -> Vec<f32> {
+        let zero_point = |channel: usize| *zero_points.get(channel).unwrap_or(&zero_points[0]);
+        let reals = weights.iter().enumerate();
+        let reals: Vec<f32> = reals
+            .map(|(i, w)| (w.to_i32() - zero_point(i / self.taps)) as f32)
+            .collect();
+        match self.params.layout {
+            Layout::ChannelsFirst => reals,
+            Layout::ChannelsLast => taps_first(&reals, self.out_channels, self.taps),
+        }
+    }
+}
+
+pub(super) fn unsigned(matrix: MatRef<'_, u8>) -> Int8Matrix<'_> {
+    Int8Matrix::U8(matrix)
+}
+
+pub(super) fn signed(matrix: MatRef<'_, i8>) -> Int8Matrix<'_> {
+    Int8Matrix::I8(matrix)
+}

@@ -1,0 +1,408 @@
+//! The product with packed weights on the right whose left operand is read where it stands.
+//!
+//! A register tile broadcasts words of `MR` rows straight from memory against a packed panel, so
+//! nothing is rearranged for a product that is too small to pay for it. A row need not be
+//! contiguous: it is a few runs, the same distances apart for every row ([`Walk`]). That makes a
+//! convolution over a channels-last image such a product (the indirect convolution of Dukhan,
+//! arXiv:1907.02129, with distances in place of pointers): the taps of one image row are one run.
+//!
+//! Each element is summed in the order of the reduction, so results do not depend on the tiles.
+
+use std::ops::Range;
+
+use super::arith::Arith;
+use super::driver::{Cut, Finish, Part};
+use super::panel::Packed;
+use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
+use crate::threads::Place;
+use crate::{Context, KernelError};
+
+/// Rows that tasks take multiples of: whole register tiles on every instruction set.
+pub(crate) const ROW_UNIT: usize = 12;
+
+/// Where the rows of a block stand, in units from its start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Walk {
+    /// Rows of one line: output pixels of one image row.
+    pub(crate) line: usize,
+    /// From a row to the next one in its line.
+    pub(crate) step: usize,
+    /// From a line to the next.
+    pub(crate) line_step: usize,
+    /// Runs of a row, outermost first, and the distances between them.
+    pub(crate) runs: [usize; 3],
+    pub(crate) run_steps: [usize; 3],
+    /// Words of a run.
+    pub(crate) words: usize,
+}
+
+impl Walk {
+    /// Contiguous rows `step` units apart.
+    pub(crate) fn rows(step: usize, words: usize) -> Self {
+        Self {
+            line: usize::MAX,
+            step,
+            line_step: 0,
+            runs: [1; 3],
+            run_steps: [0; 3],
+            words,
+        }
+    }
+
+    fn groups(&self) -> usize {
+        self.runs.iter().product::<usize>() * self.words
+    }
+}
+
+/// A left operand, handed out block by block.
+pub(crate) trait Source<A: Arith>: Sync {
+    /// Where the block that starts at `row` ends, at most `end`.
+    fn block_end(&self, row: usize, end: usize) -> usize;
+
+    /// Units of scratch memory that a block needs.
+    fn scratch_units(&self) -> usize;
+
+    /// The rows of a block as group `group` of the weights reads them.
+    fn block<'b>(
+        &'b self,
+        isa: Isa,
+        rows: Range<usize>,
+        group: usize,
+        scratch: &'b mut [A::Unit],
+    ) -> (&'b [A::Unit], Walk);
+}
+
+/// `out = finish(source * weights)`.
+pub(crate) struct DirectProduct<'a, A: Arith, F> {
+    pub(crate) rows: usize,
+    /// Tasks take whole multiples of so many rows.
+    pub(crate) row_unit: usize,
+    /// Groups of columns, each with a packed matrix of its own.
+    pub(crate) groups: usize,
+    pub(crate) weights: &'a (dyn Fn(usize) -> &'a Packed<A::Word> + Sync),
+    pub(crate) source: &'a dyn Source<A>,
+    pub(crate) finish: &'a F,
+}
+
+/// How a product is cut into tasks.
+struct Cuts {
+    tasks: usize,
+    by_cols: bool,
+}
+
+impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
+    /// Refuses weights that were packed for another instruction set.
+    pub(crate) fn check(&self, isa: Isa) -> Result<(), KernelError> {
+        let needed = isa.tile().nr;
+        match (0..self.groups)
+            .map(|g| (self.weights)(g).width())
+            .find(|&w| w != needed)
+        {
+            Some(packed) => Err(KernelError::PackedFor {
+                operand: "right operand",
+                packed,
+                isa: isa.name(),
+                needed,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn cuts(&self, ctx: &Context) -> Cuts {
+        if ctx.parallelism.threads() == 1 || self.groups == 0 {
+            return Cuts {
+                tasks: 1,
+                by_cols: false,
+            };
+        }
+        let weights = (self.weights)(0);
+        let work = self
+            .rows
+            .saturating_mul(weights.lines().saturating_mul(self.groups))
+            .saturating_mul(weights.groups());
+        let row_units = self.rows.div_ceil(self.row_unit);
+        let by_cols = self.groups == 1 && row_units < 2 * ctx.parallelism.threads();
+        let limit = if by_cols {
+            weights.lines().div_ceil(ctx.isa.tile().nr)
+        } else {
+            row_units
+        };
+        Cuts {
+            tasks: ctx.parallelism.tasks(work, limit),
+            by_cols,
+        }
+    }
+
+    /// Units of scratch memory that [`DirectProduct::run`] needs.
+    pub(crate) fn scratch_units(&self, ctx: &Context) -> usize {
+        self.cuts(ctx).tasks * self.source.scratch_units()
+    }
+
+    /// Computes the product into `out`: `rows` by all columns of all groups.
+    pub(crate) fn run(&self, ctx: &Context, out: F::Out<'_>, scratch: &mut [A::Unit]) {
+        let Cuts { tasks, by_cols } = self.cuts(ctx);
+        if tasks == 1 {
+            return self.task(ctx.isa, 0, 0, out, scratch);
+        }
+        let (extent, unit) = if by_cols {
+            (out.cols(), ctx.isa.tile().nr)
+        } else {
+            (out.rows(), self.row_unit)
+        };
+        let step = extent.div_ceil(unit).div_ceil(tasks).max(1) * unit;
+        let own = self.source.scratch_units();
+        let (mut parts, mut rest, mut scratch) = (Vec::with_capacity(tasks), out, scratch);
+        for from in (0..extent).step_by(step) {
+            let len = step.min(extent - from);
+            let (part, after) = if by_cols {
+                rest.split_cols(len)
+            } else {
+                rest.split_rows(len)
+            };
+            let (mine, others) = scratch.split_at_mut(own);
+            parts.push((if by_cols { (0, from) } else { (from, 0) }, part, mine));
+            (rest, scratch) = (after, others);
+        }
+        ctx.parallelism.for_each(parts, |((row, col), part, own)| {
+            self.task(ctx.isa, row, col, part, own);
+        });
+    }
+
+    /// The part of the result that starts at (`row`, `col`).
+    fn task(&self, isa: Isa, row: usize, col: usize, mut out: F::Out<'_>, scratch: &mut [A::Unit]) {
+        let end = row + out.rows();
+        let mut from = row;
+        while from < end {
+            let to = self.source.block_end(from, end);
+            for group in 0..self.groups {
+                let weights = (self.weights)(group);
+                let cols = if self.groups == 1 {
+                    out.cols()
+                } else {
+                    weights.lines()
+                };
+                let (units, walk) = self.source.block(isa, from..to, group, scratch);
+                let block = Block {
+                    units,
+                    walk,
+                    weights,
+                    lone: self.rows == 1 && walk.runs == [1; 3],
+                    row: from,
+                    first_row: row,
+                    rows: to - from,
+                    first_col: col,
+                    cols,
+                    base: group * weights.lines(),
+                };
+                sweep(isa, &block, self.finish, &mut out);
+            }
+            from = to;
+        }
+    }
+}
+
+/// One block of rows against the columns of one group.
+struct Block<'a, A: Arith> {
+    units: &'a [A::Unit],
+    walk: Walk,
+    weights: &'a Packed<A::Word>,
+    /// The product has this row only.
+    lone: bool,
+    /// The first row in the product, and that of the result's piece.
+    row: usize,
+    first_row: usize,
+    rows: usize,
+    /// The first column in the group's weights: where the result's piece starts.
+    first_col: usize,
+    cols: usize,
+    /// The group's first column in the product.
+    base: usize,
+}
+
+simd_dispatch! {
+    /// Multiplies one block.
+    fn sweep[A: Arith, F: Finish<A>](
+        s: S,
+        block: &Block<'_, A>,
+        finish: &F,
+        out: &mut F::Out<'_>,
+    ) {
+        let nr = 2 * S::LANES;
+        let groups = block.walk.groups();
+        let mut tile = [A::Word::default(); MAX_MR * MAX_NR];
+        for j in (0..block.cols).step_by(nr) {
+            let panel = block.weights.panel((block.first_col + j) / nr, 0..groups);
+            let cols = nr.min(block.cols - j);
+            let narrow = cols <= S::LANES;
+            let height = if narrow { S::MR_NARROW } else { S::MR };
+            let col = block.base + block.first_col + j;
+            for i in (0..block.rows).step_by(height) {
+                let live = height.min(block.rows - i);
+                let at = offsets(&block.walk, i, live);
+                if block.lone {
+                    lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
+                } else if narrow {
+                    narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, &mut tile);
+                } else {
+                    wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, &mut tile);
+                }
+                let place = Place {
+                    row: block.row - block.first_row + i,
+                    col: block.base + j,
+                    rows: live,
+                    cols,
+                };
+                finish.tile(s, Part::WHOLE, block.row + i, col, &tile, place, out);
+            }
+        }
+    }
+}
+
+/// Where the rows from `first` on start; past the live ones, the last one again.
+#[inline(always)]
+fn offsets(walk: &Walk, first: usize, live: usize) -> [usize; MAX_MR] {
+    let mut at = [0; MAX_MR];
+    let (mut line, mut x) = match walk.line {
+        usize::MAX => (0, first),
+        line => (first / line, first % line),
+    };
+    let mut last = 0;
+    for (r, at) in at.iter_mut().enumerate() {
+        if r < live {
+            if x == walk.line {
+                (line, x) = (line + 1, 0);
+            }
+            last = line * walk.line_step + x * walk.step;
+            x += 1;
+        }
+        *at = last;
+    }
+    at
+}
+
+#[inline(always)]
+fn wide_tile<S: Simd, A: Arith>(
+    s: S,
+    live: usize,
+    walk: &Walk,
+    units: &[A::Unit],
+    at: &[usize; MAX_MR],
+    panel: &[A::Word],
+    tile: &mut [A::Word],
+) {
+    match live {
+        1 => tile_of::<S, A, 1, 2>(s, walk, units, at, panel, tile),
+        2 => tile_of::<S, A, 2, 2>(s, walk, units, at, panel, tile),
+        3..=4 => tile_of::<S, A, 4, 2>(s, walk, units, at, panel, tile),
+        5..=6 => tile_of::<S, A, 6, 2>(s, walk, units, at, panel, tile),
+        7..=8 => tile_of::<S, A, 8, 2>(s, walk, units, at, panel, tile),
+        _ => tile_of::<S, A, 12, 2>(s, walk, units, at, panel, tile),
+    }
+}
+
+#[inline(always)]
+fn narrow_tile<S: Simd, A: Arith>(
+    s: S,
+    live: usize,
+    walk: &Walk,
+    units: &[A::Unit],
+    at: &[usize; MAX_MR],
+    panel: &[A::Word],
+    tile: &mut [A::Word],
+) {
+    match live {
+        1..=4 => tile_of::<S, A, 4, 1>(s, walk, units, at, panel, tile),
+        5..=8 => tile_of::<S, A, 8, 1>(s, walk, units, at, panel, tile),
+        _ => tile_of::<S, A, 12, 1>(s, walk, units, at, panel, tile),
+    }
+}
+
+/// A register tile of `R` rows and `V` vectors.
+#[inline(always)]
+fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
+    s: S,
+    walk: &Walk,
+    units: &[A::Unit],
+    at: &[usize; MAX_MR],
+    panel: &[A::Word],
+    tile: &mut [A::Word],
+) {
+    if R > (if V == 1 { S::MR_NARROW } else { S::MR }) {
+        return;
+    }
+    let nr = 2 * S::LANES;
+    let mut acc = [[A::splat(s, A::Word::default()); V]; R];
+    let mut panel = panel;
+    for z in 0..walk.runs[0] {
+        for y in 0..walk.runs[1] {
+            for x in 0..walk.runs[2] {
+                let [dz, dy, dx] = walk.run_steps;
+                let run = z * dz + y * dy + x * dx;
+                let (weights, rest) = panel.split_at(walk.words * nr);
+                panel = rest;
+                let mut rows = [A::cells(units, 0); R];
+                for r in 0..R {
+                    rows[r] = A::cells(&units[at[r] + run..], walk.words);
+                }
+                for (k, b) in (0..walk.words).zip(weights.chunks_exact(nr)) {
+                    let mut vectors = [A::splat(s, A::Word::default()); V];
+                    for v in 0..V {
+                        vectors[v] = A::load(s, &b[v * S::LANES..]);
+                    }
+                    for r in 0..R {
+                        let x = A::broadcast(s, rows[r][k]);
+                        for v in 0..V {
+                            acc[r][v] = A::mac(s, acc[r][v], x, vectors[v]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    for r in 0..R {
+        for v in 0..V {
+            A::store(s, acc[r][v], &mut tile[r * nr + v * S::LANES..]);
+        }
+    }
+}
+
+/// A product of one contiguous row: four steps at a time, which keeps enough sums in flight to
+/// wait for memory only.
+#[inline(always)]
+fn lone_row<S: Simd, A: Arith>(
+    s: S,
+    walk: &Walk,
+    units: &[A::Unit],
+    panel: &[A::Word],
+    tile: &mut [A::Word],
+) {
+    const STEPS: usize = 4;
+    let nr = 2 * S::LANES;
+    let row = A::cells(units, walk.words);
+    let mut acc = [[A::splat(s, A::Word::default()); 2]; STEPS];
+    let (fours, rest) = row.as_chunks::<STEPS>();
+    let (whole, tail) = panel.split_at(fours.len() * STEPS * nr);
+    for (cells, b) in fours.iter().zip(whole.chunks_exact(STEPS * nr)) {
+        for i in 0..STEPS {
+            let x = A::broadcast(s, cells[i]);
+            for v in 0..2 {
+                let w = A::load(s, &b[i * nr + v * S::LANES..]);
+                acc[i][v] = A::mac(s, acc[i][v], x, w);
+            }
+        }
+    }
+    for (&cell, b) in rest.iter().zip(tail.chunks_exact(nr)) {
+        let x = A::broadcast(s, cell);
+        for v in 0..2 {
+            acc[0][v] = A::mac(s, acc[0][v], x, A::load(s, &b[v * S::LANES..]));
+        }
+    }
+    for v in 0..2 {
+        let sum = A::add(
+            s,
+            A::add(s, acc[0][v], acc[1][v]),
+            A::add(s, acc[2][v], acc[3][v]),
+        );
+        A::store(s, sum, &mut tile[v * S::LANES..]);
+    }
+}

@@ -1,0 +1,142 @@
+//! The rows of a matrix as the left operand of a [`DirectProduct`](super::direct::DirectProduct).
+
+use std::ops::Range;
+
+use super::arith::{Float, UnsignedSigned};
+use super::bytes::Role;
+use super::direct::{Source, Walk};
+use super::int8::Int8Matrix;
+use crate::MatRef;
+use crate::isa::{Isa, Simd, simd_dispatch};
+use crate::quantized::QuantByte;
+
+/// Bytes of the left operand that are multiplied with all columns before the next ones: a share
+/// of a core's own cache.
+pub(crate) const BLOCK_BYTES: usize = 96 * 1024;
+
+/// Where a block of rows of `bytes` bytes each ends; whole register tiles.
+fn block_end(row: usize, end: usize, bytes: usize) -> usize {
+    // A multiple of the height of every register tile.
+    const UNIT: usize = 24;
+    let rows = (BLOCK_BYTES / bytes.max(1))
+        .next_multiple_of(UNIT)
+        .max(UNIT);
+    end.min(row + rows)
+}
+
+/// Rows of floats, read in place.
+pub(crate) struct FloatRows<'a>(MatRef<'a, f32>);
+
+impl<'a> FloatRows<'a> {
+    /// `None` where the rows are not contiguous.
+    pub(crate) fn of(matrix: MatRef<'a, f32>) -> Option<Self> {
+        (matrix.col_stride() == 1).then_some(Self(matrix))
+    }
+}
+
+impl Source<Float> for FloatRows<'_> {
+    fn block_end(&self, row: usize, end: usize) -> usize {
+        block_end(row, end, 4 * self.0.cols())
+    }
+
+    fn scratch_units(&self) -> usize {
+        0
+    }
+
+    fn block<'b>(
+        &'b self,
+        _: Isa,
+        rows: Range<usize>,
+        _: usize,
+        _: &'b mut [f32],
+    ) -> (&'b [f32], Walk) {
+        let walk = Walk::rows(self.0.row_stride(), self.0.cols());
+        (self.0.from(rows.start, 0), walk)
+    }
+}
+
+/// Rows of bytes, widened to the words of the dot product block by block.
+pub(crate) struct ByteRows<'a> {
+    matrix: Int8Matrix<'a>,
+    /// Words of a row.
+    words: usize,
+}
+
+impl<'a> ByteRows<'a> {
+    /// `None` where the rows are not contiguous.
+    pub(crate) fn of(matrix: Int8Matrix<'a>, k_group: usize) -> Option<Self> {
+        let step = match matrix {
+            Int8Matrix::U8(m) => m.col_stride(),
+            Int8Matrix::I8(m) => m.col_stride(),
+        };
+        let words = matrix.cols().div_ceil(k_group);
+        (step == 1).then_some(Self { matrix, words })
+    }
+}
+
+impl Source<UnsignedSigned> for ByteRows<'_> {
+    fn block_end(&self, row: usize, end: usize) -> usize {
+        block_end(row, end, 4 * self.words)
+    }
+
+    fn scratch_units(&self) -> usize {
+        4 * self.words * self.block_end(0, self.matrix.rows())
+    }
+
+    fn block<'b>(
+        &'b self,
+        isa: Isa,
+        rows: Range<usize>,
+        _: usize,
+        scratch: &'b mut [u8],
+    ) -> (&'b [u8], Walk) {
+        let step = 4 * self.words;
+        let block = &mut scratch[..rows.len() * step];
+        match self.matrix {
+            Int8Matrix::U8(m) => widen_rows(isa, m, rows.start, step, block),
+            Int8Matrix::I8(m) => widen_rows(isa, m, rows.start, step, block),
+        }
+        (block, Walk::rows(step, self.words))
+    }
+}
+
+simd_dispatch! {
+    /// Widens the rows from `first` on, `step` bytes of `block` each.
+    fn widen_rows[T: QuantByte](
+        s: S,
+        matrix: MatRef<'_, T>,
+        first: usize,
+        step: usize,
+        block: &mut [u8],
+    ) {
+        if step == 0 {
+            return;
+        }
+        let depth = matrix.cols();
+        for (i, out) in block.chunks_exact_mut(step).enumerate() {
+            let (live, rest) = out.split_at_mut(depth * unit_bytes::<S>());
+            widen(s, &matrix.from(first + i, 0)[..depth], live);
+            rest.fill(0);
+        }
+    }
+}
+
+/// Bytes that a value takes in the words of the dot product.
+#[inline(always)]
+pub(crate) fn unit_bytes<S: Simd>() -> usize {
+    4 / S::K_GROUP
+}
+
+/// Writes values as the unsigned factor of the dot product; `out` has [`unit_bytes`] for each.
+#[inline(always)]
+pub(crate) fn widen<S: Simd, T: QuantByte>(_: S, src: &[T], out: &mut [u8]) {
+    if S::K_GROUP == 4 {
+        for (o, &x) in out.iter_mut().zip(src) {
+            *o = Role::Unsigned.byte(x);
+        }
+    } else {
+        for (o, &x) in out.as_chunks_mut::<2>().0.iter_mut().zip(src) {
+            *o = u16::from(Role::Unsigned.byte(x)).to_le_bytes();
+        }
+    }
+}
