@@ -26,9 +26,9 @@ pub(crate) struct QuantizationArgs {
     /// How many weights share one scale.
     #[arg(long, value_enum, default_value = "channel")]
     weights: WeightsArg,
-    /// How weight scales are chosen.
-    #[arg(long, value_enum, default_value = "max")]
-    weight_scale: WeightScaleArg,
+    /// How weight scales are chosen; least-squares for --mode dynamic and max otherwise unless given.
+    #[arg(long, value_enum)]
+    weight_scale: Option<WeightScaleArg>,
     /// How quantization is written into the graph.
     #[arg(long, value_enum, default_value = "qdq")]
     format: FormatArg,
@@ -108,6 +108,11 @@ enum FormatArg {
 }
 
 impl QuantizationArgs {
+    /// Whether the user said how weight scales are chosen.
+    pub(crate) fn names_weight_scale(&self) -> bool {
+        self.weight_scale.is_some()
+    }
+
     pub(crate) fn config(&self) -> QuantizeConfig {
         let mut config = QuantizeConfig::default();
         config.target = match self.target {
@@ -136,8 +141,9 @@ impl QuantizationArgs {
             WeightsArg::Tensor => WeightGranularity::PerTensor,
         };
         config.weight_rule = match self.weight_scale {
-            WeightScaleArg::Max => WeightRule::MaxAbs,
-            WeightScaleArg::LeastSquares => WeightRule::LeastSquares,
+            Some(WeightScaleArg::Max) => WeightRule::MaxAbs,
+            Some(WeightScaleArg::LeastSquares) => WeightRule::LeastSquares,
+            None => config.weight_rule,
         };
         config.format = match self.format {
             FormatArg::Qdq => Format::Qdq,

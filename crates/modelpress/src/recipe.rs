@@ -27,7 +27,7 @@ use crate::data::{DataError, DataOptions, Dataset, InputSpec};
 use crate::evaluate::{Accuracy, EvaluateError, ScoreError, classify};
 use crate::ir::Model;
 use crate::ir::passes::PassError;
-use crate::quant::Method;
+use crate::quant::{Method, WeightRule};
 use crate::quant::graph::{
     Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Rounding, Target,
     WeightOnlyConfig, calibrate, quantize_dynamic, quantize_static, quantize_weights,
@@ -243,7 +243,10 @@ impl Recipe {
                     report.calibration_samples = samples;
                     quantize_static(&result, &statistics, &config)?
                 }
-                Mode::Dynamic => quantize_dynamic(&result, &config)?,
+                Mode::Dynamic => {
+                    config.weight_rule = WeightRule::LeastSquares;
+                    quantize_dynamic(&result, &config)?
+                }
                 Mode::WeightOnly => quantize_weights(&result, WeightOnlyConfig::Int8, &config)?,
             };
             result = quantized;

@@ -33,7 +33,7 @@ pub enum Rounding {
     /// Each weight to the nearest code.
     #[default]
     Nearest,
-    /// To the codes with which the layer's outputs on calibration inputs change least, the mean of the error going
+    /// In `Conv` and `Gemm` to the codes with which the layer's outputs on calibration inputs change least, the mean of the error going
     /// into the bias; see [`round_to_inputs`](crate::round_to_inputs). For static quantization; what
     /// [`Calibration::save`](super::Calibration::save) writes is not enough for it.
     Calibrated,

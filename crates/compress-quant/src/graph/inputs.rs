@@ -9,9 +9,9 @@ use onnx_ir::{Graph, Node, NodeId};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Samples from which moments are gathered; more change little and cost `K²` products each.
-pub(super) const SAMPLES: usize = 128;
+pub(super) const SAMPLES: usize = 64;
 /// Places of a sample that are taken, spread evenly.
-const PLACES: usize = 64;
+const PLACES: usize = 32;
 
 /// What a layer's weight is multiplied with: a value of the graph, cut to pieces.
 #[derive(Clone, Debug, PartialEq)]

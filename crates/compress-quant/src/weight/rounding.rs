@@ -81,29 +81,21 @@ pub fn round_to_inputs(
             .zip(weights.chunks(share * k.max(1)))
             .zip(scales.chunks(share))
             .zip(shifts.chunks_mut(share).zip(sums.chunks_mut(share)));
-        let mut parts = parts.collect::<Vec<_>>();
-        let last = parts.pop();
-        let (h, means) = (&h, &means);
-        let work = move |(((codes, weights), scales), (shifts, sums)): (
-            ((&mut [i8], &[f32]), &[f32]),
-            (&mut [f32], &mut [(f64, f64)]),
-        )| {
-            let mut channel = Channel::new(k);
-            for (c, &scale) in scales.iter().enumerate() {
-                let (w, q) = (&weights[c * k..][..k], &mut codes[c * k..][..k]);
-                sums[c] = channel.round(w, scale, h, f32::from(q_max), q);
-                if mean == MeanError::InBias {
-                    let d = w.iter().zip(q.iter());
-                    let error = d.map(|(&w, &q)| f64::from(w) - f64::from(scale) * f64::from(q));
-                    shifts[c] = error.zip(means).map(|(d, m)| d * m).sum::<f64>() as f32;
-                }
-            }
+        let part = |(((codes, weights), scales), (shifts, sums))| Part {
+            weights,
+            scales,
+            codes,
+            shifts,
+            sums,
         };
+        let mut parts: Vec<Part<'_>> = parts.map(part).collect();
+        let last = parts.pop();
+        let (h, means) = (h.as_slice(), (mean == MeanError::InBias).then_some(&means[..]));
         for part in parts {
-            scope.spawn(move || work(part));
+            scope.spawn(move || part.round(h, means, f32::from(q_max)));
         }
         if let Some(part) = last {
-            work(part);
+            part.round(h, means, f32::from(q_max));
         }
     });
     let (signal, noise) = sums
@@ -127,6 +119,33 @@ fn damped(mut h: Vec<f32>, k: usize) -> Vec<f32> {
         h[i * k + i] = (f64::from(h[i * k + i]).max(0.0) + extra) as f32;
     }
     h
+}
+
+/// Some of the channels, and where their results go.
+struct Part<'a> {
+    weights: &'a [f32],
+    scales: &'a [f32],
+    codes: &'a mut [i8],
+    shifts: &'a mut [f32],
+    /// `wᵀHw` and `dᵀHd` of each channel.
+    sums: &'a mut [(f64, f64)],
+}
+
+impl Part<'_> {
+    /// `means` are given where the bias takes up the mean of the error.
+    fn round(self, h: &[f32], means: Option<&[f64]>, q_max: f32) {
+        let k = self.weights.len() / self.scales.len().max(1);
+        let mut channel = Channel::new(k);
+        for (c, &scale) in self.scales.iter().enumerate() {
+            let (w, q) = (&self.weights[c * k..][..k], &mut self.codes[c * k..][..k]);
+            self.sums[c] = channel.round(w, scale, h, q_max, q);
+            if let Some(means) = means {
+                let d = w.iter().zip(q.iter());
+                let error = d.map(|(&w, &q)| f64::from(w) - f64::from(scale) * f64::from(q));
+                self.shifts[c] = error.zip(means).map(|(d, m)| d * m).sum::<f64>() as f32;
+            }
+        }
+    }
 }
 
 /// Room for one channel.
@@ -173,15 +192,15 @@ impl Channel {
         }
         for _ in 0..ROUNDS {
             let mut moved = false;
-            for i in 0..k {
+            for (i, code) in codes.iter_mut().enumerate() {
                 let wish = self.slope[i] / row(i)[i];
                 if wish.abs() <= 0.5 {
                     continue;
                 }
-                let q = f32::from(codes[i]);
+                let q = f32::from(*code);
                 let step = (q + wish.round_ties_even()).clamp(-q_max, q_max) - q;
                 if step != 0.0 {
-                    codes[i] = (q + step) as i8;
+                    *code = (q + step) as i8;
                     self.d[i] -= step;
                     add_scaled(&mut self.slope, -step, row(i));
                     moved = true;

@@ -10,6 +10,7 @@ use crate::units;
 use clap::{Args, ValueEnum};
 use modelpress::data::InputSpec;
 use modelpress::ir::Model;
+use modelpress::quant::WeightRule;
 use modelpress::quant::graph::{
     Calibration, LayerReport, NodeSensitivity, QuantizeConfig, Report, Rounding, Sample,
     SkippedNode, WeightOnlyConfig, quantize_dynamic, quantize_static, quantize_weights,
@@ -132,7 +133,12 @@ impl Quantize {
                 }
                 quantize_static(&model, &statistics, &config)?
             }
-            Mode::Dynamic => quantize_dynamic(&model, &config)?,
+            Mode::Dynamic => {
+                if !self.quantization.names_weight_scale() {
+                    config.weight_rule = WeightRule::LeastSquares;
+                }
+                quantize_dynamic(&model, &config)?
+            }
             Mode::WeightOnly => quantize_weights(&model, self.weights(), &config)?,
         };
         save(&quantized, &self.output)?;
