@@ -248,8 +248,8 @@ impl Taps<'_> {
             let at = first + ky * row_step;
             // Slices of one length, so that one check in the loop serves all pixels.
             let mut rows = [&self.image[..0]; P];
-            for p in 0..P {
-                rows[p] = &self.image[at + p * step..][..reach];
+            for (p, row) in rows.iter_mut().enumerate() {
+                *row = &self.image[at + p * step..][..reach];
             }
             let weights = &self.weights[ky * kw * channels + self.c..][..weight_reach];
             for kx in 0..kw {

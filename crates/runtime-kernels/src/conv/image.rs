@@ -116,7 +116,7 @@ impl<'a, T> Windows<'a, T> {
         let staged = d * h * w * shape.in_per_group();
         if inside && T::units(image).is_some() {
             windows.mode = Mode::InPlace;
-        } else if (apart && shape.in_per_group() % per_word != 0)
+        } else if (apart && !shape.in_per_group().is_multiple_of(per_word))
             || shape.output[2] * shape.depth() < staged
         {
             windows.mode = Mode::Gathered;
