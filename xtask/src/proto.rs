@@ -84,8 +84,13 @@ mod codegen {
             // A message without fields is written on one line.
             let (fields, after) = body.split_once(&close).unwrap_or((body, ""));
             // What is kept lies on the heap, so that no message can be copied bit by bit.
-            kept += &rest[..end].replace("Clone, Copy, PartialEq, Eq, Hash, ::prost::Message", "Clone, PartialEq, Eq, Hash, ::prost::Message");
-            kept += &format!("\n{indent}#[prost(prost_path = \"crate::proto::unknown::derived\")]{fields}");
+            kept += &rest[..end].replace(
+                "Clone, Copy, PartialEq, Eq, Hash, ::prost::Message",
+                "Clone, PartialEq, Eq, Hash, ::prost::Message",
+            );
+            kept += &format!(
+                "\n{indent}#[prost(prost_path = \"crate::proto::unknown::derived\")]{fields}"
+            );
             kept += &format!(
                 "\n{indent}    #[prost(oneof = \"crate::proto::Unknown\", tags = \"536870911\")]\
                  \n{indent}    pub unknown: ::core::option::Option<crate::proto::Unknown>,{close}\

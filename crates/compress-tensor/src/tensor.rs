@@ -10,13 +10,12 @@ use std::sync::Arc;
 
 /// The number of elements of `shape`; `None` where the product overflows.
 ///
-/// A scalar (empty shape) has one element. Sizes of zero do not excuse the others: their product must not overflow
-/// either, so that the number of elements along any of the axes can be counted.
+/// A scalar (empty shape) has one element.
 pub fn element_count(shape: &[usize]) -> Option<usize> {
-    let others = shape
-        .iter()
-        .try_fold(1usize, |n, &d| n.checked_mul(d.max(1)))?;
-    Some(if shape.contains(&0) { 0 } else { others })
+    if shape.contains(&0) {
+        return Some(0);
+    }
+    shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d))
 }
 
 /// A tensor: element type, shape and contiguous C-order data.

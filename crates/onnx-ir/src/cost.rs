@@ -37,7 +37,9 @@ impl std::iter::Sum for Weight {
 
 /// All weights of a graph and of its subgraphs; what counts as one is said at [`parameters`].
 pub fn weight(graph: &Graph) -> Weight {
-    let stored = graph.initializers().map(|(_, tensor)| tensor_weight(tensor));
+    let stored = graph
+        .initializers()
+        .map(|(_, tensor)| tensor_weight(tensor));
     let held = graph.nodes().map(|(_, node)| held_weight(node));
     stored.chain(held).sum()
 }
@@ -46,7 +48,9 @@ pub fn weight(graph: &Graph) -> Weight {
 pub fn node_weight(graph: &Graph, id: NodeId) -> Weight {
     let node = graph.node(id);
     let read = node.inputs().iter().flatten();
-    let read = read.filter_map(|&v| graph.initializer(v)).map(tensor_weight);
+    let read = read
+        .filter_map(|&v| graph.initializer(v))
+        .map(tensor_weight);
     read.chain([held_weight(node)]).sum()
 }
 
@@ -93,9 +97,7 @@ pub fn macs(graph: &Graph, id: NodeId, symbols: &dyn Fn(&str) -> Option<i64>) ->
             at.convolution(1)
         }
         "QLinearConv" => at.convolution(3),
-        "ConvTranspose" => {
-            product(&at.input(0)?)?.checked_mul(product(at.input(1)?.get(1..)?)?)
-        }
+        "ConvTranspose" => product(&at.input(0)?)?.checked_mul(product(at.input(1)?.get(1..)?)?),
         "MatMul"
         | "MatMulInteger"
         | "QLinearMatMul"
@@ -105,9 +107,7 @@ pub fn macs(graph: &Graph, id: NodeId, symbols: &dyn Fn(&str) -> Option<i64>) ->
         | "MatMulNBits"
         | "Gemm"
         | "FusedGemm"
-        | "QGemm" => {
-            product(&at.output()?)?.checked_mul(*inner(&at.input(0)?, at.node, "transA")?)
-        }
+        | "QGemm" => product(&at.output()?)?.checked_mul(*inner(&at.input(0)?, at.node, "transA")?),
         "Einsum" => at.einsum(),
         "LSTM" | "GRU" | "RNN" | "DynamicQuantizeLSTM" => {
             let steps = product(at.input(0)?.get(..2)?)?;
@@ -217,9 +217,11 @@ impl At<'_> {
 
     /// Input `[N, S, I]`, weights `[I, D_q + D_k + D_v]`; past keys and values `[2, N, H, P, d]` as input `past`.
     fn projected_attention(&self, past: usize) -> Option<u64> {
-        let ([batch, length, _], [_, columns], [.., value_width]) =
-            (&self.input(0)?[..], &self.input(1)?[..], &self.output()?[..])
-        else {
+        let ([batch, length, _], [_, columns], [.., value_width]) = (
+            &self.input(0)?[..],
+            &self.input(1)?[..],
+            &self.output()?[..],
+        ) else {
             return None;
         };
         let past = match self.node.input(past) {
@@ -258,7 +260,11 @@ impl At<'_> {
             Some(Attribute::Ints(axes)) => *axes.first()?,
             _ => 0,
         };
-        let axis = if axis < 0 { axis + shape.len() as i64 } else { axis };
+        let axis = if axis < 0 {
+            axis + shape.len() as i64
+        } else {
+            axis
+        };
         shape.get(usize::try_from(axis).ok()?).copied()
     }
 }
@@ -323,12 +329,15 @@ mod tests {
     }
 
     /// A model of one node over inputs of these shapes.
-    fn counted(node: impl Fn(Vec<Option<ValueId>>, ValueId) -> Node, shapes: &[&[i64]]) -> Option<u64> {
+    fn counted(
+        node: impl Fn(Vec<Option<ValueId>>, ValueId) -> Node,
+        shapes: &[&[i64]],
+    ) -> Option<u64> {
         let mut graph = Graph::new("one");
         let mut inputs = Vec::new();
         for (i, shape) in shapes.iter().enumerate() {
             let fact = Fact::tensor(DType::F32, shape.to_vec());
-            let id = graph.add_value(&format!("x{i}"), fact).unwrap();
+            let id = graph.add_value(format!("x{i}"), fact).unwrap();
             graph.add_input(id);
             inputs.push(Some(id));
         }
@@ -344,7 +353,10 @@ mod tests {
     #[test]
     fn sums_of_products_and_recurrent_layers_count_every_index() {
         let einsum = |x, y| Node::new("Einsum", x, [y]).with("equation", "bij,bjk->bik");
-        assert_eq!(counted(einsum, &[&[2, 3, 4], &[2, 4, 5]]), Some(2 * 3 * 4 * 5));
+        assert_eq!(
+            counted(einsum, &[&[2, 3, 4], &[2, 4, 5]]),
+            Some(2 * 3 * 4 * 5)
+        );
         // 7 steps of 2 sequences: 4 gates of 6 units, from 5 inputs and 6 states.
         let lstm = |x, y| Node::new("LSTM", x, [y]).with("hidden_size", 6i64);
         let shapes: &[&[i64]] = &[&[7, 2, 5], &[1, 24, 5], &[1, 24, 6]];
@@ -362,15 +374,22 @@ mod tests {
             node
         };
         let shapes: &[&[i64]] = &[&[2, 5, 8], &[8, 24], &[24]];
-        assert_eq!(counted(packed, shapes), Some(2 * 5 * 8 * 24 + 2 * 5 * 5 * (8 + 8)));
+        assert_eq!(
+            counted(packed, shapes),
+            Some(2 * 5 * 8 * 24 + 2 * 5 * 5 * (8 + 8))
+        );
     }
 
     #[test]
     fn control_flow_counts_what_its_subgraphs_do() {
         let body = |name: &str| {
             let mut g = Graph::new(name);
-            let i = g.add_value("i", Fact::tensor(DType::I64, [0i64; 0])).unwrap();
-            let c = g.add_value("c", Fact::tensor(DType::Bool, [0i64; 0])).unwrap();
+            let i = g
+                .add_value("i", Fact::tensor(DType::I64, [0i64; 0]))
+                .unwrap();
+            let c = g
+                .add_value("c", Fact::tensor(DType::Bool, [0i64; 0]))
+                .unwrap();
             let s = g.add_value("s", Fact::Unknown).unwrap();
             for input in [i, c, s] {
                 g.add_input(input);
@@ -382,9 +401,13 @@ mod tests {
             g
         };
         let mut graph = Graph::new("g");
-        let x = graph.add_value("x", Fact::tensor(DType::F32, [4i64, 4])).unwrap();
+        let x = graph
+            .add_value("x", Fact::tensor(DType::F32, [4i64, 4]))
+            .unwrap();
         graph.add_input(x);
-        let trips = graph.add_initializer("trips", Tensor::scalar(10i64)).unwrap();
+        let trips = graph
+            .add_initializer("trips", Tensor::scalar(10i64))
+            .unwrap();
         let y = graph.add_value("y", Fact::Unknown).unwrap();
         let node = Node::new("Loop", [Some(trips), None, Some(x)], [y]);
         let node = node.with("body", Attribute::Graph(body("body").into()));

@@ -164,12 +164,7 @@ fn push_layers(
     Ok(())
 }
 
-fn layer(
-    graph: &Graph,
-    id: NodeId,
-    depth: usize,
-    symbols: &dyn Fn(&str) -> Option<i64>,
-) -> Layer {
+fn layer(graph: &Graph, id: NodeId, depth: usize, symbols: &dyn Fn(&str) -> Option<i64>) -> Layer {
     let node = graph.node(id);
     let first = node.output(0);
     let weight = cost::node_weight(graph, id);

@@ -207,16 +207,15 @@ impl<'a> EvalContext<'a> {
     }
 
     /// The element count of a result of this shape, where it keeps to the limits. Call it before
-    /// allocating what a file's numbers decide. A result without elements is held to the limit by its other sizes,
-    /// as operators keep tables along the axes.
+    /// allocating what a file's numbers decide. Sizes beside one of 0 are not bounded: what is kept along an axis
+    /// must not be made for a result without elements.
     ///
     /// # Errors
     /// [`EvalError::TooLarge`].
     pub fn check_size(&self, shape: &[usize], dtype: DType) -> Result<usize, EvalError> {
         let limit = self.limits.max_tensor_bytes;
         let count = element_count(shape);
-        let extents = shape.iter().map(|&d| d.max(1)).collect::<Vec<_>>();
-        let bytes = element_count(&extents).and_then(|n| {
+        let bytes = count.and_then(|n| {
             if dtype == DType::String {
                 n.checked_mul(24)
             } else {

@@ -18,8 +18,8 @@ mod onnx;
 pub mod unknown;
 
 pub use onnx::*;
-pub use unknown::Unknown;
 pub use prost::{DecodeError, Message};
+pub use unknown::Unknown;
 
 #[cfg(test)]
 mod tests {

@@ -32,6 +32,10 @@ impl Unknown {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
+        // The decoder's own words for an end that ends nothing.
+        if wire_type == WireType::EndGroup {
+            return encoding::skip_field(wire_type, tag, buf, ctx);
+        }
         let out = &mut kept.get_or_insert_default().0;
         copy_field(tag, wire_type, buf, &ctx, out)?;
         // A group nests without messages: a list of those that are open takes the place of calls.
@@ -40,7 +44,6 @@ impl Unknown {
             let (tag, wire_type) = decode_key(buf)?;
             match wire_type {
                 WireType::EndGroup if tag == innermost => drop(open.pop()),
-                // The decoder's own words for an end that ends nothing.
                 WireType::EndGroup => return encoding::skip_field(wire_type, tag, buf, ctx),
                 WireType::StartGroup => open.push(tag),
                 _ => {}
@@ -96,7 +99,10 @@ fn copy_field(
 }
 
 /// What `prost` derives for a message: its known fields. [`prost::Message`] documents the methods.
-#[allow(missing_docs, reason = "the methods of prost::Message under their own names")]
+#[allow(
+    missing_docs,
+    reason = "the methods of prost::Message under their own names"
+)]
 pub trait Fields: Message {
     fn encode_raw(&self, buf: &mut impl BufMut);
     fn merge_field(
@@ -132,9 +138,10 @@ macro_rules! message {
                 ctx: ::prost::encoding::DecodeContext,
             ) -> Result<(), ::prost::DecodeError> {
                 use $crate::proto::unknown::{Fields, Unknown};
-                match tag {
-                    $($known)|* => Fields::merge_field(self, tag, wire_type, buf, ctx),
-                    _ => Unknown::merge(&mut self.unknown, tag, wire_type, buf, ctx),
+                if [$($known),*].contains(&tag) {
+                    Fields::merge_field(self, tag, wire_type, buf, ctx)
+                } else {
+                    Unknown::merge(&mut self.unknown, tag, wire_type, buf, ctx)
                 }
             }
 

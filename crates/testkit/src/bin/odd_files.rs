@@ -91,7 +91,9 @@ fn run(program: &Path, folder: &Path) -> std::io::Result<usize> {
                 file.file_stem().unwrap_or_default().to_string_lossy(),
                 watched.seconds,
                 watched.megabytes,
-                failure.map(|f| format!("FAILED, {f}: ")).unwrap_or_default(),
+                failure
+                    .map(|f| format!("FAILED, {f}: "))
+                    .unwrap_or_default(),
                 watched.outcome(),
             );
         }
@@ -153,7 +155,10 @@ impl Watched {
     /// `ok`, or the exit code and the first line that the program says of it.
     fn outcome(&self) -> String {
         let said = self.stderr.lines().chain(self.stdout.lines());
-        let said: String = said.take(1).flat_map(|line| line.chars().take(160)).collect();
+        let said: String = said
+            .take(1)
+            .flat_map(|line| line.chars().take(160))
+            .collect();
         match self.code {
             Some(0) => "ok".to_owned(),
             Some(code) => format!("code {code}: {said}"),
@@ -164,7 +169,10 @@ impl Watched {
 
 /// Runs a command to its end; its output goes through files, so that no pipe fills up.
 fn watch(command: &mut Command) -> std::io::Result<Watched> {
-    let (stdout, stderr) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
+    let (stdout, stderr) = (
+        tempfile::NamedTempFile::new()?,
+        tempfile::NamedTempFile::new()?,
+    );
     let start = Instant::now();
     let mut child = command
         .stdin(Stdio::null())

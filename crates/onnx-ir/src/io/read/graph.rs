@@ -1,8 +1,8 @@
 //! `GraphProto`, and the body of a `FunctionProto`, → [`Graph`].
 
 use super::{
-    in_graph, in_initializer, is_something, metadata, node, preserved, rest_of_tensor, sparse_tensor,
-    take_tensor, text,
+    in_graph, in_initializer, is_something, metadata, node, preserved, rest_of_tensor,
+    sparse_tensor, take_tensor, text,
 };
 use crate::fact::Fact;
 use crate::graph::{Graph, Node, ValueId};

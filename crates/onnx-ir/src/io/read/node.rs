@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{graph, is_something, metadata, preserved, rest_of_tensor, sparse_tensor, take_tensor, text};
+use super::{
+    graph, is_something, metadata, preserved, rest_of_tensor, sparse_tensor, take_tensor, text,
+};
 use crate::graph::{Attribute, Node};
 use crate::io::error::{LoadError, TensorDataError, TensorOwner};
 use crate::io::external::ExternalFiles;
@@ -131,7 +133,8 @@ fn value(
             let mut values = Vec::with_capacity(proto.tensors.len());
             for mut tensor in take(&mut proto.tensors) {
                 values.push(take_tensor(&mut tensor, files)?);
-                kept.tensors.push(rest_of_tensor(tensor).unwrap_or_default());
+                kept.tensors
+                    .push(rest_of_tensor(tensor).unwrap_or_default());
             }
             forget_empty(&mut kept.tensors);
             Attribute::Tensors(values)

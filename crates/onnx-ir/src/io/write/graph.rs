@@ -148,9 +148,8 @@ fn declared_values(
     kept: &HashMap<String, ValueInfoProto>,
     edges: Edges,
 ) -> Vec<ValueInfoProto> {
-    let is_listed = |value: &ValueInfo| {
-        edges == Edges::Elsewhere && (value.is_input || value.is_output)
-    };
+    let is_listed =
+        |value: &ValueInfo| edges == Edges::Elsewhere && (value.is_input || value.is_output);
     let is_captured =
         |value: &ValueInfo| value.producer.is_none() && !value.uses.is_empty() && !value.is_input;
     let declared = |(id, value): (ValueId, &ValueInfo)| {

@@ -124,9 +124,8 @@ fn function(function: &Function) -> Result<FunctionProto, SaveError> {
 
 /// The imports, with what was kept of them.
 fn opsets(imports: &OpsetImports, kept: &[OperatorSetIdProto]) -> Vec<OperatorSetIdProto> {
-    let is_same = |found: &str, domain: &str| {
-        found == domain || domain.is_empty() && found == "ai.onnx"
-    };
+    let is_same =
+        |found: &str, domain: &str| found == domain || domain.is_empty() && found == "ai.onnx";
     let import = |(domain, version): (&str, i64)| OperatorSetIdProto {
         domain: Some(domain.to_owned()),
         version: Some(version),

@@ -148,7 +148,9 @@ impl Reshape {
                 // A product too large to be counted is `None`, and differs from every other.
                 let product = |dims: Vec<i64>| {
                     let is_empty = dims.contains(&0);
-                    let mut dims = dims.iter().map(|&d| if is_empty { 0 } else { i128::from(d) });
+                    let mut dims = dims
+                        .iter()
+                        .map(|&d| if is_empty { 0 } else { i128::from(d) });
                     dims.try_fold(1i128, |n, d| n.checked_mul(d))
                 };
                 if let (Some(a), Some(b)) = (all_known(input), all_known(&shape))

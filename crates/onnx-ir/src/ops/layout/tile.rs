@@ -70,7 +70,14 @@ impl Operator for Tile {
             .map(|(&d, &r)| usize::try_from(r).ok()?.checked_mul(d))
             .collect();
         let shape = shape.ok_or_else(wrong)?;
-        cx.check_size(&shape, x.dtype())?;
+        if cx.check_size(&shape, x.dtype())? == 0 {
+            // The other sizes may be too large for a table along their axes.
+            let empty = match x.dtype() {
+                DType::String => Tensor::from_strings(&shape, Vec::new()),
+                dtype => Tensor::from_bytes(dtype, &shape, bytes::Bytes::new()),
+            };
+            return Ok(vec![empty?.into()]);
+        }
         let tables: Vec<Vec<Option<usize>>> = shape
             .iter()
             .zip(x.shape())
