@@ -27,11 +27,11 @@ use crate::data::{DataError, DataOptions, Dataset, InputSpec};
 use crate::evaluate::{Accuracy, EvaluateError, ScoreError, classify};
 use crate::ir::Model;
 use crate::ir::passes::PassError;
-use crate::quant::{Method, WeightRule};
 use crate::quant::graph::{
     Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Rounding, Target,
     WeightOnlyConfig, calibrate, quantize_dynamic, quantize_static, quantize_weights,
 };
+use crate::quant::{Method, WeightRule};
 use crate::session::{Session, SessionError, SessionOptions};
 use crate::tensor::npy::{self, NpyError};
 use serde::{Deserialize, Serialize};

@@ -90,7 +90,10 @@ pub fn round_to_inputs(
         };
         let mut parts: Vec<Part<'_>> = parts.map(part).collect();
         let last = parts.pop();
-        let (h, means) = (h.as_slice(), (mean == MeanError::InBias).then_some(&means[..]));
+        let (h, means) = (
+            h.as_slice(),
+            (mean == MeanError::InBias).then_some(&means[..]),
+        );
         for part in parts {
             scope.spawn(move || part.round(h, means, f32::from(q_max)));
         }
