@@ -151,15 +151,15 @@ impl Compare {
         for batch in data.batches().take(self.layer_runs) {
             let batch = batch?;
             let feeds = batch.feeds();
-            let mut expected: HashMap<String, Vec<f32>> = HashMap::new();
+            let mut expected: HashMap<String, Vec<f64>> = HashMap::new();
             a.run_with_taps(&feeds, &taps_a, |name, tensor| {
-                if let Ok(values) = tensor.to_f32_vec() {
+                if let Ok(values) = tensor.to_f64_vec() {
                     expected.insert(name.to_owned(), values);
                 }
             })?;
-            let mut found: HashMap<String, Vec<f32>> = HashMap::new();
+            let mut found: HashMap<String, Vec<f64>> = HashMap::new();
             b.run_with_taps(&feeds, &taps_b, |name, tensor| {
-                if let Ok(values) = tensor.to_f32_vec() {
+                if let Ok(values) = tensor.to_f64_vec() {
                     found.insert(name.to_owned(), values);
                 }
             })?;
@@ -222,8 +222,8 @@ struct Held<'n> {
 }
 
 impl Held<'_> {
-    fn real(&self, stored: f32) -> f64 {
-        (f64::from(stored) - self.zero_point) * self.scale
+    fn real(&self, stored: f64) -> f64 {
+        (stored - self.zero_point) * self.scale
     }
 }
 
