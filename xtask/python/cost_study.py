@@ -47,7 +47,7 @@ def ours(program, job, model, files, out):
         command += ["--calib", f"{name}={file}"]
     if job == "minilm":
         command += ["--calib", "token_type_ids=zeros", "--trim", "attention_mask"]
-    return command + ["--method", "minmax", "--batch", "1"]
+    return command + ["--method", "minmax", "--rounding", "nearest", "--batch", "1"]
 
 
 def peer(job, model, files, out):

@@ -158,7 +158,12 @@ fn for_each_run(data: &[f32], channels: usize, inner: usize, mut visit: impl FnM
     }
 }
 
-/// Tries 40 scales down to half of the given one in every channel.
+/// Scales that [`shrink_to_least_squares`] tries: fractions of the given one, from 1 down to about half.
+const CANDIDATES: usize = 40;
+/// Squared errors that are added in f32 before they go into an f64: few enough that rounding does not choose.
+const EXACT_RUN: usize = 256;
+
+/// Takes the scale of least squared error among [`CANDIDATES`] in every channel.
 fn shrink_to_least_squares(
     data: &[f32],
     channels: usize,
@@ -166,28 +171,50 @@ fn shrink_to_least_squares(
     q_max: f32,
     scale: &mut [f32],
 ) {
-    let mut best = vec![f64::INFINITY; channels];
-    let start = scale.to_vec();
-    for step in 0..40 {
-        let factor = 1.0 - step as f32 / 80.0;
-        let mut error = vec![0f64; channels];
-        for_each_run(data, channels, inner, |c, run| {
-            let s = start[c] * factor;
-            error[c] += run
-                .iter()
-                .map(|&w| {
-                    let e = f64::from(w - nearest((w / s).clamp(-q_max, q_max)) * s);
-                    e * e
-                })
-                .sum::<f64>();
-        });
-        for c in 0..channels {
-            if error[c] < best[c] {
-                best[c] = error[c];
-                scale[c] = start[c] * factor;
+    // One channel at a time, its weights side by side: they stay in the nearest cache for all candidates.
+    let mut weights = Vec::new();
+    for (c, scale) in scale.iter_mut().enumerate() {
+        weights.clear();
+        if inner == 1 {
+            weights.extend(data.iter().skip(c).step_by(channels.max(1)));
+        } else {
+            let runs = data.chunks(inner.max(1)).skip(c).step_by(channels.max(1));
+            runs.for_each(|run| weights.extend_from_slice(run));
+        }
+        let start = *scale;
+        let mut best = f64::INFINITY;
+        for step in 0..CANDIDATES {
+            let candidate = start * (1.0 - step as f32 / (2 * CANDIDATES) as f32);
+            let error = squared_error(&weights, candidate, q_max);
+            if error < best {
+                best = error;
+                *scale = candidate;
             }
         }
     }
+}
+
+/// `Σ (w - s·clamp(round(w / s)))²`.
+fn squared_error(weights: &[f32], s: f32, q_max: f32) -> f64 {
+    const LANES: usize = 8;
+    let per_step = s.recip();
+    let error = |w: f32| {
+        let e = w - nearest((w * per_step).clamp(-q_max, q_max)) * s;
+        e * e
+    };
+    let mut total = 0f64;
+    for run in weights.chunks(EXACT_RUN) {
+        let mut sums = [0f32; LANES];
+        let whole = run.chunks_exact(LANES);
+        let rest: f32 = whole.remainder().iter().map(|&w| error(w)).sum();
+        for weights in whole {
+            for (sum, &w) in sums.iter_mut().zip(weights) {
+                *sum += error(w);
+            }
+        }
+        total += f64::from(sums.iter().sum::<f32>() + rest);
+    }
+    total
 }
 
 #[cfg(test)]
