@@ -26,7 +26,7 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "test",
-        about: "format, lints, house rules, all tests, docs, features, conformance: what CI runs",
+        about: "format, lints, house rules, all tests, docs, compress-quant without features, conformance: what CI runs",
         run: test::run,
     },
     Command {

@@ -16,6 +16,10 @@ const STUDIES: &[(&str, &str)] = &[
         "accuracy and agreement of int8 files in ONNX Runtime [MODEL …]",
     ),
     (
+        "fidelity",
+        "how far int8 files of models without labels stay from float [magika|ultraface|silero …]",
+    ),
+    (
         "cost",
         "time and peak memory of quantizing beside onnxruntime.quantization [JOB …]",
     ),

@@ -1,18 +1,29 @@
-"""How far int8 files of models without labelled data stay from the float model: int8_fidelity.py PROGRAM DATA [magika|ultraface|silero ...]
+"""How far int8 files of models without labelled data stay from the float model: cargo xtask study fidelity [magika|ultraface|silero ...]
 
-    magika     the bytes of files of this repository and of /usr/share: 200 calibrate, 500 others are compared
+    magika     pieces of this repository's files, as they are and packed, encoded or laid out in a dozen other ways:
+               200 calibrate, 500 others are compared
     ultraface  CIFAR-10 images, 4 x 3 of them side by side scaled to 320 x 240: natural textures, no faces
-    silero     speech synthesized by espeak-ng where it is installed, else tones and noise: no recordings
+    silero     tones with the harmonics and the rhythm of a voice, and noise: no recordings
 
-Every int8 file runs in ONNX Runtime with exact integer sums. PROGRAM is a release build of `modelpress`, DATA the data pack.
+All inputs are drawn with a fixed seed from the data pack and from files that this repository holds, so figures repeat on
+any machine at one commit. Every int8 file runs in ONNX Runtime with exact integer sums. PROGRAM is a release build of `modelpress`, DATA the data pack.
 """
 
+import base64
+import bz2
+import gzip
+import io
+import json
+import lzma
 import pathlib
-import shutil
+import pickle
 import subprocess
 import sys
+import tarfile
 import tempfile
 import wave
+import zipfile
+import zlib
 
 import numpy as np
 import onnxruntime as ort
@@ -41,9 +52,9 @@ def sqnr(reference, found):
     return 10 * np.log10(np.square(reference).sum() / max(np.square(reference - found).sum(), 1e-30))
 
 
-def file_bytes(path):
+def file_bytes(content):
     """The first and the last 1024 bytes, 256 where a file is shorter."""
-    data = np.frombuffer(path.read_bytes(), np.uint8).astype(np.int32)
+    data = np.frombuffer(content, np.uint8).astype(np.int32)
     row = np.full(2048, 256, np.int32)
     begin, end = data[:1024], data[-1024:]
     row[:len(begin)] = begin
@@ -51,24 +62,76 @@ def file_bytes(path):
     return row
 
 
+def zipped(data):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("a.txt", (1980, 1, 1, 0, 0, 0)), data)
+    return out.getvalue()
+
+
+def tarred(data):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        entry = tarfile.TarInfo("a.txt")
+        entry.size = len(data)
+        archive.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def wav(data):
+    out = io.BytesIO()
+    with wave.open(out, "wb") as f:
+        f.setnchannels(1), f.setsampwidth(2), f.setframerate(8000)
+        f.writeframes(data[:len(data) // 2 * 2])
+    return out.getvalue()
+
+
+def png(data):
+    side = max(int(len(data) ** 0.5), 1)
+    lines = b"".join(b"\0" + data[i * side:(i + 1) * side] for i in range(side))
+    chunk = lambda kind, d: len(d).to_bytes(4, "big") + kind + d + zlib.crc32(kind + d).to_bytes(4, "big")
+    header = side.to_bytes(4, "big") * 2 + bytes([8, 0, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+
+
+def lines(data):
+    return data.decode("utf-8", "replace").splitlines()
+
+
+FORMS = [
+    lambda d: d,
+    lambda d: gzip.compress(d, mtime=0),
+    bz2.compress,
+    lzma.compress,
+    zipped,
+    tarred,
+    wav,
+    png,
+    base64.encodebytes,
+    pickle.dumps,
+    lambda d: json.dumps([{"line": i, "text": t} for i, t in enumerate(lines(d))], indent=1).encode(),
+    lambda d: "\r\n".join(f"{i},{len(t)},{t.count(' ')}" for i, t in enumerate(lines(d))).encode(),
+    lambda d: ("<html><body>" + "".join(f"<p>{t}</p>\n" for t in lines(d)) + "</body></html>").encode(),
+]
+
+
 def magika(folder):
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    paths = [ROOT / p for p in tracked]
-    paths += [p for p in sorted(pathlib.Path("/usr/share").rglob("*")) if p.is_file() and not p.is_symlink()]
-    paths = [p for p in paths if 16 <= p.stat().st_size < 1 << 20]
-    # At most 12 of one suffix, so that no kind of file stands for all.
-    kinds, chosen = {}, []
-    for p in np.random.default_rng(0).permutation(np.array(paths, object)):
-        kinds[p.suffix] = kinds.get(p.suffix, 0) + 1
-        if kinds[p.suffix] <= 12:
-            chosen.append(p)
-    rows = np.stack([file_bytes(p) for p in chosen[:700]])
+    contents = [(ROOT / p).read_bytes() for p in sorted(tracked) if (ROOT / p).is_file()]
+    contents = [c for c in contents if 64 <= len(c) < 1 << 20]
+    random, rows = np.random.default_rng(0), []
+    for i in range(700):
+        whole = contents[random.integers(len(contents))]
+        start = random.integers(len(whole) // 2 + 1)
+        piece = whole[start:start + int(random.integers(64, 8192))]
+        rows.append(file_bytes(FORMS[i % len(FORMS)](piece)))
+    rows = np.stack(rows)
     np.save(folder / "calibration.npy", rows[:200])
     held_out = rows[200:]
     model = DATA / "models/magika_standard_v3_3.onnx"
     infer = lambda s: np.concatenate([s.run(None, {"bytes": held_out[i:i + 20]})[0] for i in range(0, len(held_out), 20)])
     reference = infer(session(model))
-    print(f"magika: {len(held_out)} files, {len(set(reference.argmax(1)))} labels, {len(kinds)} suffixes")
+    print(f"magika: {len(held_out)} files, {len(set(reference.argmax(1)))} labels")
     for variant in (["--mode", "dynamic"], ["--method", "mse", "--rounding", "calibrated"], ["--method", "mse", "--rounding", "nearest"],
                     ["--method", "minmax", "--rounding", "nearest"]):
         calibration = [] if "dynamic" in variant else ["--calib", folder / "calibration.npy", "--batch", 1]
@@ -105,24 +168,17 @@ def ultraface(folder):
                   f"mean {np.abs(boxes - found_boxes).mean():.5f} of the picture")
 
 
-def speech(folder):
-    espeak = shutil.which("espeak-ng")
-    if espeak is None:
-        print("  no espeak-ng: tones and noise in turn")
-        t = np.arange(16000 * 20) / 16000
-        voiced = sum(np.sin(2 * np.pi * 120 * k * t) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 3 * t) > 0)
-        return (0.1 * voiced + 0.01 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)
-    text = " ".join((ROOT / "README.md").read_text().split()[:150])
-    subprocess.run([espeak, "-w", folder / "speech.wav", text], check=True)
-    with wave.open(str(folder / "speech.wav")) as f:
-        rate, samples = f.getframerate(), np.frombuffer(f.readframes(f.getnframes()), np.int16) / 32768
-    t = np.arange(int(len(samples) * 16000 / rate)) * rate / 16000
-    return np.interp(t, np.arange(len(samples)), samples).astype(np.float32)
+def speech():
+    t = np.arange(16000 * 20) / 16000
+    pitch = 120 + 20 * np.sin(2 * np.pi * 0.7 * t)
+    phase = 2 * np.pi * np.cumsum(pitch) / 16000
+    voiced = sum(np.sin(k * phase) / k for k in range(1, 20)) * (np.sin(2 * np.pi * 3 * t) > 0) * (np.sin(2 * np.pi * 0.2 * t) > -0.5)
+    return (0.1 * voiced + 0.01 * np.random.default_rng(0).standard_normal(len(t))).astype(np.float32)
 
 
 def silero(folder):
     print("silero: synthetic speech at 16 kHz, 512 samples a step behind the last 64, the state carried on")
-    audio = speech(folder)
+    audio = speech()
     frames = audio[:len(audio) // 512 * 512].reshape(-1, 1, 512)
     model = DATA / "models/silero_vad.onnx"
 
