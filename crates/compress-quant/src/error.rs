@@ -38,6 +38,16 @@ pub enum QuantError {
         /// The rule, as in `it must lie in (0, 100]`.
         rule: &'static str,
     },
+    /// A slice is shorter or longer than the others ask for.
+    #[error("there are {found} {what} instead of {expected}")]
+    Length {
+        /// What the slice holds, as in `weights`.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length that fits.
+        expected: usize,
+    },
     /// Quantization parameters do not fit the data.
     #[error(transparent)]
     Params(#[from] QuantParamsError),

@@ -5,7 +5,9 @@ mod channels;
 mod moments;
 mod rounding;
 
+#[cfg(feature = "graph")]
+pub(crate) use blocks::check_blocks;
 pub use blocks::{BlockQuantized, quantize_blocks};
 pub use channels::{QuantizedWeight, WeightRule, quantize_per_channel, quantize_per_tensor};
 pub use moments::InputMoments;
-pub use rounding::{MeanError, Rounded, round_to_inputs};
+pub use rounding::{MeanError, Rounded, RoundingOptions, round_to_inputs};

@@ -101,6 +101,10 @@ pub(crate) enum Usage {
         flag: &'static str,
         mode: &'static str,
     },
+    #[error("{flag} has no effect on weights in blocks (--bits 4 or --block)")]
+    NotForBlocks { flag: &'static str },
+    #[error("--percentile is for --method percentile only")]
+    IdlePercentile,
     #[error("--dim {0}: write NAME=SIZE")]
     Dim(String),
 }

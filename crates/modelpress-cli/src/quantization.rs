@@ -8,30 +8,30 @@ use modelpress::quant::{DType, Method, RangeRule, WeightRule};
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Quantization")]
 pub(crate) struct QuantizationArgs {
-    /// The runtime whose rules hold.
-    #[arg(long, value_enum, default_value = "ort")]
-    pub(crate) target: TargetArg,
-    /// How activation ranges are chosen.
-    #[arg(long, value_enum, default_value = "mse")]
-    method: MethodArg,
-    /// The share of values within the range, for --method percentile.
-    #[arg(long, value_name = "PERCENT", default_value_t = Method::DEFAULT_PERCENTILE)]
-    percentile: f64,
+    /// The runtime whose rules hold; ort unless given.
+    #[arg(long, value_enum)]
+    target: Option<TargetArg>,
+    /// How activation ranges are chosen; mse unless given.
+    #[arg(long, value_enum)]
+    method: Option<MethodArg>,
+    /// The share of values within the range, for --method percentile; 99.99 unless given.
+    #[arg(long, value_name = "PERCENT")]
+    percentile: Option<f64>,
     /// The activations' type; the target's unless given.
     #[arg(long, value_enum)]
     activations: Option<ActivationArg>,
     /// How activation ranges lie on the integers; the target's rule unless given.
     #[arg(long, value_enum)]
     activation_range: Option<RangeArg>,
-    /// How many weights share one scale.
-    #[arg(long, value_enum, default_value = "channel")]
-    weights: WeightsArg,
+    /// How many weights share one scale; channel unless given.
+    #[arg(long, value_enum)]
+    weights: Option<WeightsArg>,
     /// How weight scales are chosen; least-squares for --mode dynamic and max otherwise unless given.
     #[arg(long, value_enum)]
     weight_scale: Option<WeightScaleArg>,
-    /// How quantization is written into the graph.
-    #[arg(long, value_enum, default_value = "qdq")]
-    format: FormatArg,
+    /// How quantization is written into the graph; qdq unless given.
+    #[arg(long, value_enum)]
+    format: Option<FormatArg>,
     /// Only these nodes, by name or by the name of an output; `*` stands for any text.
     #[arg(long, value_name = "NODE", value_delimiter = ',')]
     include: Vec<String>,
@@ -113,18 +113,47 @@ impl QuantizationArgs {
         self.weight_scale.is_some()
     }
 
+    /// The first setting that only static quantization looks at.
+    pub(crate) fn only_static(&self) -> Option<&'static str> {
+        let given = [
+            ("--target", self.target.is_some()),
+            ("--method", self.method.is_some()),
+            ("--percentile", self.percentile.is_some()),
+            ("--activations", self.activations.is_some()),
+            ("--activation-range", self.activation_range.is_some()),
+            ("--format", self.format.is_some()),
+        ];
+        given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag)
+    }
+
+    /// The first setting that says how whole channels are quantized, which blocks are not.
+    pub(crate) fn not_for_blocks(&self) -> Option<&'static str> {
+        let given = [
+            ("--weights", self.weights.is_some()),
+            ("--weight-scale", self.weight_scale.is_some()),
+        ];
+        given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag)
+    }
+
+    /// Whether a percentile was given for another method.
+    pub(crate) fn idle_percentile(&self) -> bool {
+        self.percentile.is_some() && !matches!(self.method, Some(MethodArg::Percentile))
+    }
+
     pub(crate) fn config(&self) -> QuantizeConfig {
         let mut config = QuantizeConfig::default();
-        config.target = match self.target {
+        config.target = match self.target.unwrap_or(TargetArg::Ort) {
             TargetArg::Ort => Target::Ort,
             TargetArg::Tensorrt => Target::TensorRt,
             TargetArg::Tflite => Target::Tflite,
             TargetArg::Edgetpu => Target::EdgeTpu,
         };
-        config.method = match self.method {
+        config.method = match self.method.unwrap_or(MethodArg::Mse) {
             MethodArg::Minmax => Method::MinMax,
             MethodArg::MovingAverage => Method::MovingAverage,
-            MethodArg::Percentile => Method::Percentile(self.percentile),
+            MethodArg::Percentile => {
+                Method::Percentile(self.percentile.unwrap_or(Method::DEFAULT_PERCENTILE))
+            }
             MethodArg::Entropy => Method::Entropy,
             MethodArg::Mse => Method::Mse,
         };
@@ -136,7 +165,7 @@ impl QuantizationArgs {
             RangeArg::Symmetric => RangeRule::Symmetric,
             RangeArg::Asymmetric => RangeRule::Asymmetric,
         });
-        config.weight_granularity = match self.weights {
+        config.weight_granularity = match self.weights.unwrap_or(WeightsArg::Channel) {
             WeightsArg::Channel => WeightGranularity::PerChannel,
             WeightsArg::Tensor => WeightGranularity::PerTensor,
         };
@@ -145,7 +174,7 @@ impl QuantizationArgs {
             Some(WeightScaleArg::LeastSquares) => WeightRule::LeastSquares,
             None => config.weight_rule,
         };
-        config.format = match self.format {
+        config.format = match self.format.unwrap_or(FormatArg::Qdq) {
             FormatArg::Qdq => Format::Qdq,
             FormatArg::Qlinear => Format::QLinear,
         };

@@ -165,6 +165,14 @@ pub enum RecipeError {
     /// Static quantization without statistics.
     #[error("static quantization needs a [calibrate] stage with inputs or statistics")]
     NotCalibrated,
+    /// A setting or stage that the mode would not look at.
+    #[error("{setting} has no effect on mode = \"{mode}\": leave it out")]
+    NotInMode {
+        /// The setting or stage.
+        setting: &'static str,
+        /// The mode.
+        mode: &'static str,
+    },
     /// A pass failed.
     #[error("optimize: {0}")]
     Optimize(#[from] PassError),
@@ -228,11 +236,13 @@ impl Recipe {
         }
         if let Some(stage) = &self.quantize {
             let mut config = stage.config();
+            config.threads = options.threads;
+            self.check_mode(stage)?;
             let sampled = self
                 .calibrate
                 .as_ref()
                 .is_some_and(|c| !c.inputs.is_empty());
-            if stage.rounding.is_none() && sampled {
+            if stage.mode == Mode::Static && stage.rounding.is_none() && sampled {
                 config.rounding = Rounding::Calibrated;
             }
             let (quantized, done) = match stage.mode {
@@ -258,6 +268,28 @@ impl Recipe {
         }
         result.set_metadata(METADATA_KEY, self.to_toml()?);
         Ok((result, report))
+    }
+}
+
+impl Recipe {
+    /// Refuses what the mode would not look at.
+    fn check_mode(&self, stage: &QuantizeStage) -> Result<(), RecipeError> {
+        let mode = match stage.mode {
+            Mode::Static => return Ok(()),
+            Mode::Dynamic => "dynamic",
+            Mode::WeightOnly => "weight-only",
+        };
+        let given = [
+            ("[calibrate]", self.calibrate.is_some()),
+            ("target", stage.target != Target::default()),
+            ("method", stage.method.is_some()),
+            ("rounding", stage.rounding.is_some()),
+            ("format", stage.format != FileFormat::default()),
+        ];
+        match given.into_iter().find(|(_, given)| *given) {
+            Some((setting, _)) => Err(RecipeError::NotInMode { setting, mode }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -390,5 +422,37 @@ mod tests {
         let recipe = Recipe::from_toml("[quantize]\n").unwrap();
         let run = recipe.run(&model(), Path::new("."), &SessionOptions::default());
         assert!(matches!(run, Err(RecipeError::NotCalibrated)));
+    }
+
+    #[test]
+    fn what_the_mode_would_not_look_at_is_an_error() {
+        for (text, named) in [
+            (
+                "[calibrate]\n[quantize]\nmode = \"dynamic\"\n",
+                "[calibrate]",
+            ),
+            (
+                "[quantize]\nmode = \"weight-only\"\nformat = \"qlinear\"\n",
+                "format",
+            ),
+            (
+                "[quantize]\nmode = \"dynamic\"\nrounding = \"nearest\"\n",
+                "rounding",
+            ),
+            (
+                "[quantize]\nmode = \"dynamic\"\ntarget = \"tflite\"\n",
+                "target",
+            ),
+        ] {
+            let recipe = Recipe::from_toml(text).unwrap();
+            let run = recipe.run(&model(), Path::new("."), &SessionOptions::default());
+            let Err(RecipeError::NotInMode { setting, .. }) = run else {
+                panic!("{text}");
+            };
+            assert_eq!(setting, named);
+        }
+        let recipe = Recipe::from_toml("[quantize]\nmode = \"dynamic\"\n").unwrap();
+        let run = recipe.run(&model(), Path::new("."), &SessionOptions::default());
+        assert_eq!(run.unwrap().1.quantization.unwrap().layers.len(), 1);
     }
 }

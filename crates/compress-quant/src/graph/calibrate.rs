@@ -1,7 +1,8 @@
 //! Statistics of a model's tensors: of fixed size, saved, merged and read again.
 
-use super::error::CalibrationError;
+use super::error::{CalibrationError, QuantizeError};
 use super::inputs::LayerInputs;
+use super::prepare::prepare;
 use crate::TensorStats;
 use compress_tensor::write_atomically;
 use onnx_ir::Model;
@@ -10,13 +11,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Format version of a statistics file.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Statistics of a model's tensors: what [`calibrate`](super::calibrate()) gathers and quantization reads.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct Calibration {
     version: u32,
-    /// Names and shapes of the model's initializers and nodes, hashed.
+    /// The [`fingerprint`] of the prepared model.
     model: String,
     tensors: BTreeMap<String, TensorStats>,
     /// Too large for a file of statistics, and of use only in the process that gathered them.
@@ -24,16 +26,55 @@ pub struct Calibration {
     inputs: Option<LayerInputs>,
 }
 
+/// Statistics as they stand in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    version: u32,
+    model: String,
+    tensors: BTreeMap<String, serde_json::Value>,
+}
+
+impl TryFrom<Fields> for Calibration {
+    type Error = String;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        if fields.version != VERSION {
+            return Err(format!(
+                "version {} is not {VERSION}: calibrate anew",
+                fields.version
+            ));
+        }
+        let tensor = |(name, fields): (String, serde_json::Value)| {
+            let read = serde_json::from_value(fields);
+            match read {
+                Ok(stats) => Ok((name, stats)),
+                Err(e) => Err(format!("tensor `{name}`: {e}")),
+            }
+        };
+        Ok(Self {
+            version: fields.version,
+            model: fields.model,
+            tensors: fields
+                .tensors
+                .into_iter()
+                .map(tensor)
+                .collect::<Result<_, _>>()?,
+            inputs: None,
+        })
+    }
+}
+
 impl Calibration {
-    /// The statistics of `model`'s tensors.
+    /// The statistics of a prepared model's tensors.
     pub(super) fn new(
-        model: &Model,
+        model: String,
         tensors: BTreeMap<String, TensorStats>,
         inputs: Option<LayerInputs>,
     ) -> Self {
         Self {
             version: VERSION,
-            model: fingerprint(model),
+            model,
             tensors,
             inputs,
         }
@@ -61,7 +102,7 @@ impl Calibration {
     /// # Errors
     /// [`CalibrationError::OtherModel`].
     pub fn merge(&mut self, other: &Calibration) -> Result<(), CalibrationError> {
-        self.check_model(&other.model)?;
+        other.check_model(&self.model)?;
         for (name, stats) in &other.tensors {
             match self.tensors.get_mut(name) {
                 Some(mine) => mine.merge(stats),
@@ -76,12 +117,26 @@ impl Calibration {
         Ok(())
     }
 
-    /// Whether these are statistics of this (original or prepared) model.
+    /// Whether these are statistics of this model, as it was or prepared: operators, names of values, and names, types
+    /// and shapes of weights are the same.
     ///
     /// # Errors
-    /// [`CalibrationError::OtherModel`].
+    /// [`CalibrationError::OtherModel`]; [`CalibrationError::Prepare`].
     pub fn check(&self, model: &Model) -> Result<(), CalibrationError> {
-        self.check_model(&fingerprint(model))
+        let prepared = prepare(model).map_err(Box::new)?;
+        self.check_model(&fingerprint(&prepared))
+    }
+
+    /// As [`Calibration::check`], of a prepared model.
+    pub(super) fn check_prepared(&self, prepared: &Model) -> Result<(), QuantizeError> {
+        let found = fingerprint(prepared);
+        if self.model == found {
+            return Ok(());
+        }
+        Err(QuantizeError::OtherModel {
+            expected: found,
+            found: self.model.clone(),
+        })
     }
 
     fn check_model(&self, found: &str) -> Result<(), CalibrationError> {
@@ -89,8 +144,8 @@ impl Calibration {
             return Ok(());
         }
         Err(CalibrationError::OtherModel {
-            expected: self.model.clone(),
-            found: found.to_owned(),
+            expected: found.to_owned(),
+            found: self.model.clone(),
         })
     }
 
@@ -129,19 +184,13 @@ impl Calibration {
     /// # Errors
     /// What is wrong with it.
     pub fn from_json(bytes: &[u8]) -> Result<Self, String> {
-        let read: Self = serde_json::from_slice(bytes).map_err(|e| e.to_string())?;
-        if read.version != VERSION {
-            return Err(format!("version {} is not {VERSION}", read.version));
-        }
-        match read.tensors.iter().find(|(_, s)| !s.is_valid()) {
-            Some((name, _)) => Err(format!("the statistics of `{name}` are damaged")),
-            None => Ok(read),
-        }
+        serde_json::from_slice(bytes).map_err(|e| e.to_string())
     }
 }
 
-/// A hash of what makes statistics fit: the names of the graph's outputs and of the nodes' results.
-fn fingerprint(model: &Model) -> String {
+/// A hash of what makes statistics fit a prepared model: operators and the names of what they write; names, types and
+/// shapes of initializers. Not the weights: what was trained further has other statistics, but the same names.
+pub(super) fn fingerprint(model: &Model) -> String {
     // FNV-1a, which is the same on every machine and in every version.
     let mut hash = 0xcbf2_9ce4_8422_2325u64;
     let mut feed = |bytes: &[u8]| {
@@ -149,11 +198,22 @@ fn fingerprint(model: &Model) -> String {
             hash = (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3);
         }
     };
-    for (_, node) in model.graph.nodes() {
-        feed(node.op_type.as_bytes());
-        for &v in node.outputs().iter().flatten() {
-            feed(model.graph.name_of(v).as_bytes());
-        }
-    }
+    let graph = &model.graph;
+    let written = graph.nodes().map(|(_, node)| {
+        let results = node.outputs().iter().flatten().map(|&v| graph.name_of(v));
+        format!("{} {:?}", node.op_type, results.collect::<Vec<_>>())
+    });
+    let initializers = graph.initializers().map(|(v, t)| {
+        format!(
+            "{} {:?} {:?}",
+            t.dtype().name(),
+            graph.name_of(v),
+            t.shape()
+        )
+    });
+    // Sorted, as a file may hold them in another order.
+    let mut lines: Vec<String> = written.chain(initializers).collect();
+    lines.sort_unstable();
+    lines.iter().for_each(|line| feed(line.as_bytes()));
     format!("{hash:016x}")
 }

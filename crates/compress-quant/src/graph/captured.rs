@@ -20,9 +20,32 @@ const MOVING: [&str; 8] = [
     "Unsqueeze",
 ];
 
-/// Names of outer values that become weights of recurrent nodes in the subgraphs of `node`, and which nodes these are
-/// (name and operator).
-pub(super) fn captured_weights(graph: &Graph, node: NodeId) -> BTreeMap<String, (String, String)> {
+/// A recurrent node that reads a weight of a graph around it.
+pub(super) struct Reader {
+    /// Its name, where it has one, and those of its outputs.
+    pub names: Vec<String>,
+    pub op: String,
+}
+
+impl Reader {
+    fn of(graph: &Graph, id: NodeId) -> Self {
+        let node = graph.node(id);
+        let outputs = node.outputs().iter().flatten().map(|&v| graph.name_of(v));
+        let names = std::iter::once(node.name.as_str()).chain(outputs);
+        Self {
+            names: names.filter(|n| !n.is_empty()).map(str::to_owned).collect(),
+            op: node.qualified_op(),
+        }
+    }
+
+    /// What it is called in reports.
+    pub(super) fn name(&self) -> &str {
+        self.names.first().map_or("", String::as_str)
+    }
+}
+
+/// Names of outer values that become weights of recurrent nodes in the subgraphs of `node`, and which nodes these are.
+pub(super) fn captured_weights(graph: &Graph, node: NodeId) -> BTreeMap<String, Vec<Reader>> {
     let mut found = BTreeMap::new();
     for subgraph in graph.node(node).attributes.graphs() {
         collect(subgraph, &mut found);
@@ -30,14 +53,13 @@ pub(super) fn captured_weights(graph: &Graph, node: NodeId) -> BTreeMap<String, 
     found
 }
 
-fn collect(graph: &Graph, found: &mut BTreeMap<String, (String, String)>) {
+fn collect(graph: &Graph, found: &mut BTreeMap<String, Vec<Reader>>) {
     for (id, node) in graph.nodes() {
         if is_recurrent(node) {
             let weights = [1, 2].into_iter().filter_map(|i| node.input(i));
             for name in weights.flat_map(|w| sources(graph, w)) {
                 let name = graph.name_of(name).to_owned();
-                let reader = (super::edit::node_name(graph, id), node.qualified_op());
-                found.entry(name).or_insert(reader);
+                found.entry(name).or_default().push(Reader::of(graph, id));
             }
         }
         for subgraph in node.attributes.graphs() {
@@ -49,7 +71,9 @@ fn collect(graph: &Graph, found: &mut BTreeMap<String, (String, String)>) {
                     .value_by_name(name)
                     .is_none_or(|v| is_captured(graph, v))
             };
-            found.extend(inner.into_iter().filter(|(name, _)| outer(name)));
+            for (name, readers) in inner.into_iter().filter(|(name, _)| outer(name)) {
+                found.entry(name).or_default().extend(readers);
+            }
         }
     }
 }

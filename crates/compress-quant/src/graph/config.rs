@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// How quantization is written into the graph.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Format {
     /// `QuantizeLinear` / `DequantizeLinear` pairs around float operators.
     #[default]
@@ -18,6 +19,7 @@ pub enum Format {
 
 /// How many weights share one scale.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WeightGranularity {
     /// One scale per output channel.
     #[default]
@@ -29,6 +31,7 @@ pub enum WeightGranularity {
 /// How weights become codes once their scales are chosen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Rounding {
     /// Each weight to the nearest code.
     #[default]
@@ -37,6 +40,32 @@ pub enum Rounding {
     /// into the bias; see [`round_to_inputs`](crate::round_to_inputs). For static quantization; what
     /// [`Calibration::save`](super::Calibration::save) writes is not enough for it.
     Calibrated,
+}
+
+/// What becomes integer, and when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Mode {
+    /// [`quantize_static`](super::quantize_static).
+    Static,
+    /// [`quantize_dynamic`](super::quantize_dynamic).
+    Dynamic,
+    /// [`quantize_weights`](super::quantize_weights) to int8.
+    Weights,
+    /// [`quantize_weights`](super::quantize_weights) in blocks.
+    Blocks,
+}
+
+impl Mode {
+    /// What the mode is called in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Static => "static quantization",
+            Mode::Dynamic => "dynamic quantization",
+            Mode::Weights => "weight-only quantization",
+            Mode::Blocks => "quantization in blocks",
+        }
+    }
 }
 
 /// How a model is quantized to int8.
@@ -65,6 +94,8 @@ pub struct QuantizeConfig {
     pub exclude: Vec<String>,
     /// Only these operators; those of the target's rules where it is not given.
     pub operators: Option<Vec<String>>,
+    /// The most threads that weights are rounded on; 0 for as many as there are processors.
+    pub threads: usize,
 }
 
 impl Default for QuantizeConfig {
@@ -81,6 +112,7 @@ impl Default for QuantizeConfig {
             include: Vec::new(),
             exclude: Vec::new(),
             operators: None,
+            threads: 0,
         }
     }
 }
@@ -96,6 +128,43 @@ impl QuantizeConfig {
     pub fn range_rule(&self) -> RangeRule {
         self.activation_rule
             .unwrap_or(self.target.rules().activation_rule)
+    }
+
+    /// Checks that the request holds nothing that `mode` would not look at, and [`QuantizeConfig::validate`] for static
+    /// quantization, before any work is done.
+    ///
+    /// # Errors
+    /// [`QuantizeError::NotInMode`] names the first setting that differs from its default without effect;
+    /// [`QuantizeError::TargetRule`].
+    pub fn validate_for(&self, mode: Mode) -> Result<(), QuantizeError> {
+        if mode == Mode::Static {
+            return self.validate();
+        }
+        let default = Self::default();
+        let blocks = mode == Mode::Blocks;
+        let unused = [
+            ("target", self.target != default.target),
+            ("activations", self.activations.is_some()),
+            ("activation_rule", self.activation_rule.is_some()),
+            ("rounding", self.rounding != default.rounding),
+            ("method", self.method != default.method),
+            ("format", self.format != default.format),
+            (
+                "weight_granularity",
+                blocks && self.weight_granularity != default.weight_granularity,
+            ),
+            (
+                "weight_rule",
+                blocks && self.weight_rule != default.weight_rule,
+            ),
+        ];
+        match unused.into_iter().find(|(_, given)| *given) {
+            Some((setting, _)) => Err(QuantizeError::NotInMode {
+                setting,
+                mode: mode.name(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Checks the request against the target's rules, before any work is done.

@@ -3,12 +3,14 @@
 //! `MatMul(x, W)` becomes `Cast(MatMulInteger(q, W_q, z)) * (s * s_w)` with `q, s, z =
 //! DynamicQuantizeLinear(x)`, shared by all readers of `x`: the form that ONNX Runtime fuses into one kernel.
 
-use super::config::{QuantizeConfig, WeightGranularity};
+use super::config::{Mode, QuantizeConfig, WeightGranularity};
 use super::edit::{drop_unread, in_subgraphs, node_name, record, sqnr_db, stored_bytes};
 use super::error::QuantizeError;
 use super::prepare::prepare;
-use super::report::{LayerReport, Report};
-use super::select::{IN_SUBGRAPHS, Role, Weight, check_patterns, nothing, select_in};
+use super::report::{LayerReport, Report, SkippedNode};
+use super::select::{
+    Bias, IN_SUBGRAPHS, Role, Weight, check_patterns, is_per_channel, nothing, select_in,
+};
 use crate::QuantError;
 use crate::weight::{quantize_per_channel, quantize_per_tensor};
 use compress_tensor::{DType, Tensor};
@@ -26,6 +28,8 @@ pub fn quantize_dynamic(
     model: &Model,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
+    config.validate_for(Mode::Dynamic)?;
+    let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
     check_patterns(&model.graph, config)?;
     let mut config = config.clone();
@@ -33,7 +37,7 @@ pub fn quantize_dynamic(
         config.operators = Some(vec!["MatMul".to_owned(), "Gemm".to_owned()]);
     }
     let mut report = Report {
-        bytes_before: stored_bytes(&model.graph),
+        bytes_before,
         ..Report::default()
     };
     quantize_graph(&mut model, &config, &mut report)?;
@@ -53,7 +57,7 @@ fn quantize_graph(
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
     in_subgraphs(model, |inner| quantize_graph(inner, config, report))?;
-    let selection = select_in(model, config)?;
+    let selection = select_in(model, config, Bias::Float)?;
     let others = selection
         .skipped
         .iter()
@@ -65,15 +69,20 @@ fn quantize_graph(
             continue;
         };
         let graph = &mut model.graph;
-        let Some(weight) = weight else {
-            report.skipped.push(super::report::SkippedNode {
+        let form = Form::of(graph.node(id));
+        let (Some(weight), Some(form)) = (weight, form) else {
+            let reason = match form {
+                Some(_) => "both factors are activations",
+                None => "there is no integer operator for it that leaves its scale open",
+            };
+            report.skipped.push(SkippedNode {
                 node: node_name(graph, id),
                 op: graph.node(id).qualified_op(),
-                reason: "both factors are activations".to_owned(),
+                reason: reason.to_owned(),
             });
             continue;
         };
-        let layer = product(graph, id, weight, bias, config, &mut dynamic)?;
+        let layer = product(graph, id, form, weight, bias, config, &mut dynamic)?;
         report.layers.push(layer);
     }
     Ok(())
@@ -87,9 +96,27 @@ struct Dynamic {
     zero: ValueId,
 }
 
+/// The integer operator that takes a node's place.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Product,
+    Convolution,
+}
+
+impl Form {
+    fn of(node: &Node) -> Option<Self> {
+        match node.op_type.as_str() {
+            "MatMul" | "Gemm" => Some(Self::Product),
+            "Conv" => Some(Self::Convolution),
+            _ => None,
+        }
+    }
+}
+
 fn product(
     graph: &mut Graph,
     id: NodeId,
+    form: Form,
     weight: Weight,
     bias: Option<usize>,
     config: &QuantizeConfig,
@@ -113,12 +140,12 @@ fn product(
         tensor: weight_name.clone(),
         error,
     };
-    let is_conv = !matches!(node.op_type.as_str(), "MatMul" | "Gemm");
+    let is_conv = form == Form::Convolution;
     let quantized = match config.weight_granularity {
-        WeightGranularity::PerChannel => {
+        WeightGranularity::PerChannel if is_per_channel(&node, tensor.rank()) => {
             quantize_per_channel(&tensor, weight.axis, DType::I8, config.weight_rule)
         }
-        WeightGranularity::PerTensor => quantize_per_tensor(&tensor, DType::I8, config.weight_rule),
+        _ => quantize_per_tensor(&tensor, DType::I8, config.weight_rule),
     }
     .map_err(values)?;
     let back = quantized
@@ -133,7 +160,6 @@ fn product(
     } else {
         quantized.values
     };
-    let bytes_after = codes.byte_len() + quantized.params.scale.len() * 4;
 
     let d = match dynamic.get(&x) {
         Some(d) => *d,
@@ -149,6 +175,7 @@ fn product(
             d
         }
     };
+    let code_bytes = codes.byte_len();
     let wq = graph.add_initializer(&format!("{weight_name}_quantized"), codes)?;
     let (scales, zeros) = match (quantized.params.scale.as_slice(), is_conv) {
         ([one], _) => (Tensor::scalar(*one), Tensor::scalar(0i8)),
@@ -164,6 +191,7 @@ fn product(
             Tensor::vector(vec![0i8; many.len()]),
         ),
     };
+    let bytes_after = code_bytes + scales.byte_len() + zeros.byte_len();
     let ws = graph.add_initializer(&format!("{weight_name}_scale"), scales)?;
     let wz = graph.add_initializer(&format!("{weight_name}_zero_point"), zeros)?;
     let value = |graph: &mut Graph, suffix: &str| {

@@ -107,6 +107,7 @@ pub(super) fn in_subgraphs(
     mut change: impl FnMut(&mut Model) -> Result<(), QuantizeError>,
 ) -> Result<(), QuantizeError> {
     let opset = model.opset();
+    let outer: Vec<String> = model.graph.values().map(|(_, v)| v.name.clone()).collect();
     let holds = |n: &Node| n.attributes.graphs().next().is_some();
     let nodes = model.graph.nodes().filter(|(_, n)| holds(n));
     for id in nodes.map(|(id, _)| id).collect::<Vec<_>>() {
@@ -116,7 +117,17 @@ pub(super) fn in_subgraphs(
         let mut changed = |graph: &Arc<Graph>| {
             let mut inner = Model::new((**graph).clone(), opset);
             inner.opsets = opsets.clone();
+            // A name that is taken around a subgraph is not free inside, whether or not it is read there.
+            let mut reserved = Vec::new();
+            for name in &outer {
+                if inner.graph.value_by_name(name).is_none() {
+                    reserved.push(inner.graph.add_value(name, Fact::Unknown)?);
+                }
+            }
             change(&mut inner)?;
+            for id in reserved {
+                inner.graph.remove_value_if_unused(id);
+            }
             *opsets = inner.opsets;
             Ok::<_, QuantizeError>(Arc::new(inner.graph))
         };
@@ -133,6 +144,12 @@ pub(super) fn in_subgraphs(
         model.graph.replace_node(id, new)?;
     }
     Ok(())
+}
+
+/// Bytes of a quantized tensor with its scales and zero points.
+pub(super) fn quantized_bytes(values: &Tensor, params: &QuantParams) -> usize {
+    let zero_points = params.dtype.byte_len(params.zero_point.len());
+    values.byte_len() + params.scale.len() * 4 + zero_points.unwrap_or(0)
 }
 
 /// Bytes of all initializers and constants, subgraphs included.

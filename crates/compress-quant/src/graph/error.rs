@@ -2,7 +2,7 @@
 
 use crate::QuantError;
 use onnx_ir::graph::GraphError;
-use onnx_ir::passes::PassError;
+use onnx_ir::passes::{PassError, PipelineError};
 use runtime_session::SessionError;
 
 /// Why statistics could not be gathered, saved or read.
@@ -76,6 +76,14 @@ pub enum QuantizeError {
         /// The rule.
         rule: &'static str,
     },
+    /// A setting has no effect in the mode.
+    #[error("`{setting}` has no effect on {mode}")]
+    NotInMode {
+        /// The setting.
+        setting: &'static str,
+        /// The mode.
+        mode: &'static str,
+    },
     /// Nothing that was asked for can be quantized: the result would be the model as it is.
     #[error("no node can be quantized: {}", reasons.join("; "))]
     NothingToQuantize {
@@ -87,6 +95,14 @@ pub enum QuantizeError {
     NoSuchNode {
         /// The name or pattern.
         pattern: String,
+    },
+    /// The statistics are of another model.
+    #[error("the statistics are of another model: {found} instead of {expected}")]
+    OtherModel {
+        /// Fingerprint of the model at hand.
+        expected: String,
+        /// Fingerprint in the statistics.
+        found: String,
     },
     /// The statistics lack a tensor that is to be quantized.
     #[error("no statistics for `{tensor}`: calibrate with the same model and settings")]
@@ -129,6 +145,9 @@ pub enum QuantizeError {
     /// A pass failed.
     #[error(transparent)]
     Pass(#[from] PassError),
+    /// A pass lacks what it needs.
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
     /// A setting of weight-only quantization breaks its rule.
     #[error(transparent)]
     Setting(#[from] QuantError),

@@ -1,6 +1,6 @@
 //! Gathering statistics by running the model: streaming, several samples at a time.
 
-use super::calibrate::Calibration;
+use super::calibrate::{Calibration, fingerprint};
 use super::config::{QuantizeConfig, Rounding};
 use super::error::CalibrationError;
 use super::inputs::Gathering;
@@ -12,7 +12,7 @@ use compress_tensor::{DType, Tensor};
 use onnx_ir::Model;
 use runtime_session::{Session, SessionOptions};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// The inputs of one run, by name.
 pub type Sample = Vec<(String, Tensor)>;
@@ -38,6 +38,7 @@ where
 {
     let prepared = prepare(model).map_err(Box::new)?;
     let plan = Plan::of(&prepared, config).map_err(Box::new)?;
+    let fingerprint = fingerprint(&prepared);
     let graph = &prepared.graph;
     let mut names = Vec::new();
     let mut empty = Vec::new();
@@ -75,6 +76,8 @@ where
         names: names.iter().map(String::as_str).collect(),
         samples: Mutex::new(samples.enumerate()),
         ordered: Mutex::new(Ordered::new(names.len())),
+        moved_on: Condvar::new(),
+        workers,
         inputs,
         failed: Mutex::new(None),
     };
@@ -92,7 +95,7 @@ where
     drop(ordered);
     let inputs = run.inputs.map(Gathering::finish);
     let tensors = names.iter().cloned().zip(gathered).collect();
-    Ok(Calibration::new(model, tensors, inputs))
+    Ok(Calibration::new(fingerprint, tensors, inputs))
 }
 
 /// What the workers of one calibration share.
@@ -101,6 +104,9 @@ struct Run<'a, S> {
     names: Vec<&'a str>,
     samples: Mutex<S>,
     ordered: Mutex<Ordered>,
+    /// A sample ended, or failed.
+    moved_on: Condvar,
+    workers: usize,
     inputs: Option<Gathering>,
     /// The failure of the earliest sample.
     failed: Mutex<Option<(usize, CalibrationError)>>,
@@ -139,6 +145,10 @@ where
         while lock(&self.failed).is_none() {
             let next = lock(&self.samples).next();
             let Some((index, sample)) = next else { break };
+            if !self.may_start(index) {
+                break;
+            }
+            let leaving = Leaving(self);
             match self.sample(index, sample, &mut stats) {
                 Ok(moments) => lock(&self.ordered).add(index, moments),
                 Err(error) => {
@@ -152,8 +162,25 @@ where
                     }
                 }
             }
+            drop(leaving);
         }
         stats
+    }
+
+    /// Waits until no more than one sample for each worker stands between this one and the earliest that has not
+    /// ended; false where that will not come, as an earlier one failed.
+    fn may_start(&self, index: usize) -> bool {
+        let mut ordered = lock(&self.ordered);
+        while index >= ordered.next + self.workers && !ordered.over {
+            if lock(&self.failed).as_ref().is_some_and(|(f, _)| *f < index) {
+                return false;
+            }
+            ordered = self
+                .moved_on
+                .wait(ordered)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        !ordered.over
     }
 
     fn sample(
@@ -206,12 +233,24 @@ where
     }
 }
 
+/// Wakes those that wait for a sample, whether it ended, failed or panicked.
+struct Leaving<'a, 'b, S>(&'a Run<'b, S>);
+
+impl<S> Drop for Leaving<'_, '_, S> {
+    fn drop(&mut self) {
+        lock(&self.0.ordered).over |= std::thread::panicking();
+        self.0.moved_on.notify_all();
+    }
+}
+
 /// Sums of floats, which depend on the order: added up in the order of the samples, whichever ends first.
 struct Ordered {
     next: usize,
     /// Samples that ended before an earlier one; never more than there are workers.
     waiting: BTreeMap<usize, Vec<Option<Moments>>>,
     sums: Vec<TensorStats>,
+    /// A worker panicked: its sample will not end.
+    over: bool,
 }
 
 impl Ordered {
@@ -220,6 +259,7 @@ impl Ordered {
             next: 0,
             waiting: BTreeMap::new(),
             sums: vec![TensorStats::new(); tensors],
+            over: false,
         }
     }
 

@@ -9,7 +9,12 @@ use onnx_ir::{Graph, Node, NodeId};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 /// Samples from which moments are gathered; more change little and cost `K²` products each.
-pub(super) const SAMPLES: usize = 64;
+const SAMPLES: usize = 64;
+/// Rows for each number in a row up to which a layer takes in further samples: a layer behind global pooling reads one
+/// row of each.
+const ROWS_PER_INPUT: u64 = 4;
+/// Bytes that the moments of all layers may take together.
+const BUDGET: u64 = 1 << 30;
 /// Places of a sample that are taken, spread evenly.
 const PLACES: usize = 32;
 
@@ -29,6 +34,11 @@ impl LayerInput {
             patches: Patches::of(node, shape)?,
         })
     }
+
+    /// Bytes that the moments take.
+    fn bytes(&self) -> u64 {
+        InputMoments::bytes(self.patches.width()).saturating_mul(self.patches.groups as u64)
+    }
 }
 
 /// Moments of layers' inputs, one for each group of a convolution.
@@ -36,9 +46,31 @@ impl LayerInput {
 pub(super) struct LayerInputs(Vec<(LayerInput, Vec<InputMoments>)>);
 
 impl LayerInputs {
-    pub(super) fn get(&self, input: &LayerInput) -> Option<&[InputMoments]> {
+    /// The moments of a layer's inputs, where they tell what its weights should be rounded to.
+    ///
+    /// # Errors
+    /// Why not, for the report.
+    pub(super) fn get(&self, input: &LayerInput) -> Result<&[InputMoments], String> {
+        let width = input.patches.width();
         let found = self.0.iter().find(|(i, _)| i == input);
-        found.map(|(_, moments)| moments.as_slice())
+        let Some((_, moments)) = found else {
+            return Err(match input.bytes() {
+                bytes if bytes > BUDGET / 8 => format!(
+                    "products of its {width} inputs take {} MiB, those of all layers may take {}",
+                    bytes >> 20,
+                    BUDGET >> 20
+                ),
+                _ => "products of its inputs were not gathered".to_owned(),
+            });
+        };
+        match moments.iter().find(|m| !m.suffice()) {
+            None => Ok(moments),
+            Some(few) if few.rows() < width as u64 => Err(format!(
+                "{} rows of inputs were seen, {width} are needed: calibrate with more samples",
+                few.rows()
+            )),
+            Some(_) => Err("products of its inputs are beyond f32".to_owned()),
+        }
     }
 
     pub(super) fn merge(&mut self, other: &LayerInputs) {
@@ -67,9 +99,12 @@ struct Turn {
 }
 
 impl Gathering {
-    /// For all layers of `plan` that can be rounded to their inputs.
+    /// For the layers of `plan` that can be rounded to their inputs, as many of the smallest as the budget allows.
     pub(super) fn of(graph: &Graph, plan: &Plan) -> Self {
-        let mut layers: Vec<(LayerInput, Mutex<Turn>, Condvar)> = Vec::new();
+        Self::within(graph, plan, BUDGET)
+    }
+
+    fn within(graph: &Graph, plan: &Plan, budget: u64) -> Self {
         let core = |id: &NodeId| match plan.selection.roles.get(id)? {
             Role::Core {
                 weight: Some(weight),
@@ -77,10 +112,24 @@ impl Gathering {
             } => LayerInput::of(graph, graph.node(*id), weight.input),
             _ => None,
         };
+        let mut inputs: Vec<LayerInput> = Vec::new();
         for input in plan.selection.order.iter().filter_map(core) {
-            if layers.iter().any(|(known, ..)| *known == input) {
-                continue;
+            if !inputs.contains(&input) {
+                inputs.push(input);
             }
+        }
+        let mut left = budget;
+        let mut by_size: Vec<usize> = (0..inputs.len()).collect();
+        by_size.sort_by_key(|&i| inputs[i].bytes());
+        let mut taken = vec![false; inputs.len()];
+        for i in by_size {
+            match left.checked_sub(inputs[i].bytes()) {
+                Some(rest) => (left, taken[i]) = (rest, true),
+                None => break,
+            }
+        }
+        let taken = inputs.into_iter().zip(taken).filter(|(_, taken)| *taken);
+        let layer = |(input, _): (LayerInput, bool)| {
             let moments =
                 (0..input.patches.groups).map(|_| InputMoments::new(input.patches.width()));
             let turn = Turn {
@@ -88,9 +137,11 @@ impl Gathering {
                 moments: moments.collect(),
                 over: false,
             };
-            layers.push((input, Mutex::new(turn), Condvar::new()));
+            (input, Mutex::new(turn), Condvar::new())
+        };
+        Self {
+            layers: taken.map(layer).collect(),
         }
-        Self { layers }
     }
 
     pub(super) fn finish(self) -> LayerInputs {
@@ -106,7 +157,7 @@ impl Gathering {
         SampleInputs {
             all: self,
             index,
-            passed: vec![index >= SAMPLES; self.layers.len()],
+            passed: vec![false; self.layers.len()],
         }
     }
 }
@@ -140,12 +191,18 @@ impl SampleInputs<'_> {
     fn pass(&mut self, at: usize, tensor: Option<&Tensor>) {
         self.passed[at] = true;
         let (input, turn, changed) = &self.all.layers[at];
-        let rows = tensor.map(|t| input.patches.rows(t, PLACES, self.index));
+        let rows = || tensor.map(|t| input.patches.rows(t, PLACES, self.index));
+        // Cut before it is this sample's turn, unless it may not be needed.
+        let mut cut = if self.index < SAMPLES { rows() } else { None };
         let mut turn = locked(turn);
         while turn.next != self.index && !turn.over {
             turn = changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
-        for (moments, rows) in turn.moments.iter_mut().zip(rows.into_iter().flatten()) {
+        let enough = ROWS_PER_INPUT * input.patches.width() as u64;
+        if self.index >= SAMPLES && turn.moments.iter().any(|m| m.rows() < enough) {
+            cut = rows();
+        }
+        for (moments, rows) in turn.moments.iter_mut().zip(cut.into_iter().flatten()) {
             moments.add(&rows);
         }
         turn.next += 1;
@@ -168,4 +225,46 @@ impl Drop for SampleInputs<'_> {
 
 fn locked(turn: &Mutex<Turn>) -> MutexGuard<'_, Turn> {
     turn.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::QuantizeConfig;
+    use compress_tensor::DType;
+    use onnx_ir::{Catalog, Fact, Model};
+
+    #[test]
+    fn the_largest_layers_go_without_where_the_budget_ends() {
+        let mut g = Graph::new("two");
+        let x = g
+            .add_value("x", Fact::tensor(DType::F32, [1usize, 64]))
+            .unwrap();
+        g.add_input(x);
+        let w1 = Tensor::from_vec(&[64, 8], vec![0.5f32; 512]).unwrap();
+        let w2 = Tensor::from_vec(&[8, 4], vec![0.5f32; 32]).unwrap();
+        let mut at = x;
+        for (name, w) in [("w1", w1), ("w2", w2)] {
+            let w = g.add_initializer(name, w).unwrap();
+            let y = g.add_value(&format!("{name}_y"), Fact::Unknown).unwrap();
+            g.add_node(Node::new("Gemm", [at, w], [y])).unwrap();
+            at = y;
+        }
+        g.add_output(at);
+        let mut model = Model::new(g, 17);
+        onnx_ir::infer::infer_shapes(&mut model, Catalog::standard()).unwrap();
+        let plan = Plan::of(&model, &QuantizeConfig::default()).unwrap();
+        let within = |budget| {
+            let inputs = Gathering::within(&model.graph, &plan, budget).finish();
+            inputs
+                .0
+                .iter()
+                .map(|(i, _)| i.value.clone())
+                .collect::<Vec<_>>()
+        };
+        let both = InputMoments::bytes(64) + InputMoments::bytes(8);
+        assert_eq!(within(both), ["x", "w1_y"]);
+        assert_eq!(within(both - 1), ["w1_y"]);
+        assert_eq!(within(0), Vec::<String>::new());
+    }
 }

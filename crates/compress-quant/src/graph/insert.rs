@@ -1,18 +1,20 @@
 //! Writing a plan into the graph as Q/DQ pairs.
 
-use super::edit::{add_dequantize, add_params, drop_unread, redirect};
+use super::edit::{add_dequantize, add_params, drop_unread, quantized_bytes, redirect};
 use super::error::QuantizeError;
 use super::inputs::{LayerInput, LayerInputs};
 use super::plan::Plan;
 use super::round::refine;
-use super::select::{Role, Weight};
+use super::select::{Role, Weight, channels, is_per_channel};
 use super::target::TargetRules;
 use crate::weight::{
-    MeanError, QuantizedWeight, WeightRule, quantize_per_channel, quantize_per_tensor,
+    MeanError, QuantizedWeight, RoundingOptions, WeightRule, quantize_per_channel,
+    quantize_per_tensor,
 };
 use crate::{QuantError, QuantParams};
 use compress_tensor::{DType, Granularity, Tensor};
-use onnx_ir::{Attribute, Fact, Graph, Node, NodeId, TensorFact, ValueId};
+use onnx_ir::graph::Use;
+use onnx_ir::{Fact, Graph, Node, NodeId, TensorFact, ValueId};
 use std::collections::{BTreeMap, HashMap};
 
 use super::config::WeightGranularity;
@@ -34,7 +36,9 @@ pub(super) struct Writer<'a> {
     pub rule: WeightRule,
     /// What the layers read, where weights are rounded to it.
     pub inputs: Option<&'a LayerInputs>,
+    pub threads: usize,
     pub repairs: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 impl Writer<'_> {
@@ -75,25 +79,19 @@ impl Writer<'_> {
         let Some(tensor) = self.graph.constant(w).cloned() else {
             return Err(missing(self.graph, id));
         };
-        let mut quantized = match (self.granularity, self.groups_of_transposed(&node)) {
-            (WeightGranularity::PerChannel, 1) => {
+        let mut quantized = match self.granularity {
+            WeightGranularity::PerChannel if is_per_channel(&node, tensor.rank()) => {
                 quantize_per_channel(&tensor, weight.axis, DType::I8, self.rule)
             }
-            // Output channels of a grouped transposed convolution do not lie along one axis.
             _ => quantize_per_tensor(&tensor, DType::I8, self.rule),
         }
         .map_err(values)?;
         let bias = bias.and_then(|b| Some((b, node.input(b)?)));
         let mut floats = match bias {
-            Some((_, b)) => match self.graph.constant(b) {
-                Some(tensor) => Some(
-                    tensor
-                        .data::<f32>()
-                        .map_err(|e| values(e.into()))?
-                        .into_owned(),
-                ),
-                None => return Err(missing(self.graph, id)),
-            },
+            Some((_, b)) => {
+                let channels = channels(&node, tensor.shape(), weight.axis);
+                Some(bias_values(self.graph, b, channels)?)
+            }
             None => None,
         };
         let input = self
@@ -110,16 +108,25 @@ impl Writer<'_> {
                 ));
             }
         }
-        let inputs = self
-            .inputs
-            .and_then(|all| all.get(&LayerInput::of(self.graph, &node, weight.input)?));
+        let inputs = self.inputs.map(|all| {
+            let input = LayerInput::of(self.graph, &node, weight.input);
+            all.get(&input.ok_or("its inputs do not come in rows")?)
+        });
         let mut product_sqnr_db = None;
-        if let Some(moments) = inputs {
-            let mean = match &floats {
-                Some(bias) if bias.len() == tensor.shape()[weight.axis] => MeanError::InBias,
-                _ => MeanError::Stays,
+        if let Some(Err(reason)) = &inputs {
+            self.notes
+                .push(format!("{name}: rounded to nearest: {reason}"));
+        }
+        if let Some(Ok(moments)) = inputs {
+            let options = RoundingOptions {
+                mean: match floats {
+                    Some(_) => MeanError::InBias,
+                    None => MeanError::Stays,
+                },
+                threads: self.threads,
+                ..RoundingOptions::default()
             };
-            let refined = refine(&tensor, quantized.params, weight.axis, moments, mean);
+            let refined = refine(&tensor, quantized.params, weight.axis, moments, options);
             let refined = refined.map_err(values)?;
             quantized = refined.weight;
             product_sqnr_db = Some(refined.product_sqnr_db);
@@ -135,11 +142,10 @@ impl Writer<'_> {
         let sqnr_db = super::edit::sqnr_db(&data, back.iter().copied());
         let mut record = WeightRecord {
             bytes_before: tensor.byte_len(),
-            bytes_after: quantized.values.byte_len(),
+            bytes_after: quantized_bytes(&quantized.values, &quantized.params),
             sqnr_db,
             product_sqnr_db,
         };
-        record.bytes_after += quantized.params.scale.len() * 5;
         let q = self
             .graph
             .add_initializer(&format!("{name}_quantized"), quantized.values.clone())?;
@@ -156,11 +162,12 @@ impl Writer<'_> {
         let mut unread = vec![w];
         if let (Some((at, b)), Some(floats)) = (bias, floats) {
             let bias_name = self.graph.name_of(b).to_owned();
+            let bytes = self.graph.constant(b).map_or(0, Tensor::byte_len);
+            record.bytes_before += bytes;
             let new = match &input {
                 Some(input) => {
                     let (codes, params) = bias_in_steps(&floats, input.scale[0], &quantized.params);
-                    record.bytes_before += floats.len() * 4;
-                    record.bytes_after += floats.len() * 4 + params.scale.len() * 8;
+                    record.bytes_after += quantized_bytes(&codes, &params);
                     let q = self
                         .graph
                         .add_initializer(&format!("{bias_name}_quantized"), codes)?;
@@ -175,17 +182,17 @@ impl Writer<'_> {
                     )?)
                 }
                 None if product_sqnr_db.is_some() => {
-                    let shape = self
-                        .graph
-                        .constant(b)
-                        .map_or(Vec::new(), |t| t.shape().to_vec());
-                    let tensor = Tensor::from_vec(&shape, floats).map_err(|e| values(e.into()))?;
+                    let tensor = Tensor::vector(floats);
+                    record.bytes_after += tensor.byte_len();
                     Some(
                         self.graph
                             .add_initializer(&format!("{bias_name}_corrected"), tensor)?,
                     )
                 }
-                None => None,
+                None => {
+                    record.bytes_after += bytes;
+                    None
+                }
             };
             if let Some(new) = new {
                 self.graph.set_node_input(id, at, Some(new));
@@ -194,13 +201,6 @@ impl Writer<'_> {
         }
         drop_unread(self.graph, unread);
         Ok(record)
-    }
-
-    fn groups_of_transposed(&self, node: &Node) -> usize {
-        match node.attributes.get("group") {
-            Some(Attribute::Int(n)) if node.is("ConvTranspose") => usize::try_from(*n).unwrap_or(1),
-            _ => 1,
-        }
     }
 
     /// Removes activations whose bounds the quantized range already keeps: `Relu` where the least code stands
@@ -241,12 +241,11 @@ impl Writer<'_> {
             .graph
             .fresh_value(&format!("{name}_quantized"), integer)?;
         let quantize = format!("{name}_QuantizeLinear");
-        if all && self.graph.is_output(value) {
-            // The output keeps its name: it becomes the dequantized value.
+        let captured = |u: &Use| matches!(u, Use::Captured { .. });
+        let by_name = self.graph.is_output(value) || self.graph.uses(value).iter().any(captured);
+        if let Some(producer) = self.graph.producer(value).filter(|_| all && by_name) {
+            // What is read by name, from outside or in a branch, keeps it: it becomes the dequantized value.
             let inner = self.graph.fresh_value(&format!("{name}_float"), fact)?;
-            let Some(producer) = self.graph.producer(value) else {
-                return Ok(());
-            };
             let uses_dequantized = self.graph.node(producer).clone();
             let at = uses_dequantized
                 .outputs()
@@ -259,7 +258,7 @@ impl Writer<'_> {
             let node = Node::new("DequantizeLinear", [q, scale, zero], [value]);
             self.graph
                 .add_node(node.named(format!("{name}_DequantizeLinear")))?;
-            return Ok(());
+            return self.requantize(value, value);
         }
         let id = self
             .graph
@@ -281,7 +280,62 @@ impl Writer<'_> {
                         .is_some_and(|inputs| inputs.contains(&index)))
         };
         redirect(self.graph, value, dequantized, reads);
+        self.requantize(value, dequantized)
+    }
+
+    /// Gives `value`, whose scale is prescribed and which stands dequantized in `from`, the scales of the groups that
+    /// it has readers in.
+    fn requantize(&mut self, value: ValueId, from: ValueId) -> Result<(), QuantizeError> {
+        for &(reader, index, like) in &self.plan.requantized {
+            let reads = self.graph.get_node(reader).and_then(|n| n.input(index)) == Some(from);
+            let Some(params) = self.params.get(&like).filter(|_| reads) else {
+                continue;
+            };
+            let name = format!("{}_requantized", self.graph.name_of(value));
+            let integer = match &self.graph.value(value).fact {
+                Fact::Tensor(f) => {
+                    TensorFact::with_shape(Some(params.dtype), f.shape.clone()).into()
+                }
+                _ => Fact::Unknown,
+            };
+            let (scale, zero) = add_params(self.graph, &name, params)?;
+            let q = self.graph.fresh_value(&name, integer)?;
+            let node = Node::new("QuantizeLinear", [from, scale, zero], [q]);
+            self.graph
+                .add_node(node.named(format!("{name}_QuantizeLinear")))?;
+            let params = (scale, zero);
+            let again = add_dequantize(self.graph, &name, q, params, Granularity::PerTensor)?;
+            self.graph.set_node_input(reader, index, Some(again));
+        }
         Ok(())
+    }
+}
+
+/// The values of a bias, one for each channel; a single one holds for all.
+fn bias_values(graph: &Graph, bias: ValueId, channels: usize) -> Result<Vec<f32>, QuantizeError> {
+    let values = |error: QuantError| QuantizeError::Values {
+        tensor: graph.name_of(bias).to_owned(),
+        error,
+    };
+    let tensor = graph.constant(bias);
+    let tensor = tensor.ok_or_else(|| values(QuantError::NothingObserved))?;
+    let mut floats = tensor
+        .data::<f32>()
+        .map_err(|e| values(e.into()))?
+        .into_owned();
+    if let Some((index, &value)) = floats.iter().enumerate().find(|(_, v)| !v.is_finite()) {
+        return Err(values(QuantError::NotFinite { index, value }));
+    }
+    if let [one] = *floats {
+        floats = vec![one; channels];
+    }
+    match floats.len() {
+        n if n == channels => Ok(floats),
+        found => Err(values(QuantError::Length {
+            what: "values",
+            found,
+            expected: channels,
+        })),
     }
 }
 

@@ -27,13 +27,14 @@ mod target;
 mod weights_only;
 
 pub use calibrate::Calibration;
-pub use config::{Format, QuantizeConfig, Rounding, WeightGranularity};
+pub use config::{Format, Mode, QuantizeConfig, Rounding, WeightGranularity};
 pub use dynamic::quantize_dynamic;
 pub use error::{CalibrationError, QuantizeError};
 pub use gather::{Sample, calibrate};
 pub use prepare::prepare;
 pub use report::{LayerReport, Report, SkippedNode};
-pub use sensitivity::{NodeSensitivity, sensitivity};
+pub use select::literal_pattern;
+pub use sensitivity::{NodeSensitivity, Sensitivity, sensitivity};
 pub use static_int8::quantize_static;
 pub use target::{FixedOutput, Target, TargetRules};
 pub use weights_only::{WeightOnlyConfig, quantize_weights};

@@ -15,7 +15,10 @@ pub(super) struct Plan {
     pub quantized: BTreeMap<ValueId, ValueId>,
     /// Quantized values that come from a quantized node: every reader reads the dequantized value.
     pub for_all_readers: HashSet<ValueId>,
-    /// Ranges that an operator or a target fixes, by group.
+    /// Inputs that need the scale of another value where the range of what they read is prescribed: node, input and
+    /// that other value.
+    pub requantized: Vec<(NodeId, usize, ValueId)>,
+    /// Ranges that the target prescribes, by group.
     fixed: BTreeMap<ValueId, Range>,
 }
 
@@ -27,7 +30,7 @@ impl Plan {
         let mut groups = Groups::new(graph.value_bound());
         let mut quantized: HashSet<ValueId> = HashSet::new();
         let mut for_all_readers = HashSet::new();
-        let mut fixed_outputs: Vec<(ValueId, Range)> = Vec::new();
+        let mut requantized = Vec::new();
         for &id in &selection.order {
             let Some(role) = selection.roles.get(&id) else {
                 continue;
@@ -59,17 +62,17 @@ impl Plan {
                     for_all_readers.extend(outputs.iter().copied());
                     if let Some(f) = rules.fixed_outputs.iter().find(|f| node.is(f.op)) {
                         let (min, max) = (f.min, f.max);
-                        fixed_outputs.extend(outputs.iter().map(|&v| (v, Range { min, max })));
+                        for &v in &outputs {
+                            groups.prescribe(v, Range { min, max });
+                        }
                     }
                     match bridge {
                         Bridge::OwnScale => {}
                         Bridge::SameScale => {
-                            for v in inputs.chain(outputs) {
-                                groups.join(
-                                    v,
-                                    data.first().and_then(|&i| node.input(i)).unwrap_or(v),
-                                );
-                            }
+                            let read = data.iter().filter_map(|&i| Some((i, node.input(i)?)));
+                            let apart = groups.share(&read.collect::<Vec<_>>(), &outputs);
+                            let apart = apart.into_iter().map(|(i, v)| (id, i, v));
+                            requantized.extend(apart);
                         }
                         Bridge::Fixed => {}
                     }
@@ -77,16 +80,13 @@ impl Plan {
             }
         }
         for_all_readers.retain(|v| quantized.contains(v));
-        let fixed = fixed_outputs
-            .into_iter()
-            .map(|(v, r)| (groups.root(v), r))
-            .collect();
         let quantized = quantized.into_iter().map(|v| (v, groups.root(v))).collect();
         Ok(Self {
             selection,
             quantized,
             for_all_readers,
-            fixed,
+            requantized,
+            fixed: groups.fixed,
         })
     }
 
@@ -96,6 +96,7 @@ impl Plan {
         graph: &Graph,
         calibration: &Calibration,
         config: &QuantizeConfig,
+        notes: &mut Vec<String>,
     ) -> Result<BTreeMap<ValueId, QuantParams>, QuantizeError> {
         let (dtype, rule) = (config.activation_dtype(), config.range_rule());
         let mut ranges: BTreeMap<ValueId, Range> = BTreeMap::new();
@@ -116,7 +117,13 @@ impl Plan {
                 false => None,
             };
             let range = match grid {
-                Some(range) => range,
+                Some(range) => {
+                    notes.push(format!(
+                        "{name}: its values lie on an 8-bit grid, whose range is taken instead of what {:?} gives",
+                        config.method
+                    ));
+                    range
+                }
                 None => config.method.range(stats, dtype, rule).map_err(values)?,
             };
             ranges
@@ -177,25 +184,69 @@ fn skips_residual(
 }
 
 /// Disjoint sets of values that share a scale.
-struct Groups(Vec<u32>);
+struct Groups {
+    parents: Vec<u32>,
+    /// Prescribed ranges, by root.
+    fixed: BTreeMap<ValueId, Range>,
+}
 
 impl Groups {
     fn new(values: usize) -> Self {
-        Self((0..values as u32).collect())
+        Self {
+            parents: (0..values as u32).collect(),
+            fixed: BTreeMap::new(),
+        }
     }
 
     fn root(&mut self, v: ValueId) -> ValueId {
+        let parents = &mut self.parents;
         let mut at = v.index();
-        while self.0[at] as usize != at {
-            self.0[at] = self.0[self.0[at] as usize];
-            at = self.0[at] as usize;
+        while parents[at] as usize != at {
+            parents[at] = parents[parents[at] as usize];
+            at = parents[at] as usize;
         }
         ValueId::from_index(at)
+    }
+
+    fn prescribe(&mut self, v: ValueId, range: Range) {
+        let root = self.root(v);
+        self.fixed.insert(root, range);
+    }
+
+    fn prescribed(&mut self, v: ValueId) -> Option<Range> {
+        let root = self.root(v);
+        self.fixed.get(&root).copied()
+    }
+
+    /// Makes all that a node reads and writes share one scale. A prescribed scale goes on to the results only where
+    /// everything has it; else its inputs stay out, and are given with the value whose scale they need.
+    fn share(&mut self, inputs: &[(usize, ValueId)], outputs: &[ValueId]) -> Vec<(usize, ValueId)> {
+        let Some(&result) = outputs.first() else {
+            return Vec::new();
+        };
+        let prescribed: Vec<Option<Range>> =
+            inputs.iter().map(|&(_, v)| self.prescribed(v)).collect();
+        let alike = prescribed.windows(2).all(|w| w[0] == w[1]);
+        let mut apart = Vec::new();
+        for (&(index, v), prescribed) in inputs.iter().zip(prescribed) {
+            if alike || prescribed.is_none() {
+                self.join(v, result);
+            } else {
+                apart.push((index, result));
+            }
+        }
+        for &v in outputs {
+            self.join(v, result);
+        }
+        apart
     }
 
     fn join(&mut self, a: ValueId, b: ValueId) {
         let (a, b) = (self.root(a), self.root(b));
         let (low, high) = (a.min(b), a.max(b));
-        self.0[high.index()] = low.index() as u32;
+        self.parents[high.index()] = low.index() as u32;
+        if let Some(range) = self.fixed.remove(&high) {
+            self.fixed.insert(low, range);
+        }
     }
 }

@@ -5,32 +5,20 @@ use onnx_ir::passes::{
     EliminateIdentity, FoldBatchNorm, FoldConstants, Form, FuseLinear, Pipeline, RemoveUnused,
     RewritePass,
 };
-use onnx_ir::{Catalog, Model};
+use onnx_ir::{Catalog, Graph, Model};
 
 /// The opset from which on `DequantizeLinear` takes scales per channel.
 pub(super) const MIN_OPSET: i64 = 13;
 
 /// Freezes weights that are listed as inputs, folds constants and batch normalization, removes what does nothing, raises the opset to 13, infers shapes.
-/// Names of tensors stay, so statistics of the prepared model serve the original too.
+/// Names of tensors stay, and preparing a prepared model changes nothing: statistics of either serve the other.
 ///
 /// # Errors
-/// [`QuantizeError::AlreadyQuantized`], [`QuantizeError::Opset`], [`QuantizeError::Pass`].
+/// [`QuantizeError::AlreadyQuantized`], [`QuantizeError::Opset`], [`QuantizeError::Pass`],
+/// [`QuantizeError::Pipeline`].
 pub fn prepare(model: &Model) -> Result<Model, QuantizeError> {
-    let graph = &model.graph;
-    let quantized = |op: &str| {
-        matches!(
-            op,
-            "QuantizeLinear"
-                | "DequantizeLinear"
-                | "DynamicQuantizeLinear"
-                | "ConvInteger"
-                | "MatMulInteger"
-        ) || op.starts_with("QLinear")
-    };
-    if let Some((id, _)) = graph.nodes().find(|(_, n)| quantized(&n.op_type)) {
-        return Err(QuantizeError::AlreadyQuantized {
-            node: graph.describe(id),
-        });
+    if let Some(node) = quantized_node(&model.graph) {
+        return Err(QuantizeError::AlreadyQuantized { node });
     }
     let mut model = model.clone();
     // Old files list weights among the inputs, where a caller could replace them: quantization freezes them.
@@ -58,10 +46,26 @@ pub fn prepare(model: &Model) -> Result<Model, QuantizeError> {
         ),
         Box::new(RemoveUnused),
     ];
-    // The order is fixed and every form that is needed holds from the start.
-    let Ok(pipeline) = Pipeline::new(passes) else {
-        return Ok(model);
-    };
-    pipeline.run(&mut model, Catalog::standard())?;
+    Pipeline::new(passes)?.run(&mut model, Catalog::standard())?;
     Ok(model)
+}
+
+/// The first node, here or in a subgraph, that works on quantized values.
+fn quantized_node(graph: &Graph) -> Option<String> {
+    let quantized = |op: &str| {
+        matches!(
+            op,
+            "QuantizeLinear"
+                | "DequantizeLinear"
+                | "DynamicQuantizeLinear"
+                | "ConvInteger"
+                | "MatMulInteger"
+        ) || op.starts_with("QLinear")
+    };
+    graph.nodes().find_map(|(id, node)| {
+        if quantized(&node.op_type) {
+            return Some(graph.describe(id));
+        }
+        node.attributes.graphs().find_map(|g| quantized_node(g))
+    })
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 /// One quantized node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct LayerReport {
     /// The node.
     pub node: String,
@@ -11,8 +12,9 @@ pub struct LayerReport {
     pub op: String,
     /// Signal to quantization noise of the weight in dB; `None` without a constant weight.
     pub weight_sqnr_db: Option<f64>,
-    /// Signal to noise in dB of the layer's product on calibration inputs, the weight alone being quantized; `None`
-    /// where the weight was rounded to nearest.
+    /// Signal to noise in dB of the layer's product on calibration inputs, the weight alone being quantized:
+    /// [`Rounded::product_sqnr_db`](crate::Rounded::product_sqnr_db), about the means where the bias takes up the mean
+    /// error; the least of a convolution's groups. `None` where the weight was rounded to nearest.
     pub product_sqnr_db: Option<f64>,
     /// Signal to quantization noise of the input activation in dB, from its histogram.
     pub input_sqnr_db: Option<f64>,
@@ -22,14 +24,15 @@ pub struct LayerReport {
     pub output_range: Option<(f32, f32)>,
     /// Share of the input activation's values outside of the range, 0 to 1.
     pub clipped_share: Option<f64>,
-    /// Bytes of the weight and bias before.
+    /// Bytes of the weight, and of the bias where it is quantized too, before.
     pub bytes_before: usize,
-    /// Bytes of the weight, bias and scales after.
+    /// Bytes of the same after, with scales and zero points.
     pub bytes_after: usize,
 }
 
 /// A node that stays as it is, and why.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct SkippedNode {
     /// The node.
     pub node: String,
@@ -41,6 +44,7 @@ pub struct SkippedNode {
 
 /// What quantization did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Report {
     /// The quantized nodes.
     pub layers: Vec<LayerReport>,
@@ -48,8 +52,10 @@ pub struct Report {
     pub skipped: Vec<SkippedNode>,
     /// What was changed so that the target takes the file.
     pub repairs: Vec<String>,
-    /// Bytes of all initializers before.
+    /// Where something other was done than was asked for, and why.
+    pub notes: Vec<String>,
+    /// Bytes of all initializers and constants of the model as it was given.
     pub bytes_before: usize,
-    /// Bytes of all initializers after.
+    /// Bytes of all initializers and constants of the result.
     pub bytes_after: usize,
 }

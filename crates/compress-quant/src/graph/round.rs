@@ -1,6 +1,6 @@
 //! Rounding a node's weight to the node's inputs, whatever way the weight lies.
 
-use crate::weight::{InputMoments, MeanError, QuantizedWeight, round_to_inputs};
+use crate::weight::{InputMoments, QuantizedWeight, RoundingOptions, round_to_inputs};
 use crate::{QuantError, QuantParams};
 use compress_tensor::Tensor;
 
@@ -9,17 +9,19 @@ pub(super) struct Refined {
     pub weight: QuantizedWeight,
     /// What the bias of each output channel must grow by.
     pub bias_shift: Vec<f32>,
+    /// The least of the groups'.
     pub product_sqnr_db: f64,
 }
 
 /// Chooses the codes of `weight` anew for the scales that it has. `axis` is the axis of output channels: 0, or the
-/// last one. `moments` are those of each group of channels.
+/// last one. `moments`, which suffice, are those of each group of
+/// channels.
 pub(super) fn refine(
     weight: &Tensor,
     params: QuantParams,
     axis: usize,
     moments: &[InputMoments],
-    mean: MeanError,
+    options: RoundingOptions,
 ) -> Result<Refined, QuantError> {
     let channels = weight.shape()[axis];
     let k = weight.len() / channels.max(1);
@@ -39,10 +41,10 @@ pub(super) fn refine(
     for (group, moments) in moments.iter().enumerate() {
         let channels = group * share..(group + 1) * share;
         let rows = &rows[channels.start * k..channels.end * k];
-        let found = round_to_inputs(rows, &scales[channels], moments, 127, mean);
+        let found = round_to_inputs(rows, &scales[channels], moments, options)?;
         codes.extend(found.codes);
         bias_shift.extend(found.bias_shift);
-        worst = worst.min(found.product_sqnr_db);
+        worst = worst.min(found.product_sqnr_db.unwrap_or(f64::INFINITY));
     }
     let codes = match axis {
         0 => codes,

@@ -11,7 +11,7 @@ use super::report::SkippedNode;
 use super::target::TargetRules;
 use compress_tensor::DType;
 use onnx_ir::operator::QuantRule;
-use onnx_ir::{Catalog, Graph, Model, NodeId, ValueId};
+use onnx_ir::{Attribute, Catalog, Graph, Model, Node, NodeId, ValueId};
 use std::collections::HashMap;
 
 /// The part that a node plays.
@@ -71,7 +71,7 @@ impl Selection {
 /// Selects nodes of the main graph; an error where there are none.
 pub(super) fn select(model: &Model, config: &QuantizeConfig) -> Result<Selection, QuantizeError> {
     check_patterns(&model.graph, config)?;
-    let selection = select_in(model, config)?;
+    let selection = select_in(model, config, Bias::Integer)?;
     if selection.roles.is_empty() {
         return Err(nothing(&selection.skipped));
     }
@@ -89,10 +89,20 @@ pub(super) fn nothing(skipped: &[SkippedNode]) -> QuantizeError {
     QuantizeError::NothingToQuantize { reasons }
 }
 
+/// What becomes of a bias.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bias {
+    /// It may become int32 and take up errors: one value per channel.
+    Integer,
+    /// It is added as it is.
+    Float,
+}
+
 /// Selects nodes of one graph; names are not checked.
 pub(super) fn select_in(
     model: &Model,
     config: &QuantizeConfig,
+    bias: Bias,
 ) -> Result<Selection, QuantizeError> {
     let graph = &model.graph;
     let rules = config.target.rules();
@@ -103,7 +113,7 @@ pub(super) fn select_in(
         skipped: Vec::new(),
     };
     for id in selection.order.clone() {
-        match core(model, id, config) {
+        match core(model, id, config, bias) {
             Verdict::Core(role) => {
                 selection.roles.insert(id, role);
                 if let Some(activation) = fused_activation(model, id) {
@@ -124,7 +134,7 @@ enum Verdict {
     Other,
 }
 
-fn core(model: &Model, id: NodeId, config: &QuantizeConfig) -> Verdict {
+fn core(model: &Model, id: NodeId, config: &QuantizeConfig, form: Bias) -> Verdict {
     let graph = &model.graph;
     let node = graph.node(id);
     if node.attributes.graphs().next().is_some() {
@@ -205,6 +215,15 @@ fn core(model: &Model, id: NodeId, config: &QuantizeConfig) -> Verdict {
     if let Some(reason) = unusual_gemm(node) {
         return Verdict::Skip(reason.to_owned());
     }
+    if let (Bias::Integer, Some(b)) = (form, bias)
+        && let Some(shape) = node.input(b).and_then(|v| graph.constant(v))
+        && !is_per_channel_bias(shape.shape(), channels(node, tensor.shape(), axis))
+    {
+        return Verdict::Skip(format!(
+            "its bias of shape {:?} is not one value per channel",
+            shape.shape()
+        ));
+    }
     Verdict::Core(Role::Core {
         weight: Some(Weight {
             input: weight,
@@ -214,9 +233,32 @@ fn core(model: &Model, id: NodeId, config: &QuantizeConfig) -> Verdict {
     })
 }
 
+/// The number of output channels.
+pub(super) fn channels(node: &Node, weight: &[usize], axis: usize) -> usize {
+    weight[axis] * groups_of_transposed(node)
+}
+
+/// Whether output channels lie along one axis of the weight: not those of a grouped transposed convolution, nor of a
+/// product with a vector, which has but one.
+pub(super) fn is_per_channel(node: &Node, rank: usize) -> bool {
+    groups_of_transposed(node) == 1 && (rank > 1 || !node.is("MatMul"))
+}
+
+fn groups_of_transposed(node: &Node) -> usize {
+    match node.attributes.get("group") {
+        Some(Attribute::Int(n)) if node.is("ConvTranspose") => usize::try_from(*n).unwrap_or(1),
+        _ => 1,
+    }
+}
+
+/// Whether a bias of this shape, spread over `[rows, channels]`, differs between channels only.
+fn is_per_channel_bias(shape: &[usize], channels: usize) -> bool {
+    let (last, before) = shape.split_last().unwrap_or((&1, &[]));
+    (*last == channels || *last == 1) && before.iter().all(|&n| n == 1)
+}
+
 /// `Gemm` forms that no integer operator takes.
-fn unusual_gemm(node: &onnx_ir::Node) -> Option<&'static str> {
-    use onnx_ir::Attribute;
+fn unusual_gemm(node: &Node) -> Option<&'static str> {
     if !node.is("Gemm") {
         return None;
     }
@@ -239,7 +281,7 @@ pub(super) const IN_SUBGRAPHS: &str = "its subgraphs are not calibrated, as whic
      weight-only and dynamic quantization reach into them";
 
 /// Whether a node holds weights and a state: they are quantized in weight-only mode only.
-pub(super) fn is_recurrent(node: &onnx_ir::Node) -> bool {
+pub(super) fn is_recurrent(node: &Node) -> bool {
     ["LSTM", "GRU", "RNN"].into_iter().any(|op| node.is(op))
 }
 
@@ -255,16 +297,28 @@ fn holds_core(graph: &Graph) -> bool {
 /// Whether names and operators that the user gave let this node be quantized.
 pub(super) fn wanted(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
     let node = graph.node(id);
+    let outputs = node.outputs().iter().flatten().map(|&v| graph.name_of(v));
+    let names = outputs.chain([node.name.as_str()]).collect::<Vec<_>>();
+    wanted_names(&names, &node.op_type, config).map_err(str::to_owned)
+}
+
+/// As [`wanted`], of a node by its name and those of its outputs.
+pub(super) fn wanted_names<S: AsRef<str>>(
+    names: &[S],
+    op: &str,
+    config: &QuantizeConfig,
+) -> Result<(), &'static str> {
+    let named = |pattern: &String| names.iter().any(|n| matches_pattern(pattern, n.as_ref()));
     if let Some(operators) = &config.operators
-        && !operators.iter().any(|op| op == &node.op_type)
+        && !operators.iter().any(|o| o == op)
     {
-        return Err("its operator was not asked for".to_owned());
+        return Err("its operator was not asked for");
     }
-    if config.exclude.iter().any(|p| is_named(graph, id, p)) {
-        return Err("excluded by name".to_owned());
+    if config.exclude.iter().any(named) {
+        return Err("excluded by name");
     }
-    if !config.include.is_empty() && !config.include.iter().any(|p| is_named(graph, id, p)) {
-        return Err("not among the included nodes".to_owned());
+    if !config.include.is_empty() && !config.include.iter().any(named) {
+        return Err("not among the included nodes");
     }
     Ok(())
 }
@@ -295,9 +349,31 @@ fn is_named(graph: &Graph, id: NodeId, pattern: &str) -> bool {
         .any(|name| matches_pattern(pattern, name))
 }
 
-/// Whether `name` is `pattern`, in which each `*` stands for any text.
+/// The pattern that stands for exactly this name: in [`QuantizeConfig::include`] and [`QuantizeConfig::exclude`] each
+/// `*` stands for any text, `\\*` for a star and `\\\\` for a backslash.
+pub fn literal_pattern(name: &str) -> String {
+    name.replace('\\', r"\\").replace('*', r"\*")
+}
+
+/// The texts between the stars of a pattern.
+fn parts_of(pattern: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut characters = pattern.chars().peekable();
+    while let Some(c) = characters.next() {
+        let escaped = characters.next_if(|next| c == '\\' && matches!(next, '*' | '\\'));
+        match (c, escaped, parts.last_mut()) {
+            ('*', None, _) => parts.push(String::new()),
+            (_, escaped, Some(part)) => part.push(escaped.unwrap_or(c)),
+            (_, _, None) => {}
+        }
+    }
+    parts
+}
+
+/// Whether `name` is `pattern`.
 pub(super) fn matches_pattern(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
+    let parts = parts_of(pattern);
+    let mut parts = parts.iter().map(String::as_str);
     let first = parts.next().unwrap_or("");
     let Some(mut rest) = name.strip_prefix(first) else {
         return false;
@@ -406,8 +482,7 @@ fn add_bridges(
     }
 }
 
-/// Bridges follow `exclude`; `include` and the operator list name cores and say nothing of them unless
-/// they are named.
+/// Bridges follow `exclude` and the operator list; `include` names cores and says nothing of them.
 fn wanted_bridge(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
     if config.exclude.iter().any(|p| is_named(graph, id, p)) {
         return Err("excluded by name".to_owned());
@@ -480,7 +555,7 @@ fn skipped(graph: &Graph, id: NodeId, reason: String) -> SkippedNode {
 
 #[cfg(test)]
 mod tests {
-    use super::matches_pattern;
+    use super::{is_per_channel_bias, literal_pattern, matches_pattern};
 
     #[test]
     fn a_star_stands_for_any_text() {
@@ -492,5 +567,25 @@ mod tests {
         assert!(matches_pattern("exact", "exact"));
         assert!(!matches_pattern("exact", "exactly"));
         assert!(!matches_pattern("a*b*c", "acb"));
+    }
+
+    #[test]
+    fn a_literal_pattern_stands_for_one_name() {
+        for name in ["conv", "a*b", r"a\b", r"\*", "*", r"a\\*"] {
+            assert!(matches_pattern(&literal_pattern(name), name), "{name}");
+        }
+        assert!(!matches_pattern(&literal_pattern("a*b"), "axb"));
+        // A backslash before anything else is itself.
+        assert!(matches_pattern(r"a\b*", r"a\bc"));
+    }
+
+    #[test]
+    fn a_bias_is_one_value_per_channel_or_one_for_all() {
+        for shape in [&[][..], &[1], &[4], &[1, 4], &[1, 1]] {
+            assert!(is_per_channel_bias(shape, 4), "{shape:?}");
+        }
+        for shape in [&[3][..], &[2, 4], &[2, 1], &[4, 1]] {
+            assert!(!is_per_channel_bias(shape, 4), "{shape:?}");
+        }
     }
 }

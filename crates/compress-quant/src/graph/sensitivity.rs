@@ -7,8 +7,9 @@ use super::error::{CalibrationError, QuantizeError};
 use super::gather::Sample;
 use super::plan::Plan;
 use super::prepare::prepare;
-use super::select::Role;
-use super::static_int8::quantize_static;
+use super::report::SkippedNode;
+use super::select::{Role, literal_pattern};
+use super::static_int8::{Strictness, quantize_prepared};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::Model;
 use runtime_session::{Session, SessionOptions};
@@ -16,19 +17,33 @@ use serde::Serialize;
 
 /// What quantizing one node alone does to the model's outputs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct NodeSensitivity {
     /// The node.
     pub node: String,
     /// Its operator.
     pub op: String,
-    /// Signal to noise of all float outputs in dB, the float model being the signal: `10·log10(Σy² / Σ(y - ŷ)²)`.
+    /// Signal to noise of all float outputs in dB, the float model being the signal: `10·log10(Σy² / Σ(y - ŷ)²)`;
+    /// `-inf` where the result is no number.
     pub sqnr_db: f64,
+}
+
+/// What [`sensitivity`] found.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Sensitivity {
+    /// The most sensitive node first.
+    pub nodes: Vec<NodeSensitivity>,
+    /// Nodes that could not be quantized alone, and why.
+    pub skipped: Vec<SkippedNode>,
 }
 
 /// Quantizes one weighted node at a time and compares the outputs on `samples` with the float model's;
 /// the most sensitive node comes first.
 ///
-/// Exclude what falls below a bound: [`QuantizeConfig::exclude`] takes the names.
+/// Exclude what falls below a bound: [`QuantizeConfig::exclude`] takes the names, as
+/// [`literal_pattern`](super::literal_pattern) writes them. A target that takes integers only does not hinder: the
+/// models with one quantized node are run here.
 ///
 /// # Errors
 /// [`CalibrationError`] where a run fails or the model cannot be quantized.
@@ -38,7 +53,7 @@ pub fn sensitivity(
     samples: &[Sample],
     config: &QuantizeConfig,
     options: &SessionOptions,
-) -> Result<Vec<NodeSensitivity>, CalibrationError> {
+) -> Result<Sensitivity, CalibrationError> {
     if samples.is_empty() {
         return Err(CalibrationError::NoSamples);
     }
@@ -51,27 +66,41 @@ pub fn sensitivity(
         .order
         .iter()
         .filter(|id| matches!(plan.selection.roles.get(id), Some(Role::Core { .. })));
-    let mut result = Vec::new();
+    let mut result = Sensitivity::default();
     for &id in cores {
-        let name = node_name(graph, id);
+        let (node, op) = (node_name(graph, id), graph.node(id).qualified_op());
+        // Names of values are unique, those of nodes need not be.
+        let output = graph.node(id).output(0).map(|v| graph.name_of(v));
         let alone = QuantizeConfig {
-            include: vec![name.clone()],
+            include: vec![literal_pattern(output.unwrap_or(&node))],
             ..config.clone()
         };
-        let (quantized, _) = match quantize_static(&prepared, calibration, &alone) {
+        let quantized = quantize_prepared(&prepared, calibration, &alone, Strictness::Loose);
+        let (quantized, _) = match quantized {
             Ok(quantized) => quantized,
-            // A node that only runs as integers between others has no effect of its own.
-            Err(QuantizeError::NotCalibrated { .. }) => continue,
+            Err(error @ QuantizeError::NotCalibrated { .. }) => {
+                result.skipped.push(SkippedNode {
+                    node,
+                    op,
+                    reason: error.to_string(),
+                });
+                continue;
+            }
             Err(error) => return Err(Box::new(error).into()),
         };
         let changed = outputs(&quantized, samples, options)?;
-        result.push(NodeSensitivity {
-            node: name,
-            op: graph.node(id).qualified_op(),
-            sqnr_db: sqnr_db(&reference, changed.iter().copied()),
+        let found = sqnr_db(&reference, changed.iter().copied());
+        result.nodes.push(NodeSensitivity {
+            node,
+            op,
+            sqnr_db: if found.is_nan() {
+                f64::NEG_INFINITY
+            } else {
+                found
+            },
         });
     }
-    result.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
+    result.nodes.sort_by(|a, b| a.sqnr_db.total_cmp(&b.sqnr_db));
     Ok(result)
 }
 

@@ -20,7 +20,8 @@ use std::collections::BTreeMap;
 /// integer operator reads them. Bias: int32 in steps of `s_x · s_w` (Jacob et al. 2018, arXiv:1712.05877).
 ///
 /// # Errors
-/// [`QuantizeError`]: a request that breaks a rule of the target, or nothing to quantize. What could not
+/// [`QuantizeError`]: a request that breaks a rule of the target, statistics of another model, or nothing to quantize.
+/// What could not
 /// be quantized of a model that could is listed in the report.
 pub fn quantize_static(
     model: &Model,
@@ -28,12 +29,48 @@ pub fn quantize_static(
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
     config.validate()?;
+    let prepared = prepare(model)?;
+    let (quantized, report) =
+        quantize_prepared(&prepared, calibration, config, Strictness::Target)?;
     let bytes_before = stored_bytes(&model.graph);
-    let mut model = prepare(model)?;
-    let mut notes = fix_sizes(&mut model, config)?;
+    Ok((
+        quantized,
+        Report {
+            bytes_before,
+            ..report
+        },
+    ))
+}
+
+/// Whether nodes that stay float, and sizes that are not constant, are an error where the target says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// As the target says.
+    Target,
+    /// They are not: for models that are run here and never written.
+    Loose,
+}
+
+/// Quantizes a model that [`prepare`] gave.
+pub(super) fn quantize_prepared(
+    model: &Model,
+    calibration: &Calibration,
+    config: &QuantizeConfig,
+    strictness: Strictness,
+) -> Result<(Model, Report), QuantizeError> {
+    let bytes_before = stored_bytes(&model.graph);
+    calibration.check_prepared(model)?;
+    let mut model = model.clone();
+    let mut repairs = match strictness {
+        Strictness::Target => fix_sizes(&mut model, config)?,
+        Strictness::Loose => Vec::new(),
+    };
     let plan = Plan::of(&model, config)?;
-    check_integers(&model.graph, &plan, config)?;
-    let params = plan.params(&model.graph, calibration, config)?;
+    if strictness == Strictness::Target {
+        check_integers(&model.graph, &plan, config)?;
+    }
+    let mut notes = Vec::new();
+    let params = plan.params(&model.graph, calibration, config, &mut notes)?;
     let described = describe(&model.graph, &plan, calibration, &params);
     let mut writer = Writer {
         graph: &mut model.graph,
@@ -46,10 +83,13 @@ pub fn quantize_static(
             Rounding::Nearest => None,
             Rounding::Calibrated => Some(calibration.inputs().ok_or(QuantizeError::NoInputs)?),
         },
+        threads: config.threads,
         repairs: Vec::new(),
+        notes: Vec::new(),
     };
     let weights = writer.write()?;
-    notes.append(&mut writer.repairs);
+    repairs.append(&mut writer.repairs);
+    notes.append(&mut writer.notes);
     if config.format == Format::QLinear {
         super::qlinear::convert(&mut model)?;
     }
@@ -76,7 +116,8 @@ pub fn quantize_static(
         Report {
             layers,
             skipped,
-            repairs: notes,
+            repairs,
+            notes,
             bytes_before,
             bytes_after,
         },

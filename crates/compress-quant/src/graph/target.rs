@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The runtime that a quantized file is meant for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Target {
     /// ONNX Runtime on the CPU, and the session of this project.
     #[default]
@@ -20,6 +21,7 @@ pub enum Target {
 
 /// The rules of a [`Target`].
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TargetRules {
     /// Type of activations where none is asked for.
     pub default_activations: DType,
@@ -48,6 +50,7 @@ pub struct TargetRules {
 
 /// The range of an operator's output, whatever was observed.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct FixedOutput {
     /// The operator.
     pub op: &'static str,

@@ -4,25 +4,29 @@
 //! `LSTM`, `GRU` and `RNN`. Branches and loop bodies are quantized as the main graph is.
 //! Blocks of 4 or 8 bits: `com.microsoft.MatMulNBits` in the place of `MatMul`.
 
-use super::captured::{captured_weights, sources};
-use super::config::{QuantizeConfig, WeightGranularity};
+use super::captured::{Reader, captured_weights, sources};
+use super::config::{Mode, QuantizeConfig, WeightGranularity};
 use super::edit::{
-    add_dequantize, add_params, drop_unread, in_subgraphs, node_name, record, sqnr_db, stored_bytes,
+    add_dequantize, add_params, drop_unread, in_subgraphs, node_name, quantized_bytes, record,
+    redirect, sqnr_db, stored_bytes,
 };
 use super::error::QuantizeError;
 use super::prepare::prepare;
 use super::report::{LayerReport, Report, SkippedNode};
 use super::select::{
-    IN_SUBGRAPHS, Role, check_patterns, is_recurrent, matches_pattern, nothing, select_in, wanted,
+    Bias, IN_SUBGRAPHS, Role, check_patterns, is_per_channel, is_recurrent, nothing, select_in,
+    wanted, wanted_names,
 };
 use crate::QuantError;
-use crate::weight::{quantize_blocks, quantize_per_channel, quantize_per_tensor};
+use crate::weight::{check_blocks, quantize_blocks, quantize_per_channel, quantize_per_tensor};
 use compress_tensor::{DType, Granularity, Tensor};
+use onnx_ir::graph::Use;
 use onnx_ir::{Catalog, Graph, Model, Node, NodeId, ValueId};
 use std::collections::BTreeMap;
 
 /// How weights are held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WeightOnlyConfig {
     /// int8, one scale per output channel (or per tensor, as the [`QuantizeConfig`] says).
     Int8,
@@ -38,16 +42,24 @@ pub enum WeightOnlyConfig {
 /// Quantizes weights only; activations stay float.
 ///
 /// # Errors
-/// [`QuantizeError`]; what could not be quantized of a model that could is listed in the report.
+/// [`QuantizeError::Setting`] for `bits` and `block` that break their rule, [`QuantizeError`]; what could not be quantized of a model that could is listed in the report.
 pub fn quantize_weights(
     model: &Model,
     weights: WeightOnlyConfig,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
+    config.validate_for(match weights {
+        WeightOnlyConfig::Int8 => Mode::Weights,
+        WeightOnlyConfig::Blocks { .. } => Mode::Blocks,
+    })?;
+    if let WeightOnlyConfig::Blocks { bits, block } = weights {
+        check_blocks(bits, block)?;
+    }
+    let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
     check_patterns(&model.graph, config)?;
     let mut report = Report {
-        bytes_before: stored_bytes(&model.graph),
+        bytes_before,
         ..Report::default()
     };
     quantize_graph(&mut model, weights, config, &mut report)?;
@@ -73,7 +85,7 @@ fn quantize_graph(
     if weights == WeightOnlyConfig::Int8 {
         captured(&mut model.graph, config, report)?;
     }
-    let selection = select_in(model, config)?;
+    let selection = select_in(model, config, Bias::Float)?;
     let handled = |s: &SkippedNode| {
         s.reason == IN_SUBGRAPHS || ["LSTM", "GRU", "RNN"].contains(&s.op.as_str())
     };
@@ -105,7 +117,8 @@ fn quantize_graph(
         let (sqnr_db, bytes_after) = match weights {
             WeightOnlyConfig::Int8 => {
                 let at = (weight.input, w);
-                int8(graph, id, at, weight.axis, &tensor, config)?
+                let axis = is_per_channel(&node, tensor.rank()).then_some(weight.axis);
+                int8(graph, id, at, axis, &tensor, config)?
             }
             WeightOnlyConfig::Blocks { .. } if !node.is("MatMul") || tensor.rank() != 2 => {
                 report.skipped.push(SkippedNode {
@@ -203,7 +216,7 @@ fn recurrent(
             )));
             continue;
         };
-        let (sqnr, bytes) = int8(graph, id, (input, w), 1, &tensor, config)?;
+        let (sqnr, bytes) = int8(graph, id, (input, w), Some(1), &tensor, config)?;
         layer.weight_sqnr_db = Some(layer.weight_sqnr_db.map_or(sqnr, |other| other.min(sqnr)));
         layer.bytes_before += tensor.byte_len();
         layer.bytes_after += bytes;
@@ -223,11 +236,13 @@ fn captured(
 ) -> Result<(), QuantizeError> {
     let holds = |n: &Node| n.attributes.graphs().next().is_some();
     let nodes = graph.nodes().filter(|(_, n)| holds(n)).map(|(id, _)| id);
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<String, Vec<Reader>> = BTreeMap::new();
     for id in nodes {
-        found.extend(captured_weights(graph, id));
+        for (name, readers) in captured_weights(graph, id) {
+            found.entry(name).or_default().extend(readers);
+        }
     }
-    for (name, (node, op)) in found {
+    for (name, readers) in found {
         // Where it is captured in turn, a graph further out holds it.
         let Some(w) = graph.value_by_name(&name) else {
             continue;
@@ -235,40 +250,48 @@ fn captured(
         if graph.producer(w).is_none() && graph.initializer(w).is_none() && !graph.is_input(w) {
             continue;
         }
-        let listed = |patterns: &[String]| patterns.iter().any(|p| matches_pattern(p, &node));
-        let operators = config.operators.as_ref();
-        let reason = if listed(&config.exclude) {
-            "excluded by name"
-        } else if !config.include.is_empty() && !listed(&config.include) {
-            "not among the included nodes"
-        } else if operators.is_some_and(|all| !all.contains(&op)) {
-            "its operator was not asked for"
-        } else if graph.is_input(w)
-            || graph
-                .constant(w)
-                .is_none_or(|t| t.dtype() != DType::F32 || t.rank() < 2)
-        {
-            "its weight, of a graph around it, is not a constant matrix in f32"
-        } else {
-            ""
+        let matrix = |t: &Tensor| t.dtype() == DType::F32 && t.rank() >= 2;
+        let usable = !graph.is_input(w) && graph.constant(w).is_some_and(matrix);
+        let refusal = |reader: &Reader| match wanted_names(&reader.names, &reader.op, config) {
+            Ok(()) if usable => None,
+            Ok(()) => Some("its weight, of a graph around it, is not a constant matrix in f32"),
+            Err(reason) => Some(reason),
         };
-        if !reason.is_empty() {
-            report.skipped.push(SkippedNode {
-                node,
-                op,
-                reason: reason.to_owned(),
-            });
+        // All of them read the same numbers: one that is to stay as it is keeps the others so.
+        let first = readers.iter().find_map(refusal);
+        if let Some(first) = first {
+            report.skipped.extend(readers.iter().map(|reader| {
+                let shared = "it shares its weight with a node that is not quantized";
+                let own = refusal(reader);
+                SkippedNode {
+                    node: reader.name().to_owned(),
+                    op: reader.op.clone(),
+                    reason: own
+                        .unwrap_or(if readers.len() > 1 { shared } else { first })
+                        .to_owned(),
+                }
+            }));
             continue;
         }
+        let Some(Reader { op, .. }) = readers.first() else {
+            continue;
+        };
+        let (node, op) = (readers[0].name().to_owned(), op.clone());
         let Some(tensor) = graph.constant(w).cloned() else {
             continue;
         };
+        // What reads it in this graph goes on reading floats, or is quantized by itself.
+        let direct = |u: &Use| matches!(u, Use::Input { .. });
+        if graph.uses(w).iter().any(direct) {
+            let float = graph.add_initializer(&format!("{name}_float"), tensor.clone())?;
+            redirect(graph, w, float, |_, _| true);
+        }
         match graph.producer(w) {
             Some(constant) => drop(graph.remove_node(constant)),
             None => drop(graph.remove_initializer(w)),
         }
         let (layer_sqnr, bytes, codes) =
-            int8_codes(graph, &name, &tensor, tensor.rank() - 2, config)?;
+            int8_codes(graph, &name, &tensor, Some(tensor.rank() - 2), config)?;
         let mut dequantize = Node::new("DequantizeLinear", codes.inputs, [w]);
         if let Granularity::PerChannel { axis } = codes.granularity {
             dequantize = dequantize.with("axis", axis as i64);
@@ -291,7 +314,7 @@ fn int8(
     graph: &mut Graph,
     id: NodeId,
     (input, weight): (usize, ValueId),
-    axis: usize,
+    axis: Option<usize>,
     tensor: &Tensor,
     config: &QuantizeConfig,
 ) -> Result<(f64, usize), QuantizeError> {
@@ -314,25 +337,25 @@ fn int8_codes(
     graph: &mut Graph,
     name: &str,
     tensor: &Tensor,
-    axis: usize,
+    axis: Option<usize>,
     config: &QuantizeConfig,
 ) -> Result<(f64, usize, Codes), QuantizeError> {
     let values = |error: QuantError| QuantizeError::Values {
         tensor: name.to_owned(),
         error,
     };
-    let quantized = match config.weight_granularity {
-        WeightGranularity::PerChannel => {
+    let quantized = match (config.weight_granularity, axis) {
+        (WeightGranularity::PerChannel, Some(axis)) => {
             quantize_per_channel(tensor, axis, DType::I8, config.weight_rule)
         }
-        WeightGranularity::PerTensor => quantize_per_tensor(tensor, DType::I8, config.weight_rule),
+        _ => quantize_per_tensor(tensor, DType::I8, config.weight_rule),
     }
     .map_err(values)?;
     let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
     let back = quantized.params.dequantize(&quantized.values);
     let back = back.map_err(|e| values(e.into()))?;
     let sqnr = sqnr_db(&data, back.iter().copied());
-    let bytes = quantized.values.byte_len() + quantized.params.scale.len() * 5;
+    let bytes = quantized_bytes(&quantized.values, &quantized.params);
     let q = graph.add_initializer(&format!("{name}_quantized"), quantized.values)?;
     let granularity = quantized.params.granularity;
     let (scale, zero) = add_params(graph, name, &quantized.params)?;

@@ -18,8 +18,12 @@ const BLOCK: usize = 512;
 /// The least exponent, whose inverse f32 can still hold.
 const LEAST_EXPONENT: i32 = -126;
 
+/// The exponent for the greatest number.
+const GREATEST_EXPONENT: i32 = 117;
+
 /// Counts of values in equal bins around zero.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct Histogram {
     /// Bins are `2^exponent` wide; `None` before the first value that is not zero.
     exponent: Option<i32>,
@@ -28,6 +32,34 @@ pub struct Histogram {
     /// The first bin that `counts` holds, in `-N..N`; bins outside are empty.
     first: i64,
     counts: Vec<u64>,
+}
+
+/// A histogram as it stands in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    exponent: Option<i32>,
+    zeros: u64,
+    first: i64,
+    counts: Vec<u64>,
+}
+
+impl TryFrom<Fields> for Histogram {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        let read = Self {
+            exponent: fields.exponent,
+            zeros: fields.zeros,
+            first: fields.first,
+            counts: fields.counts,
+        };
+        if read.is_valid() {
+            Ok(read)
+        } else {
+            Err("the histogram is damaged")
+        }
+    }
 }
 
 impl Default for Histogram {
@@ -43,7 +75,7 @@ impl Default for Histogram {
 
 impl Histogram {
     /// Counts values; `max_abs` must be the greatest magnitude among them, all finite.
-    pub fn add(&mut self, values: &[f32], max_abs: f32) {
+    pub(crate) fn add(&mut self, values: &[f32], max_abs: f32) {
         if max_abs == 0.0 {
             self.zeros += values.len() as u64;
             return;
@@ -125,10 +157,13 @@ impl Histogram {
     }
 
     /// Whether the fields could have been written by this type: for files.
-    pub(crate) fn is_valid(&self) -> bool {
+    fn is_valid(&self) -> bool {
         let end = self.first.checked_add(self.counts.len() as i64);
         let fits = self.first >= -HALF && end.is_some_and(|e| e <= HALF);
-        let exponent = self.exponent.is_none_or(|e| (-200..=200).contains(&e));
+        let exponent = match self.exponent {
+            Some(e) => (LEAST_EXPONENT..=GREATEST_EXPONENT).contains(&e),
+            None => self.counts.is_empty(),
+        };
         let total = self
             .counts
             .iter()
@@ -212,6 +247,34 @@ mod tests {
         let mut other = of(&[-tiny]);
         other.add(&[3e38], 3e38);
         assert_eq!(wide, other);
+    }
+
+    #[test]
+    fn the_least_and_the_greatest_numbers_have_bins_and_survive_a_file() {
+        for value in [f32::from_bits(1), f32::MIN_POSITIVE, f32::MAX, -f32::MAX] {
+            let h = of(&[value]);
+            assert_eq!(h.count(), 1);
+            let text = serde_json::to_string(&h).unwrap();
+            assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), h);
+        }
+        assert_eq!(of(&[f32::MAX]).exponent, Some(GREATEST_EXPONENT));
+    }
+
+    #[test]
+    fn damaged_fields_are_refused_where_they_are_read() {
+        let good = r#"{"exponent":0,"zeros":1,"first":-2,"counts":[3,4]}"#;
+        assert!(serde_json::from_str::<Histogram>(good).is_ok());
+        for (from, to) in [
+            ("-2", "-99999"),
+            ("-2", "2047"),
+            (":0", ":-127"),
+            (":0", ":118"),
+            (":0", ":null"),
+            ("[3", "[18446744073709551615"),
+        ] {
+            let bad = good.replacen(from, to, 1);
+            assert!(serde_json::from_str::<Histogram>(&bad).is_err(), "{bad}");
+        }
     }
 
     proptest! {

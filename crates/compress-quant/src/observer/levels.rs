@@ -8,15 +8,40 @@ use serde::{Deserialize, Serialize};
 
 /// Distinct values that are kept; beyond, the tensor is taken as continuous.
 const MOST: usize = 256;
+/// Distinct values below which nothing is said of a grid.
+const LEAST: usize = 32;
 /// Places of the table of values seen; a power of two.
 const SEEN: usize = 1024;
 
 /// The distinct values of a tensor, as long as they are few.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub(super) struct Levels {
     /// Rising; empty once there were too many.
     values: Vec<f32>,
     too_many: bool,
+}
+
+/// Levels as they stand in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    values: Vec<f32>,
+    too_many: bool,
+}
+
+impl TryFrom<Fields> for Levels {
+    type Error = &'static str;
+
+    fn try_from(Fields { values, too_many }: Fields) -> Result<Self, Self::Error> {
+        let rising = values.windows(2).all(|w| w[0] < w[1]);
+        let finite = values.iter().all(|v| v.is_finite());
+        let few = values.len() <= if too_many { 0 } else { MOST };
+        match rising && finite && few {
+            true => Ok(Self { values, too_many }),
+            false => Err("the distinct values are damaged"),
+        }
+    }
 }
 
 impl Levels {
@@ -47,12 +72,9 @@ impl Levels {
         self.add(&other.values);
     }
 
-    /// Whether the fields could have been written by this type: for files.
-    pub(super) fn is_valid(&self) -> bool {
-        self.values.len() <= MOST && self.values.windows(2).all(|w| w[0] < w[1])
-    }
-
-    /// The range of `steps` equal steps on which every value lies, zero included; `None` where there is none.
+    /// The range of `steps` equal steps on which every value lies, zero included; `None` where there is none, where
+    /// fewer than [`LEAST`] values were seen or where they span no more than half of the steps: a few values lie on
+    /// some grid by chance, or because they are classes or flags.
     pub(super) fn grid(&self, steps: u32) -> Option<Range> {
         let (&first, &last) = (self.values.first()?, self.values.last()?);
         let gap = self
@@ -60,7 +82,7 @@ impl Levels {
             .windows(2)
             .map(|w| f64::from(w[1]) - f64::from(w[0]))
             .fold(f64::INFINITY, f64::min);
-        if self.values.len() < 3 || !gap.is_finite() {
+        if self.values.len() < LEAST || !gap.is_finite() {
             return None;
         }
         // The least gap, sharpened over the whole span.
@@ -73,7 +95,8 @@ impl Levels {
         };
         let low = f64::from(first).min(0.0);
         let high = f64::from(last).max(0.0);
-        let fits = ((high - low) / step).round() <= f64::from(steps);
+        let used = ((high - low) / step).round();
+        let fits = used <= f64::from(steps) && used > f64::from(steps) / 2.0;
         if !fits || !self.values.iter().all(|&v| on_grid(f64::from(v))) {
             return None;
         }
@@ -123,6 +146,8 @@ mod tests {
     fn pixels_have_steps_of_one() {
         let mut levels = Levels::default();
         levels.add(&[0.0, 255.0, 3.0, 4.0, 250.0]);
+        assert_eq!(levels.grid(255), None);
+        levels.add(&(0..40).map(|i| (i * 6) as f32).collect::<Vec<_>>());
         assert_eq!(
             levels.grid(255),
             Some(Range {
@@ -133,9 +158,20 @@ mod tests {
     }
 
     #[test]
+    fn values_that_use_few_of_the_steps_have_no_grid() {
+        let mut levels = Levels::default();
+        levels.add(&(0..128).map(|i| i as f32 * 0.5).collect::<Vec<_>>());
+        assert_eq!(levels.grid(255), None);
+        levels.add(&[64.0]);
+        let (min, max) = (0.0, 127.5);
+        assert_eq!(levels.grid(255), Some(Range { min, max }));
+    }
+
+    #[test]
     fn continuous_and_uneven_values_have_no_grid() {
         let mut uneven = Levels::default();
-        uneven.add(&[0.0, 1.0, 2.5, 7.3]);
+        uneven.add(&(0..200).map(|i| i as f32).collect::<Vec<_>>());
+        uneven.add(&[100.3]);
         assert_eq!(uneven.grid(255), None);
         let mut many = Levels::default();
         many.add(&(0..300).map(|i| i as f32).collect::<Vec<_>>());

@@ -108,7 +108,7 @@ fn error(
 
 #[cfg(test)]
 mod tests {
-    use crate::observer::{Method, TensorStats};
+    use crate::observer::{Method, Range, TensorStats};
     use crate::{DType, RangeRule};
 
     #[test]
@@ -127,5 +127,46 @@ mod tests {
             .range(&stats, DType::I4, RangeRule::Symmetric)
             .unwrap();
         assert!(clipped.max < 1.5, "{clipped:?}");
+    }
+
+    #[test]
+    fn no_other_range_has_a_clearly_smaller_error_on_the_values_themselves() {
+        // Bell shaped about 1, so that the ends differ.
+        let mut state = 7u32;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state as f32 / u32::MAX as f32
+        };
+        let values: Vec<f32> = (0..5000)
+            .map(|_| (0..6).map(|_| next()).sum::<f32>() - 2.0)
+            .collect();
+        let mut stats = TensorStats::new();
+        stats.observe(&values).unwrap();
+        let error = |range: Range, dtype, rule| -> f64 {
+            let params = range.params(dtype, rule).unwrap();
+            let x = ndarray::ArrayView1::from(&values).into_dyn();
+            let back = params.dequantize(&params.quantize(x).unwrap()).unwrap();
+            let each = values.iter().zip(back.iter());
+            each.map(|(a, b)| f64::from(a - b).powi(2)).sum()
+        };
+        for (dtype, rule) in [
+            (DType::I4, RangeRule::Symmetric),
+            (DType::U4, RangeRule::Asymmetric),
+        ] {
+            let chosen = Method::Mse.range(&stats, dtype, rule).unwrap();
+            let own = error(chosen, dtype, rule);
+            let full = error(stats.min_max().unwrap(), dtype, rule);
+            assert!(own < full, "{own} {full}");
+            for i in 1..=40 {
+                for j in 1..=40 {
+                    let (min, max) = (-2.0 * i as f32 / 40.0, 4.0 * j as f32 / 40.0);
+                    let other = error(Range { min, max }, dtype, rule);
+                    assert!(
+                        own <= other * 1.03,
+                        "{chosen:?} {own}, [{min}, {max}] {other}"
+                    );
+                }
+            }
+        }
     }
 }

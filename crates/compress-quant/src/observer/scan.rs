@@ -5,6 +5,9 @@ const LANES: usize = 8;
 /// Values after which the sums of squares go over to f64.
 const BLOCK: usize = 4096;
 
+/// Sums of squares in f32 to which none that fell out of its range can matter.
+const SURE: std::ops::Range<f64> = 1e-28..1e38;
+
 /// What one pass over a sample's values gives.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Scan {
@@ -46,7 +49,13 @@ pub(super) fn scan(values: &[f32]) -> Scan {
         }
         total_zeros += zeros.iter().map(|&z| u64::from(z)).sum::<u64>();
         zeros = [0; LANES];
-        energy += squares.iter().map(|&s| f64::from(s)).sum::<f64>();
+        let sum: f64 = squares.iter().map(|&s| f64::from(s)).sum();
+        // Squares of very great and very small numbers are beyond f32.
+        energy += if SURE.contains(&sum) {
+            sum
+        } else {
+            block.iter().map(|&v| f64::from(v).powi(2)).sum()
+        };
     }
     // -0 and 0 are one value, whichever came first.
     let min = low.into_iter().fold(f32::INFINITY, f32::min) + 0.0;
@@ -79,6 +88,15 @@ mod tests {
             prop_assert_eq!(found.zeros as usize, values.iter().filter(|&&v| v == 0.0).count());
             prop_assert!((found.energy - energy).abs() <= energy * 1e-4);
             prop_assert!(found.finite);
+        }
+
+        #[test]
+        fn squares_beyond_f32_are_counted(magnitude in -40f32..38.0, n in 1usize..5000) {
+            let value = 10f32.powf(magnitude);
+            let values = vec![value; n];
+            let expected = f64::from(value).powi(2) * n as f64;
+            let found = scan(&values).energy;
+            prop_assert!((found - expected).abs() <= expected * 1e-4, "{found} {expected}");
         }
 
         #[test]

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// What was seen of one tensor: of fixed size, whatever the number of samples.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub struct TensorStats {
     samples: u64,
     range: Option<Range>,
@@ -15,16 +16,49 @@ pub struct TensorStats {
     sum_min: f64,
     sum_max: f64,
     /// Values that are not exactly zero.
-    #[serde(default)]
     nonzero: u64,
     /// Sum of the squares of all values.
-    #[serde(default)]
     energy: f64,
     /// `None` where only ranges are gathered.
     histogram: Option<Histogram>,
     /// `None` where nobody asks whether the values lie on a grid.
-    #[serde(default)]
     levels: Option<Levels>,
+}
+
+/// Statistics as they stand in a file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Fields {
+    samples: u64,
+    range: Option<Range>,
+    sum_min: f64,
+    sum_max: f64,
+    nonzero: u64,
+    energy: f64,
+    histogram: Option<Histogram>,
+    levels: Option<Levels>,
+}
+
+impl TryFrom<Fields> for TensorStats {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, Self::Error> {
+        let read = Self {
+            samples: fields.samples,
+            range: fields.range,
+            sum_min: fields.sum_min,
+            sum_max: fields.sum_max,
+            nonzero: fields.nonzero,
+            energy: fields.energy,
+            histogram: fields.histogram,
+            levels: fields.levels,
+        };
+        if read.is_valid() {
+            Ok(read)
+        } else {
+            Err("the statistics are damaged")
+        }
+    }
 }
 
 /// What of a sample depends on the order in which samples are added up: sums of floats.
@@ -167,7 +201,8 @@ impl TensorStats {
     }
 
     /// The range of `steps` equal steps on which every value lies, where the values are few and on a grid:
-    /// pixels, sensor samples. It represents each of them exactly.
+    /// pixels, sensor samples. It represents each of them exactly. `None` below 32 distinct values, or where these
+    /// span no more than half of the steps.
     pub fn grid(&self, steps: u32) -> Option<Range> {
         self.levels.as_ref()?.grid(steps)
     }
@@ -232,16 +267,16 @@ impl TensorStats {
     }
 
     /// Whether the fields could have been written by this type: for files.
-    pub(crate) fn is_valid(&self) -> bool {
-        let range = self
-            .range
-            .is_none_or(|r| r.min.is_finite() && r.max.is_finite() && r.min <= r.max);
+    fn is_valid(&self) -> bool {
+        let range = match self.range {
+            Some(r) => r.min.is_finite() && r.max.is_finite() && r.min <= r.max && self.samples > 0,
+            None => self.samples == 0,
+        };
         range
-            && self.levels.as_ref().is_none_or(Levels::is_valid)
             && self.energy >= 0.0
+            && self.energy.is_finite()
             && self.sum_min.is_finite()
             && self.sum_max.is_finite()
-            && self.histogram.as_ref().is_none_or(Histogram::is_valid)
     }
 }
 
@@ -296,6 +331,34 @@ mod tests {
         assert!(full.clipped_share(half).unwrap() > 0.2);
         full.merge(&ranges);
         assert!(full.histogram().is_none());
+    }
+
+    #[test]
+    fn the_greatest_numbers_survive_a_file() {
+        let mut stats = TensorStats::new();
+        stats.observe(&[f32::MAX, -f32::MAX, 0.0, 1.0]).unwrap();
+        stats.observe(&[-3.4e38]).unwrap();
+        let text = serde_json::to_string(&stats).unwrap();
+        let read: TensorStats = serde_json::from_str(&text).unwrap();
+        assert_eq!(read.min_max(), stats.min_max());
+        assert_eq!(read.histogram(), stats.histogram());
+        assert_eq!(read.grid(255), stats.grid(255));
+        assert!((read.energy / stats.energy - 1.0).abs() < 1e-14);
+        let whole = stats.min_max().unwrap();
+        assert!(read.sqnr_db(whole, 1.0).unwrap().is_finite());
+        for (from, to) in [
+            ("\"samples\":2", "\"samples\":0"),
+            (
+                "\"zeros\":1,\"first\":-2048",
+                "\"zeros\":1,\"first\":-99999",
+            ),
+            ("\"too_many\":false", "\"too_many\":true"),
+            ("\"nonzero\":4,", ""),
+        ] {
+            let bad = text.replacen(from, to, 1);
+            assert_ne!(bad, text, "{from}");
+            assert!(serde_json::from_str::<TensorStats>(&bad).is_err(), "{from}");
+        }
     }
 
     #[test]

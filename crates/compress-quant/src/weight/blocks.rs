@@ -6,6 +6,7 @@ use compress_tensor::Tensor;
 
 /// A `[K, N]` matrix in blocks of codes along `K`, in the layout of `com.microsoft.MatMulNBits`.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct BlockQuantized {
     /// Bits per code: 4 or 8.
     pub bits: usize,
@@ -24,8 +25,10 @@ impl BlockQuantized {
     /// The weights that the codes stand for, `[K, N]` in C order: `(q - 2^(bits-1)) * s`.
     ///
     /// # Errors
-    /// [`QuantError::Tensor`] if the fields are of other types than stated.
+    /// [`QuantError::Tensor`] if the fields are of other types than stated; [`QuantError::Setting`],
+    /// [`QuantError::AxisOutOfRange`] or [`QuantError::Length`] if they contradict one another.
     pub fn dequantize(&self) -> Result<Vec<f32>, QuantError> {
+        check_blocks(self.bits, self.block)?;
         let (codes, scales) = (self.codes.data::<u8>()?, self.scales.data::<f32>()?);
         let &[n, blocks, bytes] = self.codes.shape() else {
             return Err(QuantError::AxisOutOfRange {
@@ -33,6 +36,20 @@ impl BlockQuantized {
                 rank: self.codes.rank(),
             });
         };
+        let lengths = [
+            ("bytes in a block", bytes, self.block * self.bits / 8),
+            ("blocks in a column", blocks, self.rows.div_ceil(self.block)),
+            ("scales", scales.len(), n * blocks),
+        ];
+        for (what, found, expected) in lengths {
+            if found != expected {
+                return Err(QuantError::Length {
+                    what,
+                    found,
+                    expected,
+                });
+            }
+        }
         let middle = f32::from(1u8 << (self.bits - 1));
         let code = |column: usize, row: usize| {
             let (b, i) = (row / self.block, row % self.block);
@@ -51,26 +68,8 @@ impl BlockQuantized {
     }
 }
 
-/// Quantizes `weight` (`[K, N]`) to unsigned codes around the middle, one scale for each `block` rows of
-/// a column.
-///
-/// `q = clamp(round(w / s) + 2^(bits-1), 0, 2^bits - 1)` with `s` such that the entry of greatest
-/// magnitude lies on the end `-2^(bits-1)` of the range, which all codes are used for.
-///
-/// # Errors
-/// [`QuantError::Setting`] if `bits` is not 4 or 8 or `block` not a power of two of at least 16;
-/// [`QuantError::AxisOutOfRange`] if `weight` is no matrix; [`QuantError::NotFinite`].
-pub fn quantize_blocks(
-    weight: &Tensor,
-    bits: usize,
-    block: usize,
-) -> Result<BlockQuantized, QuantError> {
-    let &[k, n] = weight.shape() else {
-        return Err(QuantError::AxisOutOfRange {
-            axis: 1,
-            rank: weight.rank(),
-        });
-    };
+/// Checks the settings of [`quantize_blocks`].
+pub(crate) fn check_blocks(bits: usize, block: usize) -> Result<(), QuantError> {
     if bits != 4 && bits != 8 {
         return Err(QuantError::Setting {
             setting: "bits",
@@ -86,6 +85,30 @@ pub fn quantize_blocks(
             rule,
         });
     }
+    Ok(())
+}
+
+/// Quantizes `weight` (`[K, N]`) to unsigned codes around the middle, one scale for each `block` rows of
+/// a column.
+///
+/// `q = clamp(round(w / s) + 2^(bits-1), 0, 2^bits - 1)` with `s` such that the entry of greatest
+/// magnitude lies on the end `-2^(bits-1)` of the range, which all codes are used for.
+///
+/// # Errors
+/// [`QuantError::Setting`] if `bits` is not 4 or 8 or `block` not a power of two of at least 16;
+/// [`QuantError::AxisOutOfRange`] if `weight` is no matrix; [`QuantError::NotFinite`].
+pub fn quantize_blocks(
+    weight: &Tensor,
+    bits: usize,
+    block: usize,
+) -> Result<BlockQuantized, QuantError> {
+    check_blocks(bits, block)?;
+    let &[k, n] = weight.shape() else {
+        return Err(QuantError::AxisOutOfRange {
+            axis: 1,
+            rank: weight.rank(),
+        });
+    };
     let data = weight.data::<f32>()?;
     if let Some((index, &value)) = data.iter().enumerate().find(|(_, v)| !v.is_finite()) {
         return Err(QuantError::NotFinite { index, value });
@@ -153,5 +176,81 @@ mod tests {
             };
             assert!((w - back).abs() <= bound, "{w} {back} {scale}");
         }
+    }
+
+    fn wave(k: usize, n: usize) -> Tensor {
+        let w = (0..k * n).map(|i| (i as f32 * 0.37).sin() * (1.0 + (i % n) as f32));
+        Tensor::from_vec(&[k, n], w.collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn columns_and_blocks_lie_as_the_operator_reads_them() {
+        // Block 1 of column 1 holds rows 16 and 17 only: one peak of each sign, the rest is padding.
+        let mut w = vec![0f32; 18 * 2];
+        (w[16 * 2 + 1], w[17 * 2 + 1], w[0]) = (-2.0, 1.0, 3.0);
+        let w = Tensor::from_vec(&[18, 2], w).unwrap();
+        let q = quantize_blocks(&w, 4, 16).unwrap();
+        assert_eq!(
+            (q.codes.shape(), q.scales.shape()),
+            (&[2, 2, 8][..], &[2, 2][..])
+        );
+        assert_eq!(
+            q.scales.as_slice::<f32>().unwrap(),
+            [-0.375, 1.0, 1.0, 0.25]
+        );
+        let codes = q.codes.as_slice::<u8>().unwrap();
+        // -8 and 4 steps of 0.25 about 8: codes 0 and 12; padding is 8.
+        assert_eq!(
+            codes[24..],
+            [0xc0, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88, 0x88]
+        );
+        assert_eq!(codes[0], 0x80);
+        assert_eq!(q.dequantize().unwrap(), *w.as_slice::<f32>().unwrap());
+    }
+
+    #[test]
+    fn eight_bits_are_sixteen_times_as_fine_as_four() {
+        let w = wave(50, 3);
+        let error = |bits| {
+            let q = quantize_blocks(&w, bits, 32).unwrap();
+            let back = q.dequantize().unwrap();
+            let pairs = w.as_slice::<f32>().unwrap().iter().zip(back);
+            pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max)
+        };
+        let (four, eight) = (error(4), error(8));
+        // Columns reach to 3: a step of 3/8 or 3/128, and a whole one where the range ends.
+        assert!(four > 0.05 && four <= 0.376, "{four}");
+        assert!(eight > 0.003 && eight <= 0.0235, "{eight}");
+    }
+
+    #[test]
+    fn settings_and_fields_that_break_a_rule_are_refused() {
+        let w = wave(32, 1);
+        for (bits, block) in [(0, 32), (5, 32), (4, 8), (4, 48)] {
+            let error = quantize_blocks(&w, bits, block).unwrap_err();
+            assert!(matches!(error, QuantError::Setting { .. }), "{error}");
+        }
+        // Settings come before the shape.
+        let error = quantize_blocks(&Tensor::vector(vec![1f32]), 3, 32).unwrap_err();
+        assert!(matches!(
+            error,
+            QuantError::Setting {
+                setting: "bits",
+                ..
+            }
+        ));
+        let good = quantize_blocks(&w, 4, 32).unwrap();
+        let mut bad = good.clone();
+        bad.bits = 0;
+        assert!(matches!(bad.dequantize(), Err(QuantError::Setting { .. })));
+        let mut bad = good.clone();
+        bad.rows = 33;
+        assert!(matches!(bad.dequantize(), Err(QuantError::Length { .. })));
+        let mut bad = good;
+        bad.bits = 8;
+        assert!(matches!(bad.dequantize(), Err(QuantError::Length { .. })));
+        let infinite = Tensor::from_vec(&[1, 1], vec![f32::NEG_INFINITY]).unwrap();
+        let error = quantize_blocks(&infinite, 8, 16).unwrap_err();
+        assert!(matches!(error, QuantError::NotFinite { index: 0, .. }));
     }
 }

@@ -16,6 +16,7 @@ pub enum WeightRule {
 
 /// A weight in small integers.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct QuantizedWeight {
     /// The integers, of the weight's shape.
     pub values: Tensor,

@@ -202,3 +202,19 @@ fn a_recurrent_weight_around_the_branch_is_quantized_where_it_stands() {
     let difference = relative(&run(&int8, &sample), &run(&model, &sample));
     assert!(difference > 0.0 && difference < 0.02, "{difference}");
 }
+
+#[test]
+fn a_model_with_quantized_nodes_in_a_branch_is_quantized_already() {
+    let (int8, _) = quantize_weights(
+        &branching(),
+        WeightOnlyConfig::Int8,
+        &QuantizeConfig::default(),
+    )
+    .unwrap();
+    assert_eq!(count(&int8, "DequantizeLinear"), 0);
+    let error = quantize_dynamic(&int8, &QuantizeConfig::default()).unwrap_err();
+    assert!(
+        matches!(error, QuantizeError::AlreadyQuantized { .. }),
+        "{error}"
+    );
+}

@@ -1,7 +1,15 @@
 //! What quantization promises of whole models, on small graphs whose every node is known.
 
+mod alone;
+mod biases;
 mod branches;
+mod build;
 mod calibration;
+mod captured;
+mod files;
+mod modes;
+mod prescribed;
+mod rows;
 mod targets;
 mod whole;
 

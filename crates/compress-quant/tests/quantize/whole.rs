@@ -145,6 +145,7 @@ fn the_most_sensitive_node_comes_first() {
     let data = samples(&[1, 3, 8, 8], 4);
     let stats = statistics(&model, &data, &config());
     let found = sensitivity(&model, &stats, &data, &config(), &SessionOptions::default()).unwrap();
+    let found = found.nodes;
     assert_eq!(found.len(), 3);
     assert!(found.windows(2).all(|w| w[0].sqnr_db <= w[1].sqnr_db));
     assert!(found.iter().all(|n| n.sqnr_db > 20.0), "{found:?}");

@@ -3,7 +3,7 @@
 use crate::arrays::SampleArgs;
 use crate::calibration::gather;
 use crate::context::{Context, load, peak_rss_bytes};
-use crate::error::Error;
+use crate::error::{Error, Usage};
 use crate::quantization::QuantizationArgs;
 use clap::Args;
 use modelpress::data::InputSpec;
@@ -42,6 +42,9 @@ struct Outcome {
 impl Calibrate {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
+        if self.quantization.idle_percentile() {
+            return Err(Usage::IdlePercentile.into());
+        }
         let model = load(&self.model)?;
         let data = self.samples.open(&model, &self.inputs, 1)?;
         let statistics = gather(cx, &model, &data, &self.quantization.config())?;

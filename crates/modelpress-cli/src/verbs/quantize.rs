@@ -13,8 +13,8 @@ use modelpress::ir::Model;
 use modelpress::quant::WeightRule;
 use modelpress::quant::graph::{
     Calibration, LayerReport, NodeSensitivity, QuantizeConfig, Report, Rounding, Sample,
-    SkippedNode, WeightOnlyConfig, quantize_dynamic, quantize_static, quantize_weights,
-    sensitivity,
+    Sensitivity, SkippedNode, WeightOnlyConfig, literal_pattern, quantize_dynamic, quantize_static,
+    quantize_weights, sensitivity,
 };
 use modelpress::tensor::write_atomically;
 use serde::Serialize;
@@ -45,10 +45,10 @@ pub(crate) struct Quantize {
     #[arg(long, value_enum)]
     rounding: Option<RoundingArg>,
     /// Bits of a weight (8 unless given), for --mode weight-only; 4-bit weights are blocks of MatMul only.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(4..=8))]
+    #[arg(long, value_name = "4|8", value_parser = bits)]
     bits: Option<u8>,
-    /// Weights that share one scale, for --mode weight-only; per channel unless given.
-    #[arg(long, value_name = "N")]
+    /// Weights that share one scale (a power of two, at least 16), for --mode weight-only; per channel unless given.
+    #[arg(long, value_name = "N", value_parser = block)]
     block: Option<usize>,
     /// Measure what quantizing each node alone does to the outputs, over the first N samples of --calib.
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "8", requires = "inputs")]
@@ -95,8 +95,11 @@ struct Outcome {
     layers: Vec<LayerReport>,
     skipped: Vec<SkippedNode>,
     repairs: Vec<String>,
+    notes: Vec<String>,
     /// The most sensitive node first; empty unless asked for.
     sensitivity: Vec<NodeSensitivity>,
+    /// Nodes whose sensitivity could not be measured, and why.
+    not_measured: Vec<SkippedNode>,
     /// Nodes that --auto-exclude left float.
     excluded: Vec<String>,
     weight_bytes_before: usize,
@@ -116,7 +119,8 @@ impl Quantize {
         let model = load(&self.model)?;
         let mut config = self.quantization.config();
         let mut samples = None;
-        let (mut sensitivity, mut excluded) = (Vec::new(), Vec::new());
+        config.threads = cx.session_options().threads;
+        let (mut found, mut excluded) = (Sensitivity::default(), Vec::new());
         let (quantized, report) = match self.mode {
             Mode::Static => {
                 config.rounding = self.rounding();
@@ -124,12 +128,13 @@ impl Quantize {
                 let (statistics, count) = self.statistics(cx, &model, &config)?;
                 samples = count;
                 if self.sensitivity.is_some() || self.auto_exclude.is_some() {
-                    sensitivity = self.sensitivity(cx, &model, &statistics, &config)?;
+                    found = self.sensitivity(cx, &model, &statistics, &config)?;
                 }
                 if let Some(least) = self.auto_exclude {
-                    let low = sensitivity.iter().filter(|node| node.sqnr_db < least);
+                    let low = found.nodes.iter().filter(|node| node.sqnr_db < least);
                     excluded = low.map(|node| node.node.clone()).collect();
-                    config.exclude.extend(excluded.iter().cloned());
+                    let names = excluded.iter().map(|name| literal_pattern(name));
+                    config.exclude.extend(names);
                 }
                 quantize_static(&model, &statistics, &config)?
             }
@@ -146,6 +151,7 @@ impl Quantize {
             layers,
             skipped,
             repairs,
+            notes,
             bytes_before,
             bytes_after,
             ..
@@ -165,7 +171,9 @@ impl Quantize {
             layers,
             skipped,
             repairs,
-            sensitivity,
+            notes,
+            sensitivity: found.nodes,
+            not_measured: found.skipped,
             excluded,
             weight_bytes_before: bytes_before,
             weight_bytes_after: bytes_after,
@@ -185,7 +193,7 @@ impl Quantize {
         model: &Model,
         statistics: &Calibration,
         config: &QuantizeConfig,
-    ) -> Result<Vec<NodeSensitivity>, Error> {
+    ) -> Result<Sensitivity, Error> {
         let data = self.samples.open(model, &self.inputs, 1)?;
         let runs = self.sensitivity.unwrap_or(SENSITIVITY_SAMPLES);
         let samples: Vec<Sample> = data
@@ -219,9 +227,22 @@ impl Quantize {
             ),
         ];
         match uses.into_iter().find(|(_, given, _, fits)| *given && !fits) {
-            Some((flag, _, mode, _)) => Err(Usage::OnlyInMode { flag, mode }),
-            None => Ok(()),
+            Some((flag, _, mode, _)) => return Err(Usage::OnlyInMode { flag, mode }),
+            None => {}
         }
+        let settings = &self.quantization;
+        if let Some(flag) = settings.only_static().filter(|_| !is_static) {
+            let mode = "static";
+            return Err(Usage::OnlyInMode { flag, mode });
+        }
+        let blocks = is_weight_only && self.weights() != WeightOnlyConfig::Int8;
+        if let Some(flag) = settings.not_for_blocks().filter(|_| blocks) {
+            return Err(Usage::NotForBlocks { flag });
+        }
+        if settings.idle_percentile() {
+            return Err(Usage::IdlePercentile);
+        }
+        Ok(())
     }
 
     fn rounding(&self) -> Rounding {
@@ -277,6 +298,21 @@ impl Quantize {
     }
 }
 
+fn bits(text: &str) -> Result<u8, String> {
+    match text {
+        "4" => Ok(4),
+        "8" => Ok(8),
+        _ => Err("it must be 4 or 8".to_owned()),
+    }
+}
+
+fn block(text: &str) -> Result<usize, String> {
+    match text.parse::<usize>() {
+        Ok(n) if n >= 16 && n.is_power_of_two() => Ok(n),
+        _ => Err("it must be a power of two, at least 16".to_owned()),
+    }
+}
+
 fn print(outcome: &Outcome, out: &mut dyn std::io::Write) -> std::io::Result<()> {
     let mut table = Table::new(&[
         ("node", Align::Left),
@@ -317,11 +353,17 @@ fn print(outcome: &Outcome, out: &mut dyn std::io::Write) -> std::io::Result<()>
         let sqnr = units::decibel(node.sqnr_db);
         writeln!(out, "alone: {} ({}): {sqnr}", node.node, node.op)?;
     }
+    for node in &outcome.not_measured {
+        writeln!(out, "alone: {} ({}): {}", node.node, node.op, node.reason)?;
+    }
     for node in &outcome.excluded {
         writeln!(out, "left float: {node}")?;
     }
     for repair in &outcome.repairs {
         writeln!(out, "repaired: {repair}")?;
+    }
+    for note in &outcome.notes {
+        writeln!(out, "note: {note}")?;
     }
     writeln!(
         out,

@@ -128,9 +128,31 @@ fn what_the_mode_would_not_look_at_is_wrong_usage() {
         "--mode",
         "dynamic",
     ];
-    let output = place.run(&[&quantize[..], &["--calib", "x.npy"]].concat());
+    for (given, message) in [
+        (["--calib", "x.npy"], "--calib is for --mode static only"),
+        (["--target", "ort"], "--target is for --mode static only"),
+        (["--method", "mse"], "--method is for --mode static only"),
+        (["--format", "qdq"], "--format is for --mode static only"),
+        (["--bits", "8"], "--bits is for --mode weight-only only"),
+        (["--bits", "5"], "it must be 4 or 8"),
+        (["--block", "24"], "it must be a power of two"),
+        (["--mode", "static"], "cannot be used multiple times"),
+    ] {
+        let output = place.run(&[&quantize[..], &given].concat());
+        assert_eq!(output.status.code(), Some(2), "{given:?}");
+        assert!(stderr(&output).contains(message), "{}", stderr(&output));
+    }
+    let blocks = [
+        "quantize",
+        "model.onnx",
+        "-o",
+        "q.onnx",
+        "--mode",
+        "weight-only",
+    ];
+    let output = place.run(&[&blocks[..], &["--bits", "4", "--weights", "tensor"]].concat());
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("--calib is for --mode static only"));
+    assert!(stderr(&output).contains("--weights has no effect"));
 }
 
 #[test]
