@@ -29,24 +29,18 @@ pub(super) fn scan(values: &[f32]) -> Scan {
     let mut zeros = [0u32; LANES];
     let (mut total_zeros, mut energy) = (0u64, 0f64);
     for block in values.chunks(BLOCK) {
-        let mut squares = [0f32; LANES];
-        let mut step = |i: usize, v: f32| {
+        // Two loops over a block that the nearest cache holds: one would keep more running values than there are
+        // registers.
+        for_each_lane(block, |i, v| {
             low[i] = if v < low[i] { v } else { low[i] };
             high[i] = if v > high[i] { v } else { high[i] };
             poison[i] += v * 0.0;
+        });
+        let mut squares = [0f32; LANES];
+        for_each_lane(block, |i, v| {
             zeros[i] += u32::from(v == 0.0);
             squares[i] += v * v;
-        };
-        let whole = block.chunks_exact(LANES);
-        let rest = whole.remainder();
-        for lanes in whole {
-            for (i, &v) in lanes.iter().enumerate() {
-                step(i, v);
-            }
-        }
-        for (i, &v) in rest.iter().enumerate() {
-            step(i, v);
-        }
+        });
         total_zeros += zeros.iter().map(|&z| u64::from(z)).sum::<u64>();
         zeros = [0; LANES];
         let sum: f64 = squares.iter().map(|&s| f64::from(s)).sum();
@@ -66,6 +60,21 @@ pub(super) fn scan(values: &[f32]) -> Scan {
         finite: poison.into_iter().all(|p| p == 0.0),
         zeros: total_zeros,
         energy,
+    }
+}
+
+/// Calls `step` with each value and the lane that it belongs to.
+#[inline(always)]
+fn for_each_lane(block: &[f32], mut step: impl FnMut(usize, f32)) {
+    let whole = block.chunks_exact(LANES);
+    let rest = whole.remainder();
+    for lanes in whole {
+        for (i, &v) in lanes.iter().enumerate() {
+            step(i, v);
+        }
+    }
+    for (i, &v) in rest.iter().enumerate() {
+        step(i, v);
     }
 }
 
