@@ -246,7 +246,7 @@ mod tests {
         let mut at = x;
         for (name, w) in [("w1", w1), ("w2", w2)] {
             let w = g.add_initializer(name, w).unwrap();
-            let y = g.add_value(&format!("{name}_y"), Fact::Unknown).unwrap();
+            let y = g.add_value(format!("{name}_y"), Fact::Unknown).unwrap();
             g.add_node(Node::new("Gemm", [at, w], [y])).unwrap();
             at = y;
         }

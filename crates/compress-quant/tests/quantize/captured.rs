@@ -15,7 +15,7 @@ fn a_branch_reads_what_is_behind_an_activation_that_the_codes_take_in() {
         let c = g
             .add_initializer(&format!("{op}_c"), Tensor::scalar(with))
             .unwrap();
-        let y = g.add_value(&format!("{op}_y"), Fact::Unknown).unwrap();
+        let y = g.add_value(format!("{op}_y"), Fact::Unknown).unwrap();
         g.add_node(Node::new(op, [r, c], [y])).unwrap();
         g.add_output(y);
         onnx_ir::Attribute::Graph(std::sync::Arc::new(g))
@@ -55,7 +55,7 @@ fn shared_weight() -> Model {
         let r = g
             .add_initializer(&format!("{name}_r"), floats(&[1, 32, 8], 5))
             .unwrap();
-        let out = g.add_value(&format!("{name}_out"), Fact::Unknown).unwrap();
+        let out = g.add_value(format!("{name}_out"), Fact::Unknown).unwrap();
         let lstm = Node::new("LSTM", [x, w, r], [out]).with("hidden_size", 8i64);
         g.add_node(lstm.named(format!("{name}_lstm"))).unwrap();
         g.add_output(out);
