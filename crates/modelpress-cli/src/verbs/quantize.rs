@@ -226,9 +226,9 @@ impl Quantize {
                 is_weight_only,
             ),
         ];
-        match uses.into_iter().find(|(_, given, _, fits)| *given && !fits) {
-            Some((flag, _, mode, _)) => return Err(Usage::OnlyInMode { flag, mode }),
-            None => {}
+        let idle = uses.into_iter().find(|(_, given, _, fits)| *given && !fits);
+        if let Some((flag, _, mode, _)) = idle {
+            return Err(Usage::OnlyInMode { flag, mode });
         }
         let settings = &self.quantization;
         if let Some(flag) = settings.only_static().filter(|_| !is_static) {
