@@ -1,6 +1,6 @@
 //! What every verb shares: how to report, how many threads, loading and saving.
 
-use crate::error::Error;
+use crate::error::{Error, Usage};
 use crate::progress::Progress;
 use modelpress::ir::Model;
 use modelpress::ir::io::SaveOptions;
@@ -94,6 +94,23 @@ pub(crate) fn save(model: &Model, path: &Path) -> Result<(), Error> {
             path: path.to_owned(),
             source,
         })
+}
+
+/// Refuses to write a model over the one it is made from, or under a name that says another format.
+pub(crate) fn check_output(input: &Path, output: &Path) -> Result<(), Error> {
+    let path = output.to_owned();
+    let places = (input.canonicalize(), output.canonicalize());
+    if matches!(places, (Ok(input), Ok(output)) if input == output) {
+        return Err(Usage::SameFile { path }.into());
+    }
+    let suffix = output.extension().unwrap_or_default();
+    if ["tflite", "engine", "plan", "trt"]
+        .iter()
+        .any(|other| suffix.eq_ignore_ascii_case(other))
+    {
+        return Err(Usage::NotOnnx { path }.into());
+    }
+    Ok(())
 }
 
 /// Bytes of a model on disk: the file, and the data file beside it where there is one.

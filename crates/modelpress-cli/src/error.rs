@@ -105,6 +105,10 @@ pub(crate) enum Usage {
     NotForBlocks { flag: &'static str },
     #[error("--percentile is for --method percentile only")]
     IdlePercentile,
+    #[error("{}: the output is the input: give another file with -o", path.display())]
+    SameFile { path: PathBuf },
+    #[error("{}: what is written is an ONNX file that keeps the target's rules: name it .onnx", path.display())]
+    NotOnnx { path: PathBuf },
     #[error("--dim {0}: write NAME=SIZE")]
     Dim(String),
 }

@@ -98,7 +98,7 @@ pub struct QuantizeStage {
     pub target: Target,
     /// How activation ranges are chosen.
     pub method: Option<Method>,
-    /// How weights become codes in static quantization; `calibrated` where it is not given and there are samples.
+    /// How weights become codes in static quantization; `nearest` where it is not given.
     pub rounding: Option<Rounding>,
     /// Whether integer operators stand in the file instead of Q/DQ pairs.
     pub format: FileFormat,
@@ -238,13 +238,6 @@ impl Recipe {
             let mut config = stage.config();
             config.threads = options.threads;
             self.check_mode(stage)?;
-            let sampled = self
-                .calibrate
-                .as_ref()
-                .is_some_and(|c| !c.inputs.is_empty());
-            if stage.mode == Mode::Static && stage.rounding.is_none() && sampled {
-                config.rounding = Rounding::Calibrated;
-            }
             let (quantized, done) = match stage.mode {
                 Mode::Static => {
                     config.validate()?;

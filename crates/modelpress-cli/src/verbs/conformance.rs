@@ -64,6 +64,12 @@ struct CaseOutcome {
 impl Conformance {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let mut cases = discover(&self.folder).map_err(Error::file(&self.folder))?;
+        if cases.is_empty() {
+            let missing =
+                "no ONNX backend test here: each is a folder with model.onnx and test_data_set_0";
+            let missing = std::io::Error::new(std::io::ErrorKind::NotFound, missing);
+            return Err(Error::file(&self.folder)(missing));
+        }
         let wanted = |name: &str| {
             self.filter.is_empty() || self.filter.iter().any(|f| name.contains(f.as_str()))
         };

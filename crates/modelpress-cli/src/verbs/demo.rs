@@ -11,7 +11,7 @@ use clap::Args;
 use modelpress::data::{DataOptions, Dataset, InputSpec, Source};
 use modelpress::evaluate::{Accuracy, Classes, classify};
 use modelpress::ir::Model;
-use modelpress::quant::graph::{QuantizeConfig, Rounding, quantize_static};
+use modelpress::quant::graph::{QuantizeConfig, quantize_static};
 use modelpress::session::{Latency, MeasureOptions, measure};
 use modelpress::tensor::{Tensor, npy, write_atomically};
 use serde::Serialize;
@@ -79,8 +79,7 @@ impl Demo {
         save(&model, &float_file)?;
 
         let started = Instant::now();
-        let mut config = QuantizeConfig::default();
-        config.rounding = Rounding::Calibrated;
+        let config = QuantizeConfig::default();
         let data = open(&model, &calibration, 1)?;
         let statistics = gather(cx, &model, &data, &config)?;
         let (quantized, report) = quantize_static(&model, &statistics, &config)?;

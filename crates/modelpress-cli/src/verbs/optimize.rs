@@ -1,6 +1,6 @@
 //! `modelpress optimize`: the same model with less work.
 
-use crate::context::{Context, bytes_on_disk, load, save};
+use crate::context::{Context, bytes_on_disk, check_output, load, save};
 use crate::error::Error;
 use crate::table::{Align, Table};
 use crate::units;
@@ -56,6 +56,7 @@ struct Declined {
 impl Optimize {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
+        check_output(&self.model, &self.output)?;
         let mut model = load(&self.model)?;
         let nodes_before = model.graph.node_count();
         if let Some(target) = self.opset {

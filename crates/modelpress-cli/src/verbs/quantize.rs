@@ -2,7 +2,7 @@
 
 use crate::arrays::SampleArgs;
 use crate::calibration::gather;
-use crate::context::{Context, bytes_on_disk, load, peak_rss_bytes, save};
+use crate::context::{Context, bytes_on_disk, check_output, load, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
 use crate::quantization::QuantizationArgs;
 use crate::table::{Align, Table};
@@ -41,7 +41,7 @@ pub(crate) struct Quantize {
     /// Statistics that `calibrate` wrote, of as many shards as there are.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     stats: Vec<PathBuf>,
-    /// How weights become codes, for --mode static; `calibrated` needs --calib and is what it does unless given.
+    /// How weights become codes, for --mode static: `nearest` unless given; `calibrated` needs --calib.
     #[arg(long, value_enum)]
     rounding: Option<RoundingArg>,
     /// Bits of a weight (8 unless given), for --mode weight-only; 4-bit weights are blocks of MatMul only.
@@ -116,6 +116,7 @@ impl Quantize {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
         self.check_mode()?;
+        check_output(&self.model, &self.output)?;
         let model = load(&self.model)?;
         let mut config = self.quantization.config();
         let mut samples = None;
@@ -247,11 +248,8 @@ impl Quantize {
 
     fn rounding(&self) -> Rounding {
         match self.rounding {
-            Some(RoundingArg::Nearest) => Rounding::Nearest,
+            None | Some(RoundingArg::Nearest) => Rounding::Nearest,
             Some(RoundingArg::Calibrated) => Rounding::Calibrated,
-            // Statistics files do not hold the inputs that weights would be rounded to.
-            None if self.inputs.is_empty() => Rounding::Nearest,
-            None => Rounding::Calibrated,
         }
     }
 

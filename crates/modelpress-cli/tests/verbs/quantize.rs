@@ -68,6 +68,20 @@ fn the_int8_model_is_near_the_float_one() {
 }
 
 #[test]
+fn a_model_is_never_written_over_its_input_or_as_another_format() {
+    let place = furnished();
+    let before = std::fs::read(place.path("model.onnx")).unwrap();
+    for output in ["model.onnx", "./model.onnx", "q.tflite", "q.ENGINE"] {
+        for verb in [&["optimize"][..], &["quantize", "--mode", "dynamic"]] {
+            let done = place.run(&[verb, &["model.onnx", "-o", output]].concat());
+            assert_eq!(done.status.code(), Some(2), "{verb:?} {output}");
+            assert!(stderr(&done).contains(output), "{}", stderr(&done));
+        }
+    }
+    assert_eq!(std::fs::read(place.path("model.onnx")).unwrap(), before);
+}
+
+#[test]
 fn dynamic_and_weight_only_need_no_samples() {
     let place = furnished();
     for mode in ["dynamic", "weight-only"] {
