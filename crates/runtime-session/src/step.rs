@@ -36,8 +36,9 @@ pub(crate) trait Step: Send + Sync {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError>;
 }
 
-/// In which order of axes a step reads and writes images; see [`crate::plan`]. All inputs are images or constants that
-/// are broadcast over images, and the first output is an image.
+/// In which order of axes a step reads and writes images; see [`crate::plan`]. All inputs are images, constants of
+/// three or four axes that are broadcast over images, or constants of one element (the scale and the zero point of a
+/// quantizer, the bounds of `Clip`); the first output is an image.
 pub(crate) enum ImageOrder {
     /// Only in the model's order: `[batch, channels, height, width]`.
     Model,

@@ -231,3 +231,220 @@ fn a_default_is_bound_as_a_constant_and_can_be_replaced() {
     let found = session.run(&[("x", x), ("y_w", other)]).unwrap();
     assert_close(&found[0], expected[0].as_tensor().unwrap(), "replaced");
 }
+
+fn permuted(g: &mut Graph, x: ValueId, name: &str, perm: [i64; 4]) -> ValueId {
+    let y = value(g, name);
+    g.add_node(Node::new("Transpose", [x], [y]).with("perm", perm.to_vec()))
+        .unwrap();
+    y
+}
+
+/// `name = Cast(x)` to the type of this number in ONNX.
+fn cast(g: &mut Graph, x: ValueId, name: &str, to: i64) -> ValueId {
+    let y = value(g, name);
+    g.add_node(Node::new("Cast", [x], [y]).with("to", to))
+        .unwrap();
+    y
+}
+
+/// Whole numbers from 0 to 4, which all types hold.
+fn whole(shape: &[usize], seed: u32) -> Tensor {
+    let data = numbers(shape, seed).into_vec::<f32>().unwrap();
+    let data = data.iter().map(|x| (x.abs() * 50.0).floor() % 5.0);
+    Tensor::from_vec(shape, data.collect()).unwrap()
+}
+
+/// Runs a session and the reference evaluator on `x`: f32 outputs are close, others the same bits.
+fn assert_as_reference(g: Graph, outputs: &[ValueId], x: &Tensor, what: &str) {
+    let mut g = g;
+    outputs.iter().for_each(|&v| g.add_output(v));
+    let names: Vec<String> = outputs.iter().map(|&v| g.name_of(v).to_owned()).collect();
+    let model = Model::new(g, 17);
+    let feeds = [("x".to_owned(), Value::Tensor(x.clone()))];
+    let expected = Evaluator::new(&model).unwrap().run(feeds).unwrap();
+    let session = Session::new(model, &SessionOptions::default()).unwrap();
+    let found = session.run(&[("x", x.clone())]).unwrap();
+    for ((found, expected), name) in found.iter().zip(expected).zip(names) {
+        let (expected, what) = (expected.into_tensor().unwrap(), format!("{what}: {name}"));
+        assert_eq!(found.dtype(), expected.dtype(), "{what}");
+        assert_eq!(found.shape(), expected.shape(), "{what}");
+        match found.dtype() {
+            DType::F32 => assert_close(found, &expected, &what),
+            _ => assert_eq!(found.bytes(), expected.bytes(), "{what}"),
+        }
+    }
+}
+
+const TO_FIRST: [i64; 4] = [0, 3, 1, 2];
+
+/// Numbers of ONNX: f32, u8, i8, u16, i32, i64, bool, f16, f64.
+const TYPES: [i64; 9] = [1, 2, 3, 4, 6, 7, 9, 10, 11];
+
+#[test]
+fn images_of_integers_beside_a_convolution_keep_their_order() {
+    for to in [1, 2, 3, 6, 7, 11] {
+        let mut g = Graph::new("centred");
+        let x = image(&mut g, "x", [1, 5, 4, 3]);
+        let typed = cast(&mut g, x, "typed", to);
+        let first = permuted(&mut g, typed, "first", TO_FIRST);
+        // Three constants that differ by channel, and by row and column too.
+        let mut sums = vec![first];
+        for (i, shape) in [&[3, 1, 1][..], &[1, 3, 1, 1], &[1, 3, 5, 4]]
+            .iter()
+            .enumerate()
+        {
+            let c = g
+                .add_initializer(&format!("c{i}"), whole(shape, 7))
+                .unwrap();
+            let c = cast(&mut g, c, &format!("typed{i}"), to);
+            let sum = node(&mut g, "Add", &[sums[i], c], &format!("sum{i}"));
+            sums.push(sum);
+        }
+        let float = cast(&mut g, sums[3], "float", 1);
+        let y = conv(&mut g, float, "y", &[4, 3, 3, 3], 1);
+        let outputs = [sums[1], y];
+        let what = format!("type {to}");
+        assert_as_reference(g, &outputs, &whole(&[1, 5, 4, 3], 3), &what);
+    }
+}
+
+#[test]
+fn masks_of_any_type_pass_by_a_convolution() {
+    for to in TYPES {
+        let mut g = Graph::new("masked");
+        let x = image(&mut g, "x", [1, 4, 4, 3]);
+        let image = permuted(&mut g, x, "image", TO_FIRST);
+        let y = conv(&mut g, image, "y", &[4, 3, 3, 3], 1);
+        let typed = cast(&mut g, x, "typed", to);
+        let mask = permuted(&mut g, typed, "mask", TO_FIRST);
+        let same = node(&mut g, "Identity", &[mask], "same");
+        let last = permuted(&mut g, same, "last", [0, 2, 3, 1]);
+        let what = format!("type {to}");
+        assert_as_reference(g, &[y, mask, same, last], &whole(&[1, 4, 4, 3], 3), &what);
+    }
+}
+
+#[test]
+fn windows_over_images_that_no_kernel_takes_run_beside_a_convolution() {
+    for to in [1, 10, 11] {
+        let mut g = Graph::new("pooled");
+        let x = image(&mut g, "x", [1, 4, 4, 3]);
+        let image = permuted(&mut g, x, "image", TO_FIRST);
+        let y = conv(&mut g, image, "y", &[4, 3, 3, 3], 1);
+        let typed = cast(&mut g, x, "typed", to);
+        let first = permuted(&mut g, typed, "first", TO_FIRST);
+        let most = value(&mut g, "most");
+        let pool = Node::new("MaxPool", [first], [most]).with("kernel_shape", vec![2i64, 2]);
+        g.add_node(pool).unwrap();
+        let mean = node(&mut g, "GlobalAveragePool", &[first], "mean");
+        let both = value(&mut g, "both");
+        g.add_node(Node::new("Concat", [first, first], [both]).with("axis", 1i64))
+            .unwrap();
+        let what = format!("type {to}");
+        let outputs = [y, most, mean, both];
+        assert_as_reference(g, &outputs, &whole(&[1, 4, 4, 3], 3), &what);
+    }
+}
+
+#[test]
+fn constants_of_all_ranks_beside_images() {
+    let shapes: [&[usize]; 9] = [
+        &[],
+        &[1],
+        &[6],
+        &[5, 6],
+        &[4, 1, 1],
+        &[1, 4, 5, 6],
+        &[2, 4, 5, 6],
+        &[1, 1, 1, 1, 1],
+        &[1, 2, 4, 5, 6],
+    ];
+    for op in ["Add", "Mul", "Max"] {
+        for shape in shapes {
+            let mut g = Graph::new("constants");
+            let x = image(&mut g, "x", [2, 3, 5, 6]);
+            let a = conv(&mut g, x, "a", &[4, 3, 3, 3], 1);
+            let a = node(&mut g, "Sigmoid", &[a], "sigmoid");
+            let c = g.add_initializer("c", numbers(shape, 21)).unwrap();
+            let b = node(&mut g, op, &[a, c], "b");
+            let relu = node(&mut g, "Relu", &[b], "relu");
+            let what = format!("{op} {shape:?}");
+            assert_as_reference(g, &[b, relu], &numbers(&[2, 3, 5, 6], 3), &what);
+        }
+    }
+}
+
+#[test]
+fn residuals_concatenated_constants_and_second_readers() {
+    let mut g = Graph::new("rest");
+    let x = image(&mut g, "x", [2, 5, 6, 3]);
+    // Read by a convolution, and in the model's order by an operator without a kernel and by a product of rows.
+    let first = permuted(&mut g, x, "first", TO_FIRST);
+    let sine = node(&mut g, "Sin", &[first], "sine");
+    let a = conv(&mut g, first, "a", &[4, 3, 3, 3], 1);
+    // A residual that varies, and one that is a constant image.
+    let b = conv(&mut g, a, "b", &[4, 4, 3, 3], 1);
+    let sum = node(&mut g, "Add", &[b, a], "sum");
+    let relu = node(&mut g, "Relu", &[sum], "relu");
+    let c = conv(&mut g, relu, "c", &[4, 4, 1, 1], 1);
+    let plane = g
+        .add_initializer("plane", numbers(&[2, 4, 5, 6], 31))
+        .unwrap();
+    let shifted = node(&mut g, "Add", &[c, plane], "shifted");
+    let both = value(&mut g, "both");
+    let inputs = [shifted, plane, relu];
+    g.add_node(Node::new("Concat", inputs, [both]).with("axis", -3i64))
+        .unwrap();
+    let d = conv(&mut g, both, "d", &[3, 12, 3, 3], 1);
+    let wide = value(&mut g, "wide");
+    g.add_node(Node::new("Concat", [d, sine], [wide]).with("axis", 3i64))
+        .unwrap();
+    let outputs = [sine, shifted, wide];
+    assert_as_reference(g, &outputs, &numbers(&[2, 5, 6, 3], 3), "rest");
+}
+
+#[test]
+fn quantized_images_beside_convolutions() {
+    let mut g = Graph::new("bytes");
+    let x = image(&mut g, "x", [1, 6, 6, 3]);
+    let scale = g
+        .add_initializer("scale", Tensor::scalar(1.0f32 / 64.0))
+        .unwrap();
+    // An even zero point: in the fused sum, halves are rounded to even with the zero point added already.
+    let zero = g.add_initializer("zero", Tensor::scalar(4u8)).unwrap();
+    let bytes = node(&mut g, "QuantizeLinear", &[x, scale, zero], "bytes");
+    let first = permuted(&mut g, bytes, "first", TO_FIRST);
+    let most = value(&mut g, "most");
+    let pool = Node::new("MaxPool", [first], [most])
+        .with("kernel_shape", vec![3i64, 3])
+        .with("pads", vec![1i64; 4]);
+    g.add_node(pool).unwrap();
+    let both = value(&mut g, "both");
+    g.add_node(Node::new("Concat", [first, most], [both]).with("axis", 1i64))
+        .unwrap();
+    let pairs = [first, most].map(|v| {
+        let name = format!("{} float", g.name_of(v));
+        node(&mut g, "DequantizeLinear", &[v, scale, zero], &name)
+    });
+    let sum = node(&mut g, "Add", &pairs, "sum");
+    let wide = g
+        .add_initializer("wide", Tensor::scalar(1.0f32 / 32.0))
+        .unwrap();
+    let sum = node(&mut g, "QuantizeLinear", &[sum, wide, zero], "sum bytes");
+    let float = node(&mut g, "DequantizeLinear", &[both, scale, zero], "float");
+    let y = conv(&mut g, float, "y", &[4, 6, 3, 3], 1);
+    let z = node(&mut g, "DequantizeLinear", &[sum, wide, zero], "z");
+    let z = conv(&mut g, z, "last", &[4, 3, 3, 3], 1);
+    // Scales per channel are no constants that broadcast.
+    let scales = g
+        .add_initializer("scales", Tensor::vector(vec![0.25f32, 0.5, 1.0]))
+        .unwrap();
+    let zeros = g
+        .add_initializer("zeros", Tensor::vector(vec![1u8, 2, 3]))
+        .unwrap();
+    let each = value(&mut g, "each");
+    g.add_node(Node::new("DequantizeLinear", [most, scales, zeros], [each]).with("axis", 1i64))
+        .unwrap();
+    let outputs = [first, both, sum, y, z, each];
+    assert_as_reference(g, &outputs, &numbers(&[1, 6, 6, 3], 3), "bytes");
+}

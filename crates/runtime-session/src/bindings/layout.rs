@@ -26,8 +26,6 @@ macro_rules! for_element {
     };
 }
 
-pub(super) use for_element;
-
 /// Binds an operator that moves elements; `None` for others.
 ///
 /// # Errors

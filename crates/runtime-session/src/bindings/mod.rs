@@ -20,7 +20,7 @@ mod window;
 use crate::error::SessionError;
 use crate::plan::{Bound, Selector};
 
-pub(crate) use reorder::{reorder, reordered};
+pub(crate) use reorder::{is_read_in_images, reorder, reordered};
 pub(crate) use view::identity;
 
 use chain::{Chain, Product};

@@ -7,7 +7,9 @@
 //!
 //! - lets a step that works in either order (pooling, sums, activations, `Concat`) follow its images;
 //! - inserts a transposition where a step reads a value that exists in the other order only;
-//! - turns a `Transpose` between the two orders, as files converted from TensorFlow hold, into a view.
+//! - turns a `Transpose` between the two orders, as files converted from TensorFlow hold, into a view. Into channels
+//!   first, only for the element types that kernels on images read: what reads an image of another type is bound to the
+//!   model's order, and the transposition would be put off, not saved.
 //!
 //! The choice is greedy: channels-last spreads from the convolutions downwards and ends where a step needs the model's
 //! own order. Each value is transposed once at most in each direction, at the border of a convolutional region; there
@@ -16,9 +18,9 @@
 //! its own, behind those of the graph.
 
 use super::DraftStep;
-use crate::bindings::{identity, reorder};
+use crate::bindings::{self, identity, reorder};
 use crate::step::{ImageOrder, Step};
-use compress_tensor::Tensor;
+use compress_tensor::{DType, Tensor};
 use onnx_ir::ValueId;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -27,6 +29,8 @@ use std::sync::Arc;
 pub(crate) struct Layouts<'a> {
     /// Whether a value has four axes.
     pub(crate) is_image: &'a dyn Fn(ValueId) -> bool,
+    /// The element type of a value, where it is known.
+    pub(crate) dtype: &'a dyn Fn(ValueId) -> Option<DType>,
     /// Whether a value must exist in the model's order: an output, or tapped.
     pub(crate) is_kept: &'a dyn Fn(ValueId) -> bool,
     /// The profile's row for a transposition of the value of this name.
@@ -100,7 +104,7 @@ impl Assignment<'_> {
     fn follows(&self, step: &DraftStep) -> bool {
         let mut inputs = step.inputs.iter().flatten();
         let fits = |v: &ValueId| match self.layouts.constants.get(v) {
-            Some(tensor) => tensor.len() == 1 || tensor.rank() == 4 || tensor.rank() == 3,
+            Some(tensor) => ConstantLast::of(tensor).is_some(),
             None => self.born_last.contains(v) || (self.layouts.is_image)(*v),
         };
         inputs.clone().any(|v| self.born_last.contains(v)) && inputs.all(fits)
@@ -111,10 +115,14 @@ impl Assignment<'_> {
         image.is_some_and(|v| self.last.contains_key(&v))
     }
 
-    /// Whether the result of a transposition is an image; constants are transposed when they are packed.
+    /// Whether the result of a transposition is an image of a type that kernels on images read; constants are
+    /// transposed when they are packed.
     fn feeds_last(&self, step: &DraftStep) -> bool {
         let image = step.inputs.first().copied().flatten();
-        image.is_some_and(|v| (self.layouts.is_image)(v))
+        image.is_some_and(|v| {
+            let dtype = (self.layouts.dtype)(v);
+            (self.layouts.is_image)(v) && dtype.is_some_and(bindings::is_read_in_images)
+        })
     }
 
     /// Adds a step that reads and writes channels-last images.
@@ -147,14 +155,16 @@ impl Assignment<'_> {
         if let Some(&id) = self.last.get(&value) {
             return id;
         }
-        if let Some(tensor) = self.layouts.constants.get(&value) {
-            let Some(tensor) = constant_last(tensor) else {
-                return value;
-            };
-            let id = self.new_id(value);
-            self.layouts.constants.insert(id, tensor);
-            self.last.insert(value, id);
-            return id;
+        match self.layouts.constants.get(&value).map(ConstantLast::of) {
+            Some(Some(ConstantLast::AsItIs)) => return value,
+            Some(Some(ConstantLast::Reordered(tensor))) => {
+                let id = self.new_id(value);
+                self.layouts.constants.insert(id, tensor);
+                self.last.insert(value, id);
+                return id;
+            }
+            // One that no kernel on images takes is transposed as the plan runs, as any image.
+            Some(None) | None => {}
         }
         let id = self.new_id(value);
         self.last.insert(value, id);
@@ -203,13 +213,27 @@ pub(crate) const TO_LAST: [usize; 4] = [0, 2, 3, 1];
 /// The way back.
 pub(crate) const FROM_LAST: [usize; 4] = [0, 3, 1, 2];
 
-/// A constant that is broadcast over images, for images with their channels last; `None` for what fits as it is.
-fn constant_last(tensor: &Tensor) -> Option<Tensor> {
-    if tensor.len() == 1 {
-        return None;
+/// How a constant is broadcast over images with their channels last.
+enum ConstantLast {
+    /// One element fits every order.
+    AsItIs,
+    /// Its axes in the order of such images.
+    Reordered(Tensor),
+}
+
+impl ConstantLast {
+    /// `None` where it cannot be: with more axes than an image, which the result would take over; with one or two, as
+    /// scales per channel have, which do not follow the rules of broadcasting; of a type that no kernel on images reads.
+    fn of(tensor: &Tensor) -> Option<Self> {
+        match tensor.rank() {
+            0..=4 if tensor.len() == 1 => Some(Self::AsItIs),
+            3 | 4 => {
+                let mut shape = vec![1; 4 - tensor.rank()];
+                shape.extend(tensor.shape());
+                let image = tensor.reshape(&shape).ok()?;
+                bindings::reordered(&image, &TO_LAST).map(Self::Reordered)
+            }
+            _ => None,
+        }
     }
-    let mut shape = vec![1; 4usize.checked_sub(tensor.rank())?];
-    shape.extend(tensor.shape());
-    let image = tensor.reshape(&shape).ok()?;
-    crate::bindings::reordered(&image, &TO_LAST)
 }

@@ -134,6 +134,7 @@ impl<'a> Selector<'a> {
         }
         let layouts = Layouts {
             is_image: &|v| self.rank(v) == Some(4),
+            dtype: &|v| self.dtype(v),
             is_kept: &|v| self.is_kept(v),
             row: &|name| {
                 let node = Node::new("Transpose", [None::<ValueId>; 0], [None::<ValueId>; 0]);
