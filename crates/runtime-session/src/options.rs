@@ -83,7 +83,7 @@ impl SessionOptions {
     }
 
     /// The same options with another bound on the steps of one run, those in subgraphs counted: a node each time it
-    /// runs, an iteration of a loop.
+    /// runs, a subgraph each time it runs (an iteration of a loop, a branch).
     #[must_use]
     pub fn with_max_steps(mut self, max_steps: u64) -> Self {
         self.limits = self.limits.with_max_steps(max_steps);

@@ -44,7 +44,8 @@ impl Weights {
     /// The constant `value` of `graph`, whose content is `tensor`, in the form `form`, made where it is not there. One
     /// form has one type.
     ///
-    /// Of a file that is mapped, the memory behind `tensor` is given back: it is not read again.
+    /// Of a file that is mapped, the memory behind `tensor` is given back, unless the form is `tensor` itself: it is not
+    /// read again.
     ///
     /// # Errors
     /// What `make` gives.
@@ -74,7 +75,12 @@ impl Weights {
             return Ok(found);
         }
         let made = Arc::new(make()?);
-        if tensor.byte_len() >= MIN_RELEASED {
+        // A window that is aligned already is its own aligned form: every run reads it.
+        let form: &dyn Any = made.as_ref();
+        let is_itself = form
+            .downcast_ref::<Tensor>()
+            .is_some_and(|form| std::ptr::eq(form.bytes(), tensor.bytes()));
+        if tensor.byte_len() >= MIN_RELEASED && !is_itself {
             tensor.release_pages();
         }
         let entry = Entry {

@@ -243,3 +243,86 @@ fn a_limit_that_ends_a_subgraph_is_the_typed_error() {
         other => panic!("{other}"),
     }
 }
+
+/// `y = Loop(10, x)` whose body is the endless loop.
+fn nested() -> Model {
+    let inner = endless().graph;
+    let (_, forever) = inner.nodes().next().unwrap();
+    let body = forever.attributes.graphs().next().unwrap().clone();
+    let mut outer = Graph::new("outer");
+    let scalar = |g: &mut Graph, name: &str, dtype| {
+        g.add_value(name, Fact::tensor(dtype, [0usize; 0])).unwrap()
+    };
+    let iteration = scalar(&mut outer, "j", DType::I64);
+    let condition = scalar(&mut outer, "d", DType::Bool);
+    let (state, next) = (value(&mut outer, "t"), value(&mut outer, "u"));
+    for v in [iteration, condition, state] {
+        outer.add_input(v);
+    }
+    let node = Node::new("Loop", [None, None, Some(state)], [next]);
+    outer
+        .add_node(node.with("body", Attribute::Graph(body)))
+        .unwrap();
+    outer.add_output(condition);
+    outer.add_output(next);
+    around(outer)
+}
+
+/// `y = Loop(10, x)` with this body.
+fn around(body: Graph) -> Model {
+    let mut g = Graph::new("around");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [1usize]))
+        .unwrap();
+    g.add_input(x);
+    let count = g.add_initializer("count", Tensor::scalar(10i64)).unwrap();
+    let y = value(&mut g, "y");
+    let node = Node::new("Loop", [Some(count), None, Some(x)], [y]);
+    g.add_node(node.with("body", Attribute::Graph(Arc::new(body))))
+        .unwrap();
+    g.add_output(y);
+    Model::new(g, 17)
+}
+
+fn error_of(model: Model, limits: Limits) -> Option<StepError> {
+    let options = SessionOptions::default().with_limits(limits);
+    let session = Session::new(model, &options).unwrap();
+    match session.run(&[("x", Tensor::vector(vec![1f32]))]) {
+        Ok(_) => None,
+        Err(SessionError::Step { error, .. }) => Some(error),
+        Err(other) => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_loop_without_end_in_a_loop_is_the_typed_error() {
+    let limits = Limits::default().with_max_iterations(50);
+    let expected = StepError::Eval(EvalError::IterationLimit { limit: 50 });
+    assert_eq!(error_of(nested(), limits), Some(expected));
+    let limits = Limits::default().with_max_steps(50);
+    let expected = StepError::Eval(EvalError::StepLimit { limit: 50 });
+    assert_eq!(error_of(nested(), limits), Some(expected));
+}
+
+#[test]
+fn iterations_without_a_node_count_as_steps() {
+    let mut body = Graph::new("empty");
+    let iteration = body
+        .add_value("i", Fact::tensor(DType::I64, [0usize; 0]))
+        .unwrap();
+    let condition = body
+        .add_value("c", Fact::tensor(DType::Bool, [0usize; 0]))
+        .unwrap();
+    let state = value(&mut body, "s");
+    for v in [iteration, condition, state] {
+        body.add_input(v);
+    }
+    body.add_output(condition);
+    body.add_output(state);
+    // The loop itself and ten iterations.
+    let model = around(body);
+    let limits = |steps| Limits::default().with_max_steps(steps);
+    assert_eq!(error_of(model.clone(), limits(11)), None);
+    let expected = StepError::Eval(EvalError::StepLimit { limit: 10 });
+    assert_eq!(error_of(model, limits(10)), Some(expected));
+}

@@ -210,6 +210,12 @@ impl SubgraphRunner for Bodies<'_, '_, '_> {
             .find(|b| std::ptr::eq(b.graph.as_ref(), graph));
         let body =
             body.ok_or_else(|| format!("subgraph `{}` is not one of the node's", graph.name))?;
+        // An iteration costs something even where the body holds no node.
+        self.state.memory.count_step().map_err(|limit| {
+            let text = limit.to_string();
+            self.exhausted = Some(limit);
+            text
+        })?;
         let mut feeds: Vec<Option<Value>> = inputs.into_iter().map(Some).collect();
         feeds.resize(graph.inputs().len(), None);
         for (feed, &id) in feeds.iter_mut().zip(graph.inputs()) {
@@ -221,7 +227,10 @@ impl SubgraphRunner for Bodies<'_, '_, '_> {
         execute(&body.plan, feeds, self.state, None).map_err(|e| {
             let text = e.to_string();
             if let SessionError::Step {
-                error: StepError::Eval(limit @ EvalError::StepLimit { .. }),
+                error:
+                    StepError::Eval(
+                        limit @ (EvalError::StepLimit { .. } | EvalError::IterationLimit { .. }),
+                    ),
                 ..
             } = e
             {

@@ -49,6 +49,8 @@ struct Symbolic {
     dtype: DType,
     shape: Vec<Dim>,
     elements: Vec<Dim>,
+    /// Whether the elements are sizes, which are never negative.
+    are_sizes: bool,
 }
 
 /// A node to evaluate.
@@ -80,7 +82,11 @@ impl ShapeGraph {
         let symbolic: Vec<Symbolic> = graph
             .values()
             .filter(|(id, _)| graph.producer(*id).is_some())
-            .filter_map(|(id, info)| Symbolic::of(id, &info.fact))
+            .filter_map(|(id, info)| {
+                let producer = graph.producer(id).map(|node| graph.node(node));
+                let are_sizes = producer.is_some_and(|node| node.is("Shape") || node.is("Size"));
+                Symbolic::of(id, &info.fact, are_sizes)
+            })
             .collect();
         let mut model = Model::new(graph, 1);
         model.opsets = opsets.clone();
@@ -116,7 +122,8 @@ impl ShapeGraph {
         inferred
     }
 
-    /// The constants by substitution; `None` where two inputs give one symbol different sizes.
+    /// The constants by substitution; `None` where two inputs give one symbol different sizes, or some shape would have
+    /// a negative one.
     fn substitute(&self, inputs: &Shapes) -> Option<HashMap<ValueId, Tensor>> {
         let graph = &self.model.graph;
         let mut sizes: HashMap<&str, i64> = HashMap::new();
@@ -135,6 +142,9 @@ impl ShapeGraph {
                     return None;
                 }
             }
+        }
+        if self.symbolic.iter().any(|s| s.is_contradicted(&sizes)) {
+            return None;
         }
         let mut known = HashMap::new();
         for symbolic in &self.symbolic {
@@ -176,7 +186,7 @@ impl ShapeGraph {
 }
 
 impl Symbolic {
-    fn of(value: ValueId, fact: &Fact) -> Option<Self> {
+    fn of(value: ValueId, fact: &Fact, are_sizes: bool) -> Option<Self> {
         let fact = fact.as_tensor()?;
         let Some(KnownValue::Elements(elements)) = &fact.value else {
             return None;
@@ -189,7 +199,14 @@ impl Symbolic {
             dtype: fact.dtype?,
             shape: fact.shape.clone()?,
             elements: elements.clone(),
+            are_sizes,
         })
+    }
+
+    /// Whether a size would be negative: what the symbols say does not hold for inputs of these sizes.
+    fn is_contradicted(&self, sizes: &HashMap<&str, i64>) -> bool {
+        let eval = |dim: &Dim| dim.eval(&|symbol| sizes.get(symbol).copied());
+        self.are_sizes && self.elements.iter().filter_map(eval).any(|n| n < 0)
     }
 
     /// The tensor for these sizes of the symbols; `None` where one is missing.
@@ -339,6 +356,49 @@ mod tests {
             assert!(inferred.contains_key(&wanted));
             for (v, tensor) in inferred {
                 assert_eq!(ints(v), tensor.data::<i64>().unwrap().into_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn sizes_do_not_depend_on_the_inputs_before() {
+        for (start, sizes) in [(-3i64, [8usize, 2]), (1, [4, 0])] {
+            let mut g = Graph::new("tail");
+            let dims = [Dim::symbol("n")];
+            let x = g.add_value("x", Fact::tensor(DType::F32, dims)).unwrap();
+            g.add_input(x);
+            let mut constant =
+                |name: &str, n: i64| g.add_initializer(name, Tensor::vector(vec![n])).unwrap();
+            // From the front to the third from the end, or from the second on.
+            let bounds = if start < 0 {
+                [0, start]
+            } else {
+                [start, i64::MAX]
+            };
+            let (from, to) = (constant("from", bounds[0]), constant("to", bounds[1]));
+            let one = constant("one", 1);
+            let [y, shape, more] =
+                ["y", "shape", "more"].map(|name| g.add_value(name, Fact::Unknown).unwrap());
+            g.add_node(Node::new("Slice", [x, from, to], [y])).unwrap();
+            g.add_node(Node::new("Shape", [y], [shape])).unwrap();
+            g.add_node(Node::new("Add", [shape, one], [more])).unwrap();
+            g.add_output(more);
+            let mut model = Model::new(g, 17);
+            let catalog = Catalog::standard();
+            infer_shapes(&mut model, catalog).unwrap();
+            let shapes = ShapeGraph::new(&model.graph, &model.opsets, catalog);
+            for n in sizes {
+                let known = shapes.known_values(&[Some((DType::F32, vec![n]))], catalog);
+                let left = if start < 0 {
+                    n.saturating_sub(3)
+                } else {
+                    n.saturating_sub(1)
+                };
+                let left = i64::try_from(left).unwrap();
+                for (v, expected) in [(shape, left), (more, left + 1)] {
+                    let found = known[&v].as_slice::<i64>().unwrap();
+                    assert_eq!(found, [expected], "{start} {n}");
+                }
             }
         }
     }
