@@ -92,6 +92,28 @@ impl Dim {
         }
     }
 
+    /// Whether this is `min(whole, k)` for a known `k` of at least 1: what a slice leaves of `whole` elements.
+    pub fn is_capped(&self, whole: &Dim) -> bool {
+        let (Dim::Symbolic(poly), Some(whole)) = (self, whole.poly()) else {
+            return false;
+        };
+        let is_cap = |p: &Poly| p.as_constant().is_some_and(|k| k >= 1);
+        match poly.0.iter().next() {
+            Some((monomial, 1)) if poly.0.len() == 1 => match monomial.as_slice() {
+                [Atom::Min(a, b)] => (is_cap(a) && **b == whole) || (is_cap(b) && **a == whole),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Calls `visit` with the name of every symbol.
+    pub fn for_each_symbol(&self, visit: &mut dyn FnMut(&str)) {
+        if let Dim::Symbolic(poly) = self {
+            poly.for_each_symbol(visit);
+        }
+    }
+
     /// Whether both are known integers that differ: a contradiction.
     pub fn contradicts(&self, other: &Dim) -> bool {
         matches!((self, other), (Dim::Known(a), Dim::Known(b)) if a != b)
@@ -141,7 +163,8 @@ impl Dim {
     pub fn max(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Known(a), Dim::Known(b)) => Dim::Known(*a.max(b)),
-            _ if self.is_same(other) => self.clone(),
+            _ if (self.clone() - other.clone()).is_non_negative() => self.clone(),
+            _ if (other.clone() - self.clone()).is_non_negative() => other.clone(),
             _ => match (self.poly(), other.poly()) {
                 (Some(a), Some(b)) => Self::ordered(a, b, Atom::Max),
                 _ => Dim::Unknown,
@@ -153,7 +176,8 @@ impl Dim {
     pub fn min(&self, other: &Dim) -> Dim {
         match (self, other) {
             (Dim::Known(a), Dim::Known(b)) => Dim::Known(*a.min(b)),
-            _ if self.is_same(other) => self.clone(),
+            _ if (self.clone() - other.clone()).is_non_negative() => other.clone(),
+            _ if (other.clone() - self.clone()).is_non_negative() => self.clone(),
             _ => match (self.poly(), other.poly()) {
                 (Some(a), Some(b)) => Self::ordered(a, b, Atom::Min),
                 _ => Dim::Unknown,
@@ -286,6 +310,18 @@ impl Poly {
         self.0.iter().all(|(m, &c)| c >= 0 && m.iter().all(atom))
     }
 
+    fn for_each_symbol(&self, visit: &mut dyn FnMut(&str)) {
+        for atom in self.0.keys().flatten() {
+            match atom {
+                Atom::Symbol(name) => visit(name),
+                Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b) => {
+                    a.for_each_symbol(visit);
+                    b.for_each_symbol(visit);
+                }
+            }
+        }
+    }
+
     fn depth(&self) -> usize {
         let atoms = self.0.keys().flatten();
         atoms
@@ -369,6 +405,9 @@ impl fmt::Display for Dim {
 
 impl fmt::Display for Poly {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("0");
+        }
         // Constants last: `batch + 1`, not `1 + batch`.
         let ordered = self.0.iter().filter(|(m, _)| !m.is_empty());
         for (i, (monomial, c)) in ordered
@@ -451,6 +490,17 @@ mod tests {
         assert!(!(s("n") - k(1)).is_non_negative());
         assert!((s("n") - k(1)).max(&k(0)).is_non_negative());
         assert!(!Dim::Unknown.is_non_negative());
+    }
+
+    #[test]
+    fn the_larger_and_smaller_are_told_where_they_are_for_every_size() {
+        assert_eq!((s("n") + k(1)).min(&s("n")).to_string(), "n");
+        assert_eq!(s("n").max(&(s("n") + s("m"))).to_string(), "m + n");
+        assert_eq!(s("n").max(&k(-1)).to_string(), "n");
+        assert_eq!(s("n").min(&s("m")).to_string(), "min(m, n)");
+        assert!(s("n").min(&k(512)).is_capped(&s("n")));
+        assert!(!s("n").min(&k(512)).is_capped(&s("m")));
+        assert!(!s("n").min(&s("m")).is_capped(&s("n")));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! catalog does not hold, or whose rule its inputs break, leaves its outputs as declared and is reported.
 
 mod merge;
+mod symbols;
 
 use crate::eval::{self, NoSubgraphs};
 use crate::fact::{Fact, KnownValue, TensorFact};
@@ -16,7 +17,7 @@ use crate::operator::{
 };
 use crate::symbolic::Dim;
 use crate::value::Value;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 pub use merge::{Conflict, refine};
@@ -83,6 +84,7 @@ impl InferReport {
 /// [`GraphError::Cycle`]. What goes wrong with single nodes is in the report.
 pub fn infer_shapes(model: &mut Model, catalog: &Catalog) -> Result<InferReport, GraphError> {
     let mut inferrer = Inferrer::new(catalog, &model.opsets);
+    inferrer.taken = Arc::new(symbols::of_graph(&model.graph));
     let facts = inferrer.graph(&model.graph, None, None)?;
     let ids: Vec<ValueId> = model.graph.values().map(|(id, _)| id).collect();
     let mut facts = facts;
@@ -102,12 +104,29 @@ pub fn infer_shapes_within(
     model: &mut Model,
     catalog: &Catalog,
 ) -> Result<InferReport, GraphError> {
+    unshare(&mut model.graph);
     let mut inferrer = Inferrer::new(catalog, &model.opsets);
+    inferrer.taken = Arc::new(symbols::of_graph(&model.graph));
     inferrer.subgraphs = Some(HashMap::new());
     let facts = inferrer.graph(&model.graph, None, None)?;
     let (issues, subgraphs) = (inferrer.issues, inferrer.subgraphs.unwrap_or_default());
     store(&mut model.graph, facts, &subgraphs);
     Ok(InferReport { issues })
+}
+
+/// Gives every node its own copy of the subgraphs that several share: what holds in them differs by node.
+fn unshare(graph: &mut Graph) {
+    let holders = graph
+        .nodes()
+        .filter(|(_, node)| node.attributes.graphs().next().is_some());
+    let holders: Vec<NodeId> = holders.map(|(id, _)| id).collect();
+    for id in holders {
+        graph.edit_node(id, |node| {
+            for nested in node.attributes.values_mut().flat_map(|a| a.graphs_mut()) {
+                unshare(Arc::make_mut(nested));
+            }
+        });
+    }
 }
 
 fn store(graph: &mut Graph, mut facts: Vec<Fact>, subgraphs: &HashMap<*const Graph, Vec<Fact>>) {
@@ -140,6 +159,7 @@ pub fn infer_node(
 ) -> Result<Vec<Fact>, NodeInferError> {
     let operator = catalog.parse(node, opsets)?;
     let mut inferrer = Inferrer::new(catalog, opsets);
+    inferrer.taken = Arc::new(symbols::of_facts(inputs.iter().flatten()));
     inferrer.operator(operator.as_ref(), node, inputs, None)
 }
 
@@ -167,8 +187,10 @@ struct Inferrer<'a> {
     issues: Vec<InferIssue>,
     depth: usize,
     symbols: usize,
+    /// Names that look like fresh symbols and stand for declared sizes.
+    taken: Arc<HashSet<String>>,
     /// Where they are asked for, the facts of subgraphs from the last, widest pass over each. By address: the
-    /// model holds its subgraphs meanwhile.
+    /// model holds its subgraphs meanwhile, each under one node.
     subgraphs: Option<HashMap<*const Graph, Vec<Fact>>>,
 }
 
@@ -180,6 +202,7 @@ impl<'a> Inferrer<'a> {
             issues: Vec::new(),
             depth: 0,
             symbols: 0,
+            taken: Arc::default(),
             subgraphs: None,
         }
     }
@@ -271,10 +294,8 @@ impl<'a> Inferrer<'a> {
         let version = operator.signature().since(opset).unwrap_or(1);
         let first_symbol = self.symbols;
         let mut symbols = self.symbols;
-        let mut fresh = || {
-            symbols += 1;
-            Dim::symbol(&format!("_s{symbols}"))
-        };
+        let taken = self.taken.clone();
+        let mut fresh = || symbols::fresh(&mut symbols, &taken);
         let mut subgraphs = Nested {
             inferrer: self,
             scope,

@@ -126,8 +126,10 @@ pub enum EvalError {
         /// The limit.
         limit: u64,
     },
-    /// A single loop did not end within the limit.
-    #[error("stopped after {limit} iterations: the loop's condition stays true")]
+    /// A single loop without a trip count did not end within the limit.
+    #[error(
+        "stopped after {limit} iterations: the loop has no trip count and its condition is still true"
+    )]
     IterationLimit {
         /// The limit.
         limit: u64,

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 pub struct Limits {
     /// Node evaluations, those in loop bodies counted each time.
     pub max_steps: u64,
-    /// Iterations of any one `Loop`. A loop without end and with little in it is found out by this, long before
+    /// Iterations of any one `Loop` without a trip count (none, or the largest i64). A loop without end and with little in it is found out by this, long before
     /// its steps add up to their limit.
     pub max_iterations: u64,
     /// Bytes of any one result.
@@ -46,7 +46,7 @@ impl Limits {
         self
     }
 
-    /// The same limits with another bound on the iterations of one loop.
+    /// The same limits with another bound on the iterations of one loop without a trip count.
     #[must_use]
     pub fn with_max_iterations(mut self, max_iterations: u64) -> Self {
         self.max_iterations = max_iterations;

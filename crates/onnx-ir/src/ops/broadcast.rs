@@ -27,7 +27,7 @@ pub fn shape(shapes: &[&[usize]]) -> Result<Vec<usize>, EvalError> {
 }
 
 /// [`shape`] of symbolic shapes. Two different symbols give an unknown dimension; a symbol and a known
-/// size above 1 give the size.
+/// size above 1 give the size, a size and what a slice leaves of it (`min(n, 512)`) the size.
 ///
 /// # Errors
 /// [`InferError::Rule`] where two known sizes do not fit.
@@ -47,6 +47,9 @@ pub fn infer(shapes: &[&[Dim]]) -> Result<Vec<Dim>, InferError> {
                     ));
                 }
                 (Dim::Known(a), _) | (_, Dim::Known(a)) => Dim::Known(*a),
+                // They fit only where they are equal, or one of them is 1.
+                (o, d) if d.is_capped(o) => o.clone(),
+                (o, d) if o.is_capped(d) => d.clone(),
                 _ => Dim::Unknown,
             };
         }

@@ -1,4 +1,5 @@
-//! Fields that newer versions of ONNX may have added: kept word for word and written back.
+//! Fields that newer versions of ONNX may have added: kept and written back, with numbers and lengths in their
+//! shortest form.
 //!
 //! The code that `prost` derives skips a field that it does not know. Here the derived code becomes the trait
 //! [`Fields`], by way of `prost`'s setting for its own path, and each message's [`prost::Message`] sends what is no
@@ -16,7 +17,7 @@ use prost::{DecodeError, Message};
 pub struct Unknown(Vec<u8>);
 
 impl Unknown {
-    /// The fields: keys and values as they stood in the file.
+    /// The fields: keys and values of the file, numbers and lengths in their shortest form.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

@@ -95,6 +95,8 @@ impl Operator for Loop {
     fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let limit = match cx.ints(0)?.as_deref() {
             None => u64::MAX,
+            // Exporters write the largest number for a loop that only its condition ends.
+            Some([i64::MAX]) => u64::MAX,
             Some([trips]) => u64::try_from(*trips).unwrap_or(0),
             Some(other) => {
                 return Err(EvalError::rule(
@@ -115,7 +117,8 @@ impl Operator for Loop {
         let mut iteration = 0u64;
         while condition && iteration < limit {
             let limits = cx.limits();
-            if iteration >= limits.max_iterations {
+            // The limit on steps bounds the others.
+            if limit == u64::MAX && iteration >= limits.max_iterations {
                 let limit = limits.max_iterations;
                 return Err(EvalError::IterationLimit { limit });
             }
@@ -254,6 +257,23 @@ mod tests {
         );
         assert_eq!(
             stopped(Limits::default().with_max_iterations(1000)),
+            RunErrorKind::Eval(EvalError::IterationLimit { limit: 1000 })
+        );
+    }
+
+    #[test]
+    fn a_loop_with_a_trip_count_runs_all_its_iterations() {
+        let x = Value::Tensor(Tensor::vector(vec![3f32]));
+        let run = |trips: i64| {
+            let model = model(Some(trips), body(false));
+            let limits = Limits::default().with_max_iterations(1000);
+            let run = Evaluator::new(&model).unwrap().with_limits(limits);
+            run.run([("x".to_owned(), x.clone())]).map_err(|e| e.kind)
+        };
+        let y = run(2000).unwrap();
+        assert_eq!(*y[0].as_tensor().unwrap().data::<f32>().unwrap(), [3.0]);
+        assert_eq!(
+            run(i64::MAX).unwrap_err(),
             RunErrorKind::Eval(EvalError::IterationLimit { limit: 1000 })
         );
     }

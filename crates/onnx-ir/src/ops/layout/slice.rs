@@ -4,9 +4,9 @@
 //!
 //! Opset 10 made the bounds inputs and added `steps`.
 //!
-//! While inferring, a symbolic axis is taken to hold at least one element, and a symbolic bound, or a
-//! known one that counts from the other end of a symbolic axis, is taken to lie within it: so
-//! `x[:, 1:]` has the size `n - 1`, and `positions[:, :n]` the size `n`.
+//! While inferring, the lengths are clamped as those of real tensors are, as sizes are put in for the symbols later:
+//! `x[1:]` has the size `max(n - 1, 0)`, `x[-3:]` the size `min(n, 3)`. A symbolic bound of which it cannot be told
+//! from which end it counts gives an unknown size.
 
 use crate::operator::prelude::*;
 use crate::ops::{axis, partial, select};
@@ -198,36 +198,58 @@ fn length(size: &Dim, start: &Dim, end: &Dim, step: &Dim) -> Option<Dim> {
     if let (Some(n), Some(start), Some(end)) = (size.as_size(), start.as_known(), end.as_known()) {
         return clamped(n, start, end, step).map(|(_, count)| count.into());
     }
-    let backwards = step < 0;
     let span = match step {
         0 => return None,
-        1.. => bound(size, end) - bound(size, start),
+        1.. => forward(size, start, end),
         _ => match (start.as_known(), end.as_known()) {
             (Some(-1 | BEYOND..), Some(i64::MIN..=BEFORE)) => size.clone(),
             _ => Dim::Unknown,
         },
     };
-    let span = match span.as_known() {
-        Some(n) => Dim::Known(n.max(0)),
-        None => span,
-    };
-    let stride = if backwards { step.checked_neg()? } else { step };
-    Some(span.ceil_div(&Dim::Known(stride)))
+    let stride = i64::try_from(step.unsigned_abs()).ok();
+    Some(stride.map_or(Dim::Unknown, |s| span.ceil_div(&Dim::Known(s))))
 }
 
-/// A bound of a forward slice as a position in `0..=size`.
-fn bound(size: &Dim, bound: &Dim) -> Dim {
+/// `max(0, min(size, end) - max(0, start))`, where the bounds are counted from the start of the axis.
+fn forward(size: &Dim, start: &Dim, end: &Dim) -> Dim {
+    let zero = Dim::Known(0);
+    let (Some(start), Some(end)) = (position_of(size, start), position_of(size, end)) else {
+        return Dim::Unknown;
+    };
+    let span = end.clone() - start.clone();
+    if (zero.clone() - span.clone()).is_non_negative() {
+        return zero;
+    }
+    if !span.is_non_negative() {
+        return (end.max(&zero).min(size) - start.max(&zero)).max(&zero);
+    }
+    // The window holds `span` positions: those before 0 and those from `size` on are cut off, and of most windows
+    // one of the ends at least is known to lie within.
+    let from_start = if start.is_non_negative() {
+        span
+    } else {
+        end.max(&zero).min(&span)
+    };
+    if (size.clone() - end.clone()).is_non_negative() {
+        return from_start;
+    }
+    match start.is_non_negative() {
+        true => from_start.min(&(size.clone() - start).max(&zero)),
+        false => (end.max(&zero).min(size) - start.max(&zero)).max(&zero),
+    }
+}
+
+/// A bound counted from the start of the axis; it may lie outside of it. `None` where it cannot be told from which
+/// end it counts.
+fn position_of(size: &Dim, bound: &Dim) -> Option<Dim> {
     match bound.as_known() {
-        Some(BEYOND..) => size.clone(),
-        Some(i64::MIN..=BEFORE) => Dim::Known(0),
-        Some(n) if n < 0 => size.clone() + Dim::Known(n),
-        Some(0 | 1) => bound.clone(),
-        Some(_) => bound.min(size),
-        // A symbolic bound that is negative for large sizes, such as `-n`, counts from the end.
-        None if bound.eval(&|_| Some(1 << 20)).is_some_and(|n| n < 0) => {
-            size.clone() + bound.clone()
+        Some(BEYOND..) => Some(size.clone()),
+        Some(i64::MIN..=BEFORE) => Some(Dim::Known(0)),
+        _ if bound.is_non_negative() => Some(bound.clone()),
+        _ if (Dim::Known(-1) - bound.clone()).is_non_negative() => {
+            Some(size.clone() + bound.clone())
         }
-        None => bound.clone(),
+        _ => None,
     }
 }
 
@@ -255,10 +277,52 @@ mod tests {
         };
         assert_eq!(len(0, Dim::Known(i64::MAX)), "n");
         assert_eq!(len(0, Dim::Known(1_000_000_000)), "n");
-        assert_eq!(len(1, Dim::Known(i64::MAX)), "n - 1");
-        assert_eq!(len(-2, Dim::Known(i64::MAX)), "2");
-        assert_eq!(len(0, Dim::Known(1)), "1");
-        assert_eq!(len(0, Dim::symbol("m")), "m");
-        assert_eq!(len(0, Dim::Known(0) - Dim::symbol("m")), "-m + n");
+        assert_eq!(len(1, Dim::Known(i64::MAX)), "max(0, n - 1)");
+        assert_eq!(len(-2, Dim::Known(i64::MAX)), "min(2, n)");
+        assert_eq!(len(0, Dim::Known(1)), "min(1, n)");
+        assert_eq!(len(0, Dim::symbol("m")), "min(m, n)");
+        // For `m = 0` this is `x[0:0]`, otherwise `m` counts from the end.
+        assert_eq!(len(0, Dim::Known(0) - Dim::symbol("m")), "?");
+    }
+
+    #[test]
+    fn lengths_with_sizes_put_in_are_those_of_real_slices() {
+        let (n, m) = (Dim::symbol("n"), Dim::symbol("m"));
+        let k = Dim::Known;
+        let mut bounds: Vec<Dim> = (-4..=4).map(k).collect();
+        bounds.extend([k(i64::MAX), k(i64::MIN), n.clone(), m.clone()]);
+        bounds.extend([
+            n.clone() + m.clone(),
+            k(-1) - m.clone(),
+            k(-2) - n.clone(),
+            n.clone() - k(1),
+        ]);
+        let mut told = 0;
+        for size in [n.clone(), n.clone() + k(2), k(3)] {
+            for start in &bounds {
+                for end in &bounds {
+                    for step in [1, 2, 3] {
+                        let symbolic = length(&size, start, end, &k(step)).unwrap();
+                        if symbolic.is_unknown() {
+                            continue;
+                        }
+                        told += 1;
+                        for (sn, sm) in (0..7).flat_map(|a| (0..7).map(move |b| (a, b))) {
+                            let at = |d: &Dim| d.eval(&|s| Some(if s == "n" { sn } else { sm }));
+                            let sizes = [&size, start, end].map(|d| at(d).unwrap());
+                            let [axis, start_at, end_at] = sizes;
+                            let axis = usize::try_from(axis).unwrap();
+                            let (_, count) = clamped(axis, start_at, end_at, step).unwrap();
+                            assert_eq!(
+                                at(&symbolic),
+                                i64::try_from(count).ok(),
+                                "{size}[{start}:{end}:{step}] = {symbolic}, n = {sn}, m = {sm}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+        assert!(told > 1500, "only {told} lengths are known");
     }
 }
