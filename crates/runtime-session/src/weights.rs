@@ -18,13 +18,13 @@ struct Key {
 
 #[derive(PartialEq, Eq, Hash)]
 enum Source {
-    /// A window into a file: the graphs of a session, before and after its passes, share it.
-    Window {
+    /// What the file stores: the graphs of a session, before and after its passes, share it.
+    Stored {
         address: usize,
         dtype: DType,
         shape: Vec<usize>,
     },
-    /// A graph (by address; a session keeps its graphs) and a value in it.
+    /// What is computed: a graph (by address) and a value in it.
     Value(usize, ValueId),
 }
 
@@ -36,8 +36,9 @@ pub(crate) struct Weights {
 
 struct Entry {
     weights: Arc<dyn Any + Send + Sync>,
-    /// Keeps the window of the key alive, so that its address stands for nothing else.
-    _window: Option<Tensor>,
+    /// Keeps the content of the key alive, so that its address stands for nothing else. Of what the file stores, the
+    /// graph keeps it too.
+    _stored: Option<Tensor>,
 }
 
 impl Weights {
@@ -57,8 +58,11 @@ impl Weights {
         form: &str,
         make: impl FnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        let source = if tensor.is_mapped() && !tensor.is_empty() {
-            Source::Window {
+        let kept = graph.constant(value).map(|t| t.bytes().as_ptr());
+        let is_stored = tensor.is_mapped() || kept == Some(tensor.bytes().as_ptr());
+        let is_stored = is_stored && !tensor.is_empty();
+        let source = if is_stored {
+            Source::Stored {
                 address: tensor.bytes().as_ptr().addr(),
                 dtype: tensor.dtype(),
                 shape: tensor.shape().to_vec(),
@@ -85,9 +89,36 @@ impl Weights {
         }
         let entry = Entry {
             weights: made.clone(),
-            _window: tensor.is_mapped().then(|| tensor.clone()),
+            _stored: is_stored.then(|| tensor.clone()),
         };
         lock().insert(key, entry);
         Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::convert::Infallible;
+
+    #[test]
+    fn graphs_that_share_a_tensor_share_its_forms() {
+        let mut graph = Graph::new("model");
+        let data = Tensor::vector(vec![1.0f32, 2.0]);
+        let w = graph.add_initializer("w", data.clone()).unwrap();
+        let moved = graph.clone();
+        let (weights, mut made) = (Weights::default(), 0);
+        let mut get = |graph: &Graph, tensor: &Tensor, form: &str| {
+            let Ok(_) = weights.get(graph, w, tensor, form, || {
+                made += 1;
+                Ok::<_, Infallible>(made)
+            });
+            made
+        };
+        assert_eq!(get(&graph, &data, "packed"), 1);
+        assert_eq!(get(&moved, moved.constant(w).unwrap(), "packed"), 1);
+        assert_eq!(get(&moved, &data, "turned"), 2);
+        // The content of another tensor under the same id is another.
+        assert_eq!(get(&moved, &Tensor::vector(vec![3.0f32, 4.0]), "packed"), 3);
     }
 }
