@@ -131,6 +131,39 @@ fn cases() -> Vec<Case> {
             (&[2, 2], &[2, 2]),
         ),
         case((1, 11, 18, 1), &[150, 60], &[3, 3], &[2, 1], &[], same),
+        // Windows that span more than memory holds, and more than a number counts.
+        case(
+            (1, 2, 2, 2),
+            &[1, 1],
+            &[2, 2],
+            &[1, 1],
+            &[65536, 65536],
+            (&[0, 0], &[65536, 65536]),
+        ),
+        case(
+            (1, 1, 2, 1),
+            &[1, 1],
+            &[2, 2],
+            &[1, 1],
+            &[usize::MAX >> 31, (1 << 31) - 1],
+            (&[0, 0], &[usize::MAX >> 31, (1 << 31) - 1]),
+        ),
+        case(
+            (1, 2, 2, 2),
+            &[3, 3],
+            &[2, 2],
+            &[usize::MAX >> 24, usize::MAX >> 24],
+            &[],
+            none,
+        ),
+        case(
+            (1, 2, 3, 1),
+            &[3, 3],
+            &[2, 2],
+            &[usize::MAX >> 24, usize::MAX >> 24],
+            &[],
+            (&[1, 1], &[0, 0]),
+        ),
         // One output channel per group and several.
         case((1, 4, 12, 4), &[6, 7], &[3, 3], &[1, 1], &[], same),
     ]

@@ -13,6 +13,22 @@ use crate::{Context, Scratch};
 /// `258 * 255 * 255 < 2^24`.
 pub(super) const EXACT_TAPS: usize = 258;
 
+/// Elements that are staged whatever the convolution: 4 MiB.
+const STAGED_ANYWAY: usize = 1 << 20;
+
+/// Elements beyond which staging `channels` planes costs more than the products that it serves.
+pub(super) fn staged_at_most(shape: &ConvShape, channels: usize) -> usize {
+    let work = shape.out_pixels().saturating_mul(shape.taps());
+    let plane = shape.in_pixels().saturating_add(work);
+    let planes = plane.saturating_mul(channels).saturating_mul(4);
+    planes.max(STAGED_ANYWAY)
+}
+
+/// Whether one plane is worth staging: wide dilations spread it over more than memory holds.
+pub(super) fn stages_little(shape: &ConvShape) -> bool {
+    PaddedPlane::new(shape).bounded_len() <= staged_at_most(shape, 1)
+}
+
 /// The operands beside the image.
 pub(super) struct Depthwise<'a> {
     pub(super) shape: &'a ConvShape,
@@ -117,6 +133,14 @@ impl PaddedPlane {
 
     fn row_len(&self) -> usize {
         self.phases * self.phase_len
+    }
+
+    /// Elements, or the largest number where there are more.
+    fn bounded_len(&self) -> usize {
+        let row_len = self.phases.saturating_mul(self.phase_len);
+        self.rows
+            .saturating_mul(row_len)
+            .saturating_add(self.acc_len)
     }
 
     fn len(&self) -> usize {

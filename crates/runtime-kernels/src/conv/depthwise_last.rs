@@ -3,7 +3,7 @@
 //! A band of output rows is staged as floats with its padding and whole vectors of channels, so
 //! that the loop over the taps has no borders; each weight vector serves several output pixels.
 
-use super::depthwise::{Depthwise, Pixel};
+use super::depthwise::{Depthwise, Pixel, staged_at_most};
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
 use crate::gemm::driver::{Cut, Finish, Part};
@@ -34,6 +34,12 @@ impl Staged {
         }
     }
 
+    /// Elements, or the largest number where there are more.
+    fn bounded_len(&self) -> usize {
+        let row_len = self.width.saturating_mul(self.channels);
+        self.rows.saturating_mul(row_len)
+    }
+
     fn row_len(&self) -> usize {
         self.width * self.channels
     }
@@ -41,6 +47,11 @@ impl Staged {
     fn len(&self) -> usize {
         self.rows * self.row_len()
     }
+}
+
+/// Whether the image under one output row is worth staging: wide dilations spread it over more than memory holds.
+pub(super) fn stages_little(isa: Isa, shape: &ConvShape) -> bool {
+    Staged::new(isa, shape, 1).bounded_len() <= staged_at_most(shape, shape.in_channels)
 }
 
 /// Convolves a batch of images; `out` holds one pixel per row.
@@ -56,7 +67,12 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
     let [_, oh, ow] = shape.output;
     let lines = shape.batch * oh;
     let row_len = Staged::new(ctx.isa, shape, 1).row_len();
-    let per_band = (BLOCK_BYTES / (4 * row_len * shape.strides[1]).max(1)).clamp(1, oh);
+    let per_band = (BLOCK_BYTES
+        / row_len
+            .saturating_mul(shape.strides[1])
+            .saturating_mul(4)
+            .max(1))
+    .clamp(1, oh);
     let work = ow * shape.out_channels * (shape.taps() + 4);
     let tasks = ctx.parallelism.tasks(lines.saturating_mul(work), lines);
     let own = Staged::new(ctx.isa, shape, per_band).len();

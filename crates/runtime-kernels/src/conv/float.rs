@@ -1,7 +1,7 @@
 //! Single-precision convolution: `out = activation(weights * image + bias + residual)`.
 
-use super::depthwise::{Depthwise, run_channels_first};
-use super::depthwise_last::run_channels_last;
+use super::depthwise::{self, Depthwise, run_channels_first};
+use super::depthwise_last::{self, run_channels_last};
 use super::image::Windows;
 use super::patches::Patches;
 use super::shape::{ConvParams, ConvShape, Layout};
@@ -146,7 +146,8 @@ pub fn conv(
     if out.is_empty() {
         return Ok(());
     }
-    let depthwise = (shape.is_depthwise() && !weights.depthwise.is_empty()).then_some(Depthwise {
+    let direct = !weights.depthwise.is_empty() && runs_depthwise(ctx.isa, shape);
+    let depthwise = direct.then_some(Depthwise {
         shape,
         weights: &weights.depthwise,
         zero_point: 0,
@@ -181,6 +182,15 @@ pub fn conv(
         }
     }
     Ok(())
+}
+
+/// Whether the direct loops over planes apply, and do not stage more than they save.
+pub(super) fn runs_depthwise(isa: Isa, shape: &ConvShape) -> bool {
+    shape.is_depthwise()
+        && match shape.layout {
+            Layout::ChannelsFirst => depthwise::stages_little(shape),
+            Layout::ChannelsLast => depthwise_last::stages_little(isa, shape),
+        }
 }
 
 /// Channels last: the image itself is the left operand.

@@ -86,6 +86,11 @@ pub(super) struct Windows<'a, T> {
     unit: usize,
 }
 
+/// The product, or the largest number where it is larger.
+fn product<const N: usize>(factors: [usize; N]) -> usize {
+    factors.into_iter().fold(1, usize::saturating_mul)
+}
+
 /// Part of the result: output lines of one depth plane of one image.
 #[derive(Clone, Copy)]
 struct Band {
@@ -113,7 +118,8 @@ impl<'a, T> Windows<'a, T> {
         let apart = kw > 1 && shape.dilations[2] > 1;
         let inside = (0..3).all(|d| shape.pads[d] == 0 && shape.reach(d) <= shape.input[d]);
         let [d, h, w] = windows.padded(1);
-        let staged = d * h * w * shape.in_per_group();
+        // Dilations can spread a window over more than memory holds.
+        let staged = product([d, h, w, shape.in_per_group()]);
         if inside && T::units(image).is_some() {
             windows.mode = Mode::InPlace;
         } else if (apart && !shape.in_per_group().is_multiple_of(per_word))
@@ -161,14 +167,14 @@ impl<'a, T> Windows<'a, T> {
     fn band_lines(&self) -> usize {
         let s = self.shape;
         let units = match self.mode {
-            Mode::InPlace => s.strides[1] * s.input[2] * s.in_channels,
+            Mode::InPlace => product([s.strides[1], s.input[2], s.in_channels]),
             Mode::Padded => {
                 let [d, _, w] = self.padded(1);
-                d * s.strides[1] * w * s.in_per_group() * self.unit
+                product([d, s.strides[1], w, s.in_per_group(), self.unit])
             }
             Mode::Gathered => self.band_units(1),
         };
-        let bytes = units * 4 / (self.unit * self.per_word);
+        let bytes = units.saturating_mul(4) / (self.unit * self.per_word);
         (BLOCK_BYTES / bytes.max(1)).clamp(1, s.output[1])
     }
 

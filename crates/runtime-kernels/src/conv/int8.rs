@@ -4,7 +4,7 @@
 
 use super::depthwise::{Depthwise, Pixel, run_channels_first};
 use super::depthwise_last::run_channels_last;
-use super::float::{pointwise, result};
+use super::float::{pointwise, result, runs_depthwise};
 use super::image::Windows;
 use super::int8_weights::{Int8Input, PackedConvInt8, signed, unsigned};
 use super::patches::{BytePatches, Patches};
@@ -115,7 +115,7 @@ impl Op<'_> {
             });
         }
         let shape = self.shape;
-        if shape.is_depthwise() && !self.weights.depthwise.is_empty() {
+        if !self.weights.depthwise.is_empty() && runs_depthwise(ctx.isa, shape) {
             self.run_depthwise(ctx, scratch, input, out);
             return Ok(());
         }

@@ -25,6 +25,8 @@ impl<'a, T> TileMut<'a, T> {
             .saturating_sub(1)
             .checked_mul(stride)?
             .checked_add(cols)?;
+        // Without columns no row may be formed: its place may lie past the end.
+        let stride = if cols == 0 { 0 } else { stride };
         let fits = rows == 0 || cols == 0 || end <= data.len();
         (fits && (rows <= 1 || cols <= stride)).then_some(Self {
             data: data.as_mut_ptr(),
@@ -47,7 +49,7 @@ impl<'a, T> TileMut<'a, T> {
     #[inline(always)]
     pub fn row(&mut self, row: usize, from: usize, len: usize) -> &mut [T] {
         assert!(row < self.rows && from <= self.cols && len <= self.cols - from);
-        // SAFETY: `new` checked that every row lies in the borrowed slice, the assertion that the
+        // SAFETY: `new` checked that every row lies in the borrowed slice (without columns at its start), the assertion that the
         // columns lie in the row; the view is borrowed mutably for as long as the result.
         unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride + from), len) }
     }
@@ -57,7 +59,8 @@ impl<'a, T> TileMut<'a, T> {
         let at = at.min(self.rows);
         // The offset is not formed for an empty second part: it may lie past the allocation.
         let offset = if at < self.rows { at * self.stride } else { 0 };
-        // SAFETY: a non-zero offset is the start of a row that `new` found inside the slice.
+        // SAFETY: a non-zero offset is the start of a row that `new` found inside the slice; without columns the
+        // stride is 0.
         let data = unsafe { self.data.add(offset) };
         (
             Self { rows: at, ..self },
@@ -108,6 +111,17 @@ mod tests {
         }
         assert_eq!(data[..7], [1, 1, 1, 1, 2, 2, 0]);
         assert_eq!(data[14..21], [3, 3, 3, 3, 3, 3, 0]);
+    }
+
+    #[test]
+    fn rows_without_columns_stay_at_the_start_of_the_slice() {
+        let mut data = [0u8; 0];
+        let start = data.as_mut_ptr();
+        let tile = TileMut::new(&mut data, 3, 0, 7).unwrap();
+        let (top, mut bottom) = tile.split_rows(1);
+        assert_eq!((top.rows(), bottom.rows()), (1, 2));
+        assert_eq!(bottom.data, start);
+        assert_eq!(bottom.row(1, 0, 0).as_mut_ptr(), start);
     }
 
     #[test]
