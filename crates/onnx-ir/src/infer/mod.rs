@@ -15,7 +15,6 @@ use crate::model::{Model, OpsetImports};
 use crate::operator::{
     Catalog, DynOperator, InferContext, InferError, Limits, ParseError, SubgraphInferrer,
 };
-use crate::symbolic::Dim;
 use crate::value::Value;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -390,6 +389,7 @@ impl SubgraphInferrer for Nested<'_, '_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbolic::Dim;
     use compress_tensor::{DType, Tensor};
 
     #[test]
