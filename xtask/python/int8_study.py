@@ -2,8 +2,8 @@
 
 Quantizes with every variant listed here, runs each file in ONNX Runtime with exact integer sums, and prints all of them.
 
-Defaults are chosen by `--split choose` alone, and there by how close the int8 model stays to the float model (the share of
-equal classes, SQNR and the mean cosine of outputs): labels are printed and choose nothing. `--split test` is for reporting.
+`--split choose` is for choosing among variants, by how close the int8 model stays to the float model (the share of equal
+classes, SQNR and the mean cosine of outputs): labels are printed and choose nothing. `--split test` is for reporting.
 
     CIFAR-10  calibrate on train images 0..499, choose on train images 500..4499, test on the 10,000 test images
     keywords  calibrate on inputs 0..199, choose on inputs 200..999 without their labels, test on all 1,000 with labels
