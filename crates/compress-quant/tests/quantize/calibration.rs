@@ -1,6 +1,7 @@
 //! Statistics, threads, and weights that are rounded to inputs.
 
 use super::*;
+use crate::files::saved;
 
 #[test]
 fn shards_calibrated_apart_and_merged_are_the_whole() {
@@ -38,18 +39,6 @@ fn statistics_survive_a_file() {
     };
     assert_eq!(bytes(&stats), bytes(&read));
     assert!(Calibration::from_json(b"{\"version\":1}").is_err());
-}
-
-/// Statistics as they would be saved.
-fn saved(stats: &Calibration) -> Vec<u8> {
-    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
-    let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let name = format!("modelpress-threads-{}-{n}.json", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    stats.save(&path).unwrap();
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::remove_file(&path).unwrap();
-    bytes
 }
 
 #[test]

@@ -7,7 +7,7 @@ use compress_quant::graph::{
 use onnx_ir::Model;
 
 /// Statistics as they would be saved.
-fn saved(stats: &Calibration) -> Vec<u8> {
+pub(crate) fn saved(stats: &Calibration) -> Vec<u8> {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
     let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let name = format!("modelpress-threads-{}-{n}.json", std::process::id());

@@ -128,7 +128,7 @@ pub enum EvalError {
     },
     /// A single loop without a trip count did not end within the limit.
     #[error(
-        "stopped after {limit} iterations: the loop has no trip count and its condition is still true"
+        "stopped after {limit} iterations: the loop has no trip count within the limit on steps, and its condition is still true"
     )]
     IterationLimit {
         /// The limit.

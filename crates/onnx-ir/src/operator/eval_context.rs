@@ -12,8 +12,8 @@ use std::borrow::Cow;
 pub struct Limits {
     /// Node evaluations, those in loop bodies counted each time.
     pub max_steps: u64,
-    /// Iterations of any one `Loop` without a trip count (none, or the largest i64). A loop without end and with little in it is found out by this, long before
-    /// its steps add up to their limit.
+    /// Iterations of any one `Loop` without a trip count (none, or one beyond `max_steps`). A loop without end and
+    /// with little in it is found out by this, long before its steps add up to their limit.
     pub max_iterations: u64,
     /// Bytes of any one result.
     pub max_tensor_bytes: usize,

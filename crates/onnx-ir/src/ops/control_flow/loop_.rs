@@ -95,9 +95,12 @@ impl Operator for Loop {
     fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let limit = match cx.ints(0)?.as_deref() {
             None => u64::MAX,
-            // Exporters write the largest number for a loop that only its condition ends.
-            Some([i64::MAX]) => u64::MAX,
-            Some([trips]) => u64::try_from(*trips).unwrap_or(0),
+            Some([trips]) => match u64::try_from(*trips).unwrap_or(0) {
+                // More than a run may take ends nothing: exporters write the largest number for a loop that only its
+                // condition ends.
+                trips if trips > cx.limits().max_steps => u64::MAX,
+                trips => trips,
+            },
             Some(other) => {
                 return Err(EvalError::rule(
                     "the trip count must be one element",
@@ -272,9 +275,12 @@ mod tests {
         };
         let y = run(2000).unwrap();
         assert_eq!(*y[0].as_tensor().unwrap().data::<f32>().unwrap(), [3.0]);
-        assert_eq!(
-            run(i64::MAX).unwrap_err(),
-            RunErrorKind::Eval(EvalError::IterationLimit { limit: 1000 })
-        );
+        // More than the limit on steps allows is as good as none.
+        for trips in [1 << 62, i64::MAX] {
+            assert_eq!(
+                run(trips).unwrap_err(),
+                RunErrorKind::Eval(EvalError::IterationLimit { limit: 1000 })
+            );
+        }
     }
 }
