@@ -9,10 +9,16 @@ classes, SQNR and the mean cosine of outputs): labels are printed and choose not
     keywords  calibrate on inputs 0..199, choose on inputs 200..999 without their labels, test on all 1,000 with labels
     STS-B     calibrate on 200 dev sentences, choose on the other dev pairs, test on the test pairs
 
+The rows `onnxruntime ...` are its own quantizer (uint8 activations, int8 weights per channel) on the same samples; beside
+them stands how many samples only the first variant or only that file gets right, with the exact McNemar test.
+
 PROGRAM is a release build of `modelpress`, DATA the data pack.
 """
 
 import argparse
+import contextlib
+import io
+import math
 import pathlib
 import subprocess
 import sys
@@ -20,7 +26,10 @@ import tempfile
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime import quantization
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
+PEERS = {"percentile 99.99": quantization.CalibrationMethod.Percentile, "minmax": quantization.CalibrationMethod.MinMax}
 METHODS = [["mse"], ["minmax"], ["percentile", "--percentile", "99.99"], ["percentile", "--percentile", "99.999"],
            ["moving-average"], ["entropy"]]
 ROUNDINGS = ["nearest", "calibrated"]
@@ -53,6 +62,31 @@ def quantize(model, out, *arguments):
                    stdout=subprocess.DEVNULL)
 
 
+class Samples(quantization.CalibrationDataReader):
+    def __init__(self, x):
+        self.samples = iter([{"input": x[i:i + 1]} for i in range(len(x))])
+
+    def get_next(self):
+        return next(self.samples, None)
+
+
+def quantize_by_onnxruntime(model, out, calibration, method):
+    prepared = out.with_suffix(".prepared.onnx")
+    with contextlib.redirect_stdout(io.StringIO()):
+        quant_pre_process(str(model), str(prepared))
+        quantization.quantize_static(str(prepared), str(out), Samples(calibration), per_channel=True, calibrate_method=method,
+                                     activation_type=quantization.QuantType.QUInt8,
+                                     weight_type=quantization.QuantType.QInt8,
+                                     extra_options={"CalibPercentile": 99.99} if "PERCENTILE" in str(method).upper() else {})
+
+
+def mcnemar(ours, theirs):
+    """Samples that only one of two classifiers gets right, and the exact two-sided p of so unequal a split."""
+    a, b = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    tail = sum(math.comb(a + b, k) for k in range(min(a, b) + 1)) / 2 ** (a + b)
+    return f"only ours right {a}, only theirs {b}, p = {min(1.0, 2 * tail):.2f}"
+
+
 def sqnr(reference, found):
     return 10 * np.log10(np.square(reference).sum() / max(np.square(reference - found).sum(), 1e-30))
 
@@ -68,12 +102,22 @@ def classifier(name, calibration, x, y, folder):
     reference = outputs(model)
     right = lambda found: "      -" if y is None else f"{100 * (found.argmax(1) == y).mean():7.2f}"
     print(f"{name}, {len(x)} samples, float {right(reference).strip()} %\n   top-1 %  same %  SQNR dB", flush=True)
+
+    def row(found, text):
+        same = 100 * (found.argmax(1) == reference.argmax(1)).mean()
+        print(f"   {right(found)} {same:7.2f}  {sqnr(reference, found):7.2f}  {text}", flush=True)
+
+    out, first = folder / "int8.onnx", None
     for variant in VARIANTS:
-        out = folder / "int8.onnx"
         quantize(model, out, "--calib", folder / "calibration.npy", "--batch", 1, *variant)
         found = outputs(out)
-        same = 100 * (found.argmax(1) == reference.argmax(1)).mean()
-        print(f"   {right(found)} {same:7.2f}  {sqnr(reference, found):7.2f}  {' '.join(variant)}", flush=True)
+        first = found if first is None else first
+        row(found, " ".join(variant))
+    for text, method in PEERS.items():
+        quantize_by_onnxruntime(model, out, calibration, method)
+        found = outputs(out)
+        paired = "" if y is None else f" ({mcnemar(first.argmax(1) == y, found.argmax(1) == y)})"
+        row(found, f"onnxruntime {text}{paired}")
 
 
 def ranks(values):
