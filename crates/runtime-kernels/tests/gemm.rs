@@ -59,7 +59,7 @@ fn assert_close(got: &[f32], expected: &[f64], depth: usize, what: &str) {
     }
 }
 
-const SHAPES: [(usize, usize, usize); 9] = [
+const SHAPES: [(usize, usize, usize); 11] = [
     (1, 1, 1),
     (1, 300, 40),
     (5, 7, 3),
@@ -67,6 +67,8 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (13, 600, 33),
     (65, 129, 50),
     (3, 0, 4),
+    (0, 3, 4),
+    (3, 4, 0),
     (130, 300, 200),
     (2, 17, 900),
 ];

@@ -179,6 +179,9 @@ impl<A: Arith, F: Finish<A>> Product<'_, A, F> {
         let tile = ctx.isa.tile();
         self.check_packed(&self.lhs, "left operand", tile.mr, ctx.isa)?;
         self.check_packed(&self.rhs, "right operand", tile.nr, ctx.isa)?;
+        if self.rows == 0 || self.cols == 0 {
+            return Ok(());
+        }
         let blocking = self.blocking(ctx.isa);
         let per_task = blocking.lhs_words + blocking.rhs_words;
         let (tasks, by_cols) = self.tasks(ctx);
