@@ -48,6 +48,12 @@ pub fn is_limit(error: &SessionError) -> bool {
     }
 }
 
+/// Whether any node holds subgraphs.
+pub fn has_subgraphs(model: &Model) -> bool {
+    let is_graph = |(_, attribute): (&str, &Attribute)| matches!(attribute, Attribute::Graph(_) | Attribute::Graphs(_));
+    model.graph.nodes().any(|(_, node)| node.attributes.iter().any(is_graph))
+}
+
 /// Whether two right evaluations of `model` differ by no more than [`assert_close`] allows, whatever the order in which
 /// they add.
 pub fn has_steady_values(model: &Model) -> bool {
