@@ -342,10 +342,14 @@ impl Session {
                 known: ids.iter().map(|&id| graph.name_of(id).to_owned()).collect(),
             })?;
             check_input(name, &graph.value(ids[at]).fact, &value)?;
-            feeds[at] = Some(match value {
+            let value = match value {
                 Value::Tensor(tensor) => Value::Tensor(tensor.to_aligned()),
                 other => other,
-            });
+            };
+            // A file may list an input twice.
+            for (_, feed) in ids.iter().zip(&mut feeds).filter(|(id, _)| **id == ids[at]) {
+                *feed = Some(value.clone());
+            }
         }
         for (feed, &id) in feeds.iter_mut().zip(ids) {
             if feed.is_none() {

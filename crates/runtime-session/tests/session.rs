@@ -152,6 +152,22 @@ fn an_output_may_be_an_input_or_a_constant() {
 }
 
 #[test]
+fn an_input_that_is_listed_twice_is_given_once() {
+    let mut g = Graph::new("twice");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [2usize]))
+        .unwrap();
+    let y = g.add_value("y", Fact::Unknown).unwrap();
+    g.add_node(Node::new("Add", [x, x], [y])).unwrap();
+    g.set_inputs(vec![x, x]);
+    g.add_output(y);
+    let session = Session::new(Model::new(g, 17), &SessionOptions::default()).unwrap();
+    let fed = Tensor::vector(vec![1.0f32, 2.0]);
+    let outputs = session.run(&[("x", fed)]).unwrap();
+    assert_eq!(outputs[0].as_slice::<f32>().unwrap(), [2.0, 4.0]);
+}
+
+#[test]
 fn a_result_beyond_the_memory_limit_names_the_node() {
     let options =
         SessionOptions::default().with_limits(Limits::default().with_max_tensor_bytes(1000));
