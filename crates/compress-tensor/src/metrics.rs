@@ -55,6 +55,7 @@ pub struct Comparison {
     disagreements: u64,
     max_abs: f64,
     max_rel: f64,
+    max_expected: f64,
     sum_expected_squared: f64,
     sum_found_squared: f64,
     sum_product: f64,
@@ -75,6 +76,7 @@ impl Comparison {
         if error > 0.0 {
             self.max_rel = self.max_rel.max(error / expected.abs());
         }
+        self.max_expected = self.max_expected.max(expected.abs());
         self.sum_expected_squared += expected * expected;
         self.sum_found_squared += found * found;
         self.sum_product += expected * found;
@@ -87,6 +89,7 @@ impl Comparison {
         self.disagreements += other.disagreements;
         self.max_abs = self.max_abs.max(other.max_abs);
         self.max_rel = self.max_rel.max(other.max_rel);
+        self.max_expected = self.max_expected.max(other.max_expected);
         self.sum_expected_squared += other.sum_expected_squared;
         self.sum_found_squared += other.sum_found_squared;
         self.sum_product += other.sum_product;
@@ -112,6 +115,15 @@ impl Comparison {
     /// counts infinity.
     pub fn max_rel(&self) -> f64 {
         self.or_infinite(self.max_rel)
+    }
+
+    /// The largest error as a share of the largest magnitude, `max |e - f| / max |e|`: finite also where single numbers
+    /// are zero; 0 for equal arrays, infinite for an error where all numbers should be zero.
+    pub fn max_rel_to_peak(&self) -> f64 {
+        if self.max_abs == 0.0 {
+            return self.or_infinite(0.0);
+        }
+        self.or_infinite(self.max_abs / self.max_expected)
     }
 
     /// The mean of `(e - f)^2`; 0 for no pairs.
@@ -261,6 +273,10 @@ mod tests {
         let noise = of(&[0.0], &[1.0]);
         assert_eq!((noise.sqnr_db(), noise.cosine()), (f64::NEG_INFINITY, 0.0));
         assert_eq!(noise.max_rel(), f64::INFINITY);
+        assert_eq!(noise.max_rel_to_peak(), f64::INFINITY);
+        let in_one_place = of(&[0.0, -4.0], &[1.0, -4.0]);
+        assert_eq!(in_one_place.max_rel(), f64::INFINITY);
+        assert_eq!(in_one_place.max_rel_to_peak(), 0.25);
         let lost = of(&[1.0], &[0.0]);
         assert_eq!(
             (lost.sqnr_db(), lost.cosine(), lost.max_rel()),

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// Compare the outputs of two models, and the layers that both hold, on the same inputs.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  modelpress compare float.onnx int8.onnx --input x=images.npy --limit 100"
+    after_help = "max abs is the greatest error, max rel the same as a share of the greatest magnitude in the first model.\n\nExample:\n  modelpress compare float.onnx int8.onnx --input x=images.npy --limit 100"
 )]
 pub(crate) struct Compare {
     /// The model that is taken as right.
@@ -46,6 +46,7 @@ struct Outcome {
 struct Row {
     name: String,
     max_abs: f64,
+    /// `max_abs` as a share of the greatest magnitude of the first model's numbers.
     max_rel: f64,
     /// Null where both are equal.
     sqnr_db: f64,
@@ -293,7 +294,7 @@ fn row(name: &str, sum: &Comparison) -> Row {
     Row {
         name: name.to_owned(),
         max_abs: sum.max_abs(),
-        max_rel: sum.max_rel(),
+        max_rel: sum.max_rel_to_peak(),
         sqnr_db: sum.sqnr_db(),
         cosine: sum.cosine(),
     }
