@@ -6,6 +6,7 @@
 //! * [`schema`]: what the specification says of every operator;
 //! * [`check`]: is a model valid;
 //! * [`infer`]: element types, symbolic shapes, partially known values;
+//! * [`dims`]: giving sizes to dimensions that a model leaves open;
 //! * [`cost`]: parameters and multiply-accumulates;
 //! * [`backend_tests`]: the tests that the ONNX project publishes;
 //! * [`eval`]: the reference evaluator.
@@ -15,6 +16,7 @@
 pub mod backend_tests;
 pub mod check;
 pub mod cost;
+pub mod dims;
 pub mod eval;
 pub mod fact;
 pub mod functions;

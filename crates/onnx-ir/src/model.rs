@@ -108,6 +108,15 @@ impl Model {
         self.opsets.get("").unwrap_or(1)
     }
 
+    /// Raises the file format to the version from which on an initializer need not be an input too, where one is not.
+    pub fn raise_ir_version(&mut self) {
+        const FREE_INITIALIZERS: i64 = 4;
+        let graph = &self.graph;
+        if graph.initializers().any(|(id, _)| !graph.is_input(id)) {
+            self.ir_version = self.ir_version.max(FREE_INITIALIZERS);
+        }
+    }
+
     /// The function that a node of this domain, operator and overload calls.
     pub fn function(&self, domain: &str, name: &str, overload: &str) -> Option<&Function> {
         self.functions.iter().find(|f| {

@@ -2,8 +2,8 @@
 
 use super::error::QuantizeError;
 use onnx_ir::passes::{
-    EliminateIdentity, FoldBatchNorm, FoldConstants, Form, FuseLinear, Pipeline, RemoveUnused,
-    RewritePass,
+    EliminateIdentity, FoldBatchNorm, FoldConstants, Form, FreezeDefaults, FuseLinear, Pipeline,
+    RemoveUnused, RewritePass,
 };
 use onnx_ir::{Catalog, Graph, Model};
 
@@ -22,8 +22,7 @@ pub fn prepare(model: &Model) -> Result<Model, QuantizeError> {
     }
     let mut model = model.clone();
     // Old files list weights among the inputs, where a caller could replace them: quantization freezes them.
-    let fed = model.graph.required_inputs().collect();
-    model.graph.set_inputs(fed);
+    FreezeDefaults::apply(&mut model);
     let opset = model.opset();
     if opset < MIN_OPSET {
         onnx_ir::opset::convert(&mut model, MIN_OPSET, Catalog::standard()).map_err(|e| {

@@ -34,6 +34,11 @@ impl Rewrite for FoldBatchNorm {
         if bn.outputs().iter().skip(1).flatten().next().is_some() {
             return Err(Skip::Because("it is in training mode"));
         }
+        if replaceable(cx, bn) || replaceable(cx, layer) {
+            return Err(Skip::Because(
+                "its statistics or the layer's weights are inputs with defaults, which callers may replace",
+            ));
+        }
         let gain = Gain::of(cx, bn).ok_or(Skip::Because("its statistics are not constant f32"))?;
         let weight = cx
             .constant_input(layer, 1)
@@ -74,6 +79,12 @@ impl Rewrite for FoldBatchNorm {
         patch.replace(y, folded);
         Ok(patch)
     }
+}
+
+/// Whether weights or statistics of a node are inputs of the graph that have a default.
+fn replaceable(cx: &RewriteContext<'_>, node: &Node) -> bool {
+    let mut weights = node.inputs().iter().skip(1).flatten();
+    weights.any(|&v| cx.graph.is_input(v) && cx.graph.initializer(v).is_some())
 }
 
 /// The axis of the weight that holds output channels; `None` for operators that cannot take it in.
