@@ -3,13 +3,37 @@
 use crate::tensor::TensorError;
 use crate::tensor::npy::NpyError;
 use crate::tensor::npz::NpzError;
+use std::fmt;
+
+/// Which order of axes would make an array fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LayoutHint {
+    /// None would.
+    None,
+    /// Its channels are last.
+    Nhwc,
+    /// Its channels are where the model has them.
+    Model,
+}
+
+impl fmt::Display for LayoutHint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "",
+            Self::Nhwc => ": its channels seem to be last, use layout nhwc (`--layout nhwc`)",
+            Self::Model => ": its channels seem to be first already, leave layout nhwc out",
+        })
+    }
+}
 
 /// Why arrays cannot feed a model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
     /// Text that names no array.
-    #[error("`{text}` is no input: write NAME=FILE.npy, NAME=FILE.npz or NAME=zeros")]
+    #[error(
+        "`{text}` is no input: write NAME=FILE.npy, NAME=FILE.npz or NAME=zeros; NAME= may be left out for one input"
+    )]
     Spec {
         /// The text.
         text: String,
@@ -101,6 +125,18 @@ pub enum DataError {
         name: String,
         /// What is not known.
         what: String,
+    },
+    /// An array of another shape than the model declares.
+    #[error("input `{name}`: the array's shape {found:?} does not fit {expected}{hint}")]
+    WrongShape {
+        /// The input.
+        name: String,
+        /// The declared shape.
+        expected: String,
+        /// The array's shape.
+        found: Vec<usize>,
+        /// What would make it fit.
+        hint: LayoutHint,
     },
     /// Numbers that the input's type does not hold.
     #[error("input `{name}`: {from} values do not fit the declared {to}")]

@@ -9,9 +9,10 @@
 
 mod error;
 mod prepare;
+mod shapes;
 mod spec;
 
-pub use error::DataError;
+pub use error::{DataError, LayoutHint};
 pub use prepare::{Layout, Preprocess};
 pub use spec::{InputSpec, Source};
 
@@ -126,6 +127,9 @@ impl Dataset {
             }
         }
         let batch = mark_sampled(&mut feeds, options)?;
+        feeds
+            .iter()
+            .try_for_each(|feed| shapes::check(feed, options))?;
         let samples = count_samples(&feeds, options)?;
         if let Some(mask) = &options.trim
             && !feeds.iter().any(|feed| feed.name == *mask)
@@ -204,7 +208,8 @@ impl Dataset {
         }
         for feed in &self.feeds {
             if matches!(feed.source, Opened::Zeros) {
-                inputs.push((feed.name.clone(), zeros(feed, &symbols)?));
+                let rows = feed.sampled.then_some(samples.len());
+                inputs.push((feed.name.clone(), zeros(feed, rows, &symbols)?));
             }
         }
         Ok(Batch { samples, inputs })
@@ -398,8 +403,12 @@ fn bind(symbols: &mut HashMap<String, usize>, fact: &TensorFact, shape: &[usize]
     }
 }
 
-/// A tensor of zeros for an input, its symbols bound by the arrays of the same run.
-fn zeros(feed: &Feed, symbols: &HashMap<String, usize>) -> Result<Tensor, DataError> {
+/// A tensor of zeros for an input with `rows` samples, its symbols bound by the arrays of the same run.
+fn zeros(
+    feed: &Feed,
+    rows: Option<usize>,
+    symbols: &HashMap<String, usize>,
+) -> Result<Tensor, DataError> {
     let unknown = |what: String| DataError::UnknownSize {
         name: feed.name.clone(),
         what,
@@ -408,8 +417,9 @@ fn zeros(feed: &Feed, symbols: &HashMap<String, usize>) -> Result<Tensor, DataEr
     let dims = dims.ok_or_else(|| unknown("its rank".to_owned()))?;
     let lookup = |symbol: &str| symbols.get(symbol).and_then(|&n| i64::try_from(n).ok());
     let mut shape = Vec::with_capacity(dims.len());
-    for dim in dims {
+    for (axis, dim) in dims.iter().enumerate() {
         let size = dim.eval(&lookup).and_then(|n| usize::try_from(n).ok());
+        let size = size.or(rows.filter(|_| axis == 0));
         shape.push(size.ok_or_else(|| unknown(format!("dimension `{dim}`")))?);
     }
     let dtype = feed.fact.dtype.unwrap_or(DType::F32);

@@ -17,7 +17,7 @@ pub enum Source {
 
 /// An input's name with what feeds it: `NAME=FILE.npy`, `NAME=FILE.npz`, `NAME=zeros`.
 ///
-/// The name may be left out for a model with one input, and for an archive whose arrays carry the names of the
+/// The name may be left out (`FILE.npy`, `zeros`) for a model with one input, and for an archive whose arrays carry the names of the
 /// inputs.
 ///
 /// ```
@@ -57,7 +57,7 @@ impl FromStr for InputSpec {
         };
         let is_array = |path: &Path| path.extension().is_some_and(|e| e == "npy" || e == "npz");
         let source = match source {
-            "zeros" if name.is_some() => Source::Zeros,
+            "zeros" => Source::Zeros,
             file if is_array(Path::new(file)) => Source::File(file.into()),
             _ => {
                 return Err(DataError::Spec {
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn names_files_and_zeros_read_back_as_written() {
-        for text in ["x=a/b.npy", "b.npz", "token_type_ids=zeros"] {
+        for text in ["x=a/b.npy", "b.npz", "token_type_ids=zeros", "zeros"] {
             let spec: InputSpec = text.parse().unwrap();
             assert_eq!(spec.to_string(), text);
         }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn what_is_no_array_is_refused() {
-        for text in ["x=a.png", "zeros", "=a.npy", "x"] {
+        for text in ["x=a.png", "=zeros", "=a.npy", "x"] {
             let error = text.parse::<InputSpec>().unwrap_err();
             assert!(matches!(error, DataError::Spec { .. }), "{text}");
         }

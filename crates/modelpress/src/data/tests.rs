@@ -166,3 +166,37 @@ fn an_integer_that_does_not_fit_is_an_error_not_a_wrapped_number() {
         Err(DataError::Lossy { to: DType::I8, .. })
     ));
 }
+
+#[test]
+fn an_array_that_does_not_fit_is_refused_with_the_layout_that_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut options = DataOptions::default();
+    let said = |shape: &[usize], options: &DataOptions| {
+        let array = Tensor::full(shape, 0u8).unwrap();
+        let opened = Dataset::open(&image_model(), &[spec("x", &array, &folder)], options);
+        opened.map(|data| data.len()).map_err(|e| e.to_string())
+    };
+    assert_eq!(
+        said(&[7, 1, 2, 2], &options).unwrap_err(),
+        "input `x`: the array's shape [7, 1, 2, 2] does not fit [batch, 2, 1, 2]: its channels seem to be last, \
+         use layout nhwc (`--layout nhwc`)"
+    );
+    assert_eq!(
+        said(&[7, 5, 2, 2], &options).unwrap_err(),
+        "input `x`: the array's shape [7, 5, 2, 2] does not fit [batch, 2, 1, 2]"
+    );
+    assert!(said(&[7, 2], &options).is_err());
+    options.preprocess.layout = Layout::Nhwc;
+    assert_eq!(said(&[7, 1, 2, 2], &options), Ok(7));
+    let first = said(&[7, 2, 1, 2], &options).unwrap_err();
+    assert!(first.contains("leave layout nhwc out"), "{first}");
+}
+
+#[test]
+fn zeros_alone_are_one_sample() {
+    let zeros: InputSpec = "zeros".parse().unwrap();
+    let data = Dataset::open(&image_model(), &[zeros], &DataOptions::default()).unwrap();
+    let batches: Vec<Batch> = data.batches().map(Result::unwrap).collect();
+    assert_eq!(batches.len(), 1);
+    assert_eq!(batches[0].inputs[0].1.shape(), [1, 2, 1, 2]);
+}

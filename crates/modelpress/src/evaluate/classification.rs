@@ -1,12 +1,16 @@
 //! Top-1 accuracy: the share of samples whose largest score is at the label.
 
 use super::{ScoreError, Z95};
-use crate::tensor::{Tensor, element_count};
+use crate::tensor::{DType, Tensor, element_count};
 use serde::Serialize;
 
 /// The class of each sample: where its largest score is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Classes(Vec<i64>);
+pub struct Classes {
+    found: Vec<i64>,
+    /// How many classes the scores tell apart.
+    count: usize,
+}
 
 impl Classes {
     /// Adds the samples of one run: `scores` is `[samples, …, classes]`, anything between of length 1.
@@ -28,33 +32,47 @@ impl Classes {
             return Err(no_classes());
         }
         let values = scores.to_f64_vec()?;
-        self.0.reserve(samples);
-        self.0.extend(values.chunks(classes).map(argmax));
+        self.count = self.count.max(classes);
+        self.found.reserve(samples);
+        self.found.extend(values.chunks(classes).map(argmax));
         Ok(())
     }
 
     /// The classes, by sample.
     pub fn as_slice(&self) -> &[i64] {
-        &self.0
+        &self.found
     }
 
     /// The classes as an array `[samples]`.
     pub fn to_tensor(&self) -> Tensor {
-        Tensor::vector(self.0.clone())
+        Tensor::vector(self.found.clone())
     }
 
     /// How many are those of `labels`, `[samples]` or `[samples, 1]` integers; labels behind the last sample
     /// are not looked at.
     ///
     /// # Errors
-    /// [`ScoreError::LabelCount`] for fewer labels than samples, [`ScoreError::LabelShape`],
-    /// [`ScoreError::NoSamples`].
+    /// [`ScoreError::LabelCount`] for fewer labels than samples, [`ScoreError::LabelShape`], [`ScoreError::LabelType`],
+    /// [`ScoreError::NoSuchClass`], [`ScoreError::NoSamples`].
     pub fn score(&self, labels: &Tensor) -> Result<Accuracy, ScoreError> {
+        let dtype = labels.dtype();
+        if !dtype.is_integer() && dtype != DType::Bool {
+            return Err(ScoreError::LabelType { dtype });
+        }
         let labels = label_values(labels, Tensor::to_i64_vec)?;
-        if labels.len() < self.0.len() {
+        if labels.len() < self.found.len() {
             return Err(ScoreError::LabelCount {
                 labels: labels.len(),
-                samples: self.0.len(),
+                samples: self.found.len(),
+            });
+        }
+        let is_class = |label: i64| usize::try_from(label).is_ok_and(|l| l < self.count);
+        let mut read = labels.iter().take(self.found.len()).enumerate();
+        if let Some((sample, &label)) = read.find(|(_, label)| !is_class(**label)) {
+            return Err(ScoreError::NoSuchClass {
+                sample,
+                label,
+                classes: self.count,
             });
         }
         self.agreement(&labels)
@@ -65,18 +83,19 @@ impl Classes {
     /// # Errors
     /// [`ScoreError::LabelCount`], [`ScoreError::NoSamples`].
     pub fn agree(&self, other: &Classes) -> Result<Accuracy, ScoreError> {
-        if other.0.len() != self.0.len() {
+        if other.found.len() != self.found.len() {
             return Err(ScoreError::LabelCount {
-                labels: other.0.len(),
-                samples: self.0.len(),
+                labels: other.found.len(),
+                samples: self.found.len(),
             });
         }
-        self.agreement(&other.0)
+        self.agreement(&other.found)
     }
 
     fn agreement(&self, expected: &[i64]) -> Result<Accuracy, ScoreError> {
-        let correct = self.0.iter().zip(expected).filter(|(a, b)| a == b).count();
-        Accuracy::new(correct, self.0.len()).ok_or(ScoreError::NoSamples)
+        let pairs = self.found.iter().zip(expected);
+        let correct = pairs.filter(|(a, b)| a == b).count();
+        Accuracy::new(correct, self.found.len()).ok_or(ScoreError::NoSamples)
     }
 }
 
@@ -181,6 +200,23 @@ mod tests {
         let image = Tensor::full(&[1, 3, 4], 0f32).unwrap();
         let error = Classes::default().add("y", &image).unwrap_err();
         assert!(matches!(error, ScoreError::NoClasses { .. }));
+    }
+
+    #[test]
+    fn labels_that_are_no_class_are_an_error() {
+        let mut classes = Classes::default();
+        let scores = Tensor::full(&[2, 3], 0f32).unwrap();
+        classes.add("y", &scores).unwrap();
+        for label in [3, -1] {
+            let error = classes.score(&Tensor::vector(vec![2, label])).unwrap_err();
+            let expected =
+                format!("label {label} of sample 1 is none of the model's 3 classes, 0 to 2");
+            assert_eq!(error.to_string(), expected);
+        }
+        let floats = classes.score(&Tensor::vector(vec![1.0f32, 2.0]));
+        assert_eq!(floats, Err(ScoreError::LabelType { dtype: DType::F32 }));
+        // Labels behind the last sample are not looked at.
+        assert!(classes.score(&Tensor::vector(vec![0u8, 2, 77])).is_ok());
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub use ranks::{Correlation, spearman};
 pub use run::{EvaluateError, classify, embed};
 pub use sentences::{cosine, mean_pool};
 
-use crate::tensor::TensorError;
+use crate::tensor::{DType, TensorError};
 
 /// The two-sided 95 % quantile of the standard normal distribution.
 pub(crate) const Z95: f64 = 1.959_963_984_540_054;
@@ -32,6 +32,22 @@ pub enum ScoreError {
     LabelShape {
         /// The shape.
         shape: Vec<usize>,
+    },
+    /// A label that is none of the classes.
+    #[error("label {label} of sample {sample} is none of the model's {classes} classes, 0 to {}", classes.saturating_sub(1))]
+    NoSuchClass {
+        /// The sample, from 0.
+        sample: usize,
+        /// Its label.
+        label: i64,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// Labels of another type than classes have.
+    #[error("labels should be integers, they are {dtype}")]
+    LabelType {
+        /// The type.
+        dtype: DType,
     },
     /// A result that holds no score per class.
     #[error("output `{output}` of shape {shape:?} should be [samples, classes]")]
