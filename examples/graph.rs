@@ -5,6 +5,7 @@
 //! ```
 //! The array is fed to the model's only input; bytes of images are `[n, height, width, channels]`.
 
+use modelpress::OptimizeOptions;
 use modelpress::data::{DataOptions, Dataset, InputSpec, Layout};
 use modelpress::ir::Model;
 use modelpress::ir::io::SaveOptions;
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Err("usage: graph MODEL.onnx SAMPLES.npy OUT.onnx".into());
     };
     let mut model = Model::load(input)?;
-    modelpress::optimize(&mut model)?;
+    modelpress::optimize(&mut model, &OptimizeOptions::default())?;
 
     let mut options = DataOptions::default();
     options.limit = Some(500);

@@ -14,7 +14,7 @@ fuzz_target!(|data: &[u8]| {
     if findings.iter().any(|f| f.is_error()) {
         return;
     }
-    if modelpress::optimize(&mut model).is_ok() {
+    if modelpress::optimize(&mut model, &modelpress::OptimizeOptions::default()).is_ok() {
         for opset in [13, 21] {
             let _ = onnx_ir::opset::convert(&mut model, opset, Catalog::standard());
         }

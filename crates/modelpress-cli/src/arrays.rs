@@ -1,10 +1,10 @@
 //! The arguments that say which arrays feed a model, and how.
 
-use crate::error::{Error, Usage};
+use crate::error::Error;
+use crate::numbers::{self, finite, nonzero, positive};
 use clap::{Args, ValueEnum};
 use modelpress::data::{DataOptions, Dataset, InputSpec, Layout};
 use modelpress::ir::Model;
-use std::collections::HashMap;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LayoutArg {
@@ -19,10 +19,10 @@ pub(crate) enum LayoutArg {
 #[command(next_help_heading = "Samples")]
 pub(crate) struct SampleArgs {
     /// Samples per run, where the model's first axis is symbolic.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) batch: Option<usize>,
     /// Only the first N samples.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub(crate) limit: Option<usize>,
     /// Cut, in each batch, the trailing columns in which this mask input is all zero.
     #[arg(long, value_name = "NAME")]
@@ -34,18 +34,20 @@ pub(crate) struct SampleArgs {
     #[arg(
         long,
         value_name = "X",
+        value_parser = finite,
         default_value_t = 0.0,
         allow_negative_numbers = true,
         hide_default_value = true
     )]
     offset: f64,
     /// Multiplied then: real = (integer + offset) * scale.
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    #[arg(long, value_name = "X", value_parser = nonzero, allow_negative_numbers = true)]
     scale: Option<f64>,
     /// Subtracted after that; one value, or one per channel separated by commas.
     #[arg(
         long,
         value_name = "X,…",
+        value_parser = finite,
         value_delimiter = ',',
         allow_negative_numbers = true
     )]
@@ -54,6 +56,7 @@ pub(crate) struct SampleArgs {
     #[arg(
         long,
         value_name = "X,…",
+        value_parser = nonzero,
         value_delimiter = ',',
         allow_negative_numbers = true
     )]
@@ -90,23 +93,16 @@ impl SampleArgs {
     }
 }
 
-/// Sizes of symbolic dimensions, `NAME=SIZE`.
+/// Sizes of the dimensions that a model leaves open, `NAME=SIZE`.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DimArgs {
-    /// Size of a symbolic dimension, 1 where it is not given.
-    #[arg(long = "dim", value_name = "NAME=SIZE")]
-    dims: Vec<String>,
+    /// Size of a dimension that the model leaves open: NAME is its symbol, or INPUT:AXIS.
+    #[arg(long = "dim", value_name = "NAME=SIZE", value_parser = numbers::dim)]
+    dims: Vec<(String, usize)>,
 }
 
 impl DimArgs {
-    pub(crate) fn sizes(&self) -> Result<HashMap<String, i64>, Error> {
-        let parse = |text: &String| {
-            let (name, size) = text.split_once('=')?;
-            let size: i64 = size.parse().ok().filter(|&n| n >= 0)?;
-            Some((name.to_owned(), size))
-        };
-        let each = self.dims.iter();
-        each.map(|text| parse(text).ok_or_else(|| Usage::Dim(text.clone()).into()))
-            .collect()
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.dims.iter().map(|(name, size)| (name.as_str(), *size))
     }
 }

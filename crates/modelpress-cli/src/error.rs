@@ -1,7 +1,9 @@
 //! Why a verb failed.
 
+use modelpress::OptimizeError;
 use modelpress::data::DataError;
 use modelpress::evaluate::{EvaluateError, ScoreError};
+use modelpress::ir::dims::DimError;
 use modelpress::ir::graph::GraphError;
 use modelpress::ir::io::{LoadError, SaveError};
 use modelpress::ir::opset::ConvertError;
@@ -19,10 +21,10 @@ pub(crate) enum Error {
     #[error("{0}")]
     Usage(Usage),
     /// A model cannot be loaded.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", loaded(path, source))]
     Load { path: PathBuf, source: LoadError },
     /// A model cannot be saved.
-    #[error("{}: {source}", path.display())]
+    #[error("{}", saved(path, source))]
     Save { path: PathBuf, source: SaveError },
     /// A file or folder cannot be read or written.
     #[error("{}: {source}", path.display())]
@@ -49,11 +51,22 @@ pub(crate) enum Error {
     #[error(transparent)]
     Pass(#[from] PassError),
     #[error(transparent)]
+    Optimize(OptimizeError),
+    #[error(transparent)]
     Session(#[from] SessionError),
     #[error(transparent)]
     Evaluate(#[from] EvaluateError),
     #[error(transparent)]
     Score(#[from] ScoreError),
+    /// Labels cannot be used.
+    #[error("{}: {source}", path.display())]
+    Labels { path: PathBuf, source: ScoreError },
+    /// A run on inputs that were made up failed.
+    #[error("{error}; {advice}")]
+    MadeUp {
+        error: Box<SessionError>,
+        advice: String,
+    },
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
     #[error(transparent)]
@@ -109,14 +122,14 @@ pub(crate) enum Usage {
     SameFile { path: PathBuf },
     #[error("{}: what is written is an ONNX file that keeps the target's rules: name it .onnx", path.display())]
     NotOnnx { path: PathBuf },
-    #[error("--dim {0}: write NAME=SIZE")]
-    Dim(String),
+    #[error("--dim: {0}")]
+    Dim(DimError),
 }
 
 impl Error {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage(_) => 2,
+            Self::Usage(_) | Self::Quantize(QuantizeError::NoSuchOperator { .. }) => 2,
             _ => 1,
         }
     }
@@ -134,6 +147,38 @@ impl Error {
     pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }
+    }
+}
+
+/// A model that cannot be written, with its file named once.
+fn saved(path: &Path, source: &SaveError) -> String {
+    match source {
+        SaveError::File { path: other, .. } if path == other => source.to_string(),
+        _ => format!("{}: {source}", path.display()),
+    }
+}
+
+/// A model that cannot be read, with its file named once.
+fn loaded(path: &Path, source: &LoadError) -> String {
+    match source {
+        LoadError::File { path: other, .. } if path == other => source.to_string(),
+        _ => format!("{}: {source}", path.display()),
+    }
+}
+
+impl From<DimError> for Error {
+    fn from(error: DimError) -> Self {
+        Self::Usage(Usage::Dim(error))
+    }
+}
+
+impl From<OptimizeError> for Error {
+    fn from(error: OptimizeError) -> Self {
+        match error {
+            OptimizeError::Dim(error) => error.into(),
+            OptimizeError::Pass(error) => error.into(),
+            other => Self::Optimize(other),
+        }
     }
 }
 

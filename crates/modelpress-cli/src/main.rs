@@ -7,6 +7,7 @@ mod arrays;
 mod calibration;
 mod context;
 mod error;
+mod numbers;
 mod progress;
 mod quantization;
 mod table;
@@ -32,12 +33,13 @@ struct Program {
         long,
         global = true,
         value_name = "N",
+        value_parser = numbers::threads,
         default_value_t = 0,
         hide_default_value = true
     )]
     threads: usize,
     /// Node evaluations that one run of a model may take, those in loops counted each time; 10,000,000 unless given.
-    #[arg(long, global = true, value_name = "N")]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
 }
 

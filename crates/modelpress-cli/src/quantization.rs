@@ -1,5 +1,6 @@
 //! The arguments that say what is quantized, shared by `calibrate` and `quantize`.
 
+use crate::numbers::percent;
 use clap::{Args, ValueEnum};
 use modelpress::quant::graph::{Format, QuantizeConfig, Target, WeightGranularity};
 use modelpress::quant::{DType, Method, RangeRule, WeightRule};
@@ -15,7 +16,7 @@ pub(crate) struct QuantizationArgs {
     #[arg(long, value_enum)]
     method: Option<MethodArg>,
     /// The share of values within the range, for --method percentile; 99.99 unless given.
-    #[arg(long, value_name = "PERCENT")]
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
     percentile: Option<f64>,
     /// The activations' type; the target's unless given.
     #[arg(long, value_enum)]

@@ -1,5 +1,7 @@
 //! Tables of text: columns as wide as their widest cell, numbers to the right.
 
+use modelpress::quant::graph::shortened;
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 /// Where the text of a column stands.
@@ -22,26 +24,26 @@ impl Table {
         }
     }
 
-    /// Adds a row; a long cell is shortened in its middle.
     pub(crate) fn row<S: Into<String>>(&mut self, cells: impl IntoIterator<Item = S>) {
-        let cells = cells.into_iter().map(|cell| shortened(cell.into()));
-        self.rows.push(cells.collect());
+        self.rows.push(cells.into_iter().map(Into::into).collect());
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
+    /// Prints the table; long cells are shortened in their middle as far as those of a column stay apart.
     pub(crate) fn print(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        let rows = self.shortened();
         let width = |text: &str| text.chars().count();
         let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| width(name)).collect();
-        for row in &self.rows {
+        for row in &rows {
             for (known, cell) in widths.iter_mut().zip(row) {
                 *known = (*known).max(width(cell));
             }
         }
         let header: Vec<String> = self.columns.iter().map(|(n, _)| (*n).to_owned()).collect();
-        for row in std::iter::once(&header).chain(&self.rows) {
+        for row in std::iter::once(&header).chain(&rows) {
             let cells = row.iter().zip(&self.columns).zip(&widths);
             let cells: Vec<String> = cells
                 .map(|((cell, (_, align)), &width)| match align {
@@ -52,6 +54,27 @@ impl Table {
             writeln!(out, "{}", cells.join("  ").trim_end())?;
         }
         Ok(())
+    }
+
+    /// The rows with the cells of each column no longer than they need be to tell them apart.
+    fn shortened(&self) -> Vec<Vec<String>> {
+        let mut rows = self.rows.clone();
+        for column in 0..self.columns.len() {
+            let cells = || self.rows.iter().filter_map(|row| row.get(column));
+            let distinct: HashSet<&String> = cells().collect();
+            let longest = cells().map(|cell| cell.chars().count()).max().unwrap_or(0);
+            let widths = std::iter::successors(Some(WIDEST), |width| Some(width + WIDEST / 2));
+            let mut widths = widths.take_while(|&width| width < longest);
+            let tells_apart = |&width: &usize| {
+                let short: HashSet<String> = distinct.iter().map(|c| shortened(c, width)).collect();
+                short.len() == distinct.len()
+            };
+            let width = widths.find(tells_apart).unwrap_or(longest);
+            for cell in rows.iter_mut().filter_map(|row| row.get_mut(column)) {
+                *cell = shortened(cell, width);
+            }
+        }
+        rows
     }
 
     /// The table as Markdown.
@@ -70,20 +93,8 @@ impl Table {
     }
 }
 
-/// Characters of the widest cell.
+/// Characters of a cell beyond which it is shortened.
 const WIDEST: usize = 48;
-
-/// Exporters name nodes with hundreds of characters; both ends tell them apart.
-fn shortened(text: String) -> String {
-    let count = text.chars().count();
-    if count <= WIDEST {
-        return text;
-    }
-    let half = (WIDEST - 1) / 2;
-    let start: String = text.chars().take(WIDEST - 1 - half).collect();
-    let end: String = text.chars().skip(count - half).collect();
-    format!("{start}…{end}")
-}
 
 #[cfg(test)]
 mod tests {
@@ -107,10 +118,13 @@ mod tests {
     }
 
     #[test]
-    fn a_long_name_keeps_both_ends() {
-        let short = shortened(format!("start{}end", "x".repeat(300)));
-        assert_eq!(short.chars().count(), WIDEST);
-        assert!(short.starts_with("startx") && short.ends_with("xend"));
-        assert_eq!(shortened("conv".to_owned()), "conv");
+    fn long_names_that_differ_in_the_middle_stay_apart() {
+        let name = |layer: &str| format!("/{}/layer.{layer}/{}", "a".repeat(30), "b".repeat(30));
+        let mut table = Table::new(&[("node", Align::Left)]);
+        table.row([name("0")]);
+        table.row([name("1")]);
+        let rows = table.shortened();
+        assert_ne!(rows[0], rows[1]);
+        assert!(rows[0][0].contains("layer.0"), "{rows:?}");
     }
 }

@@ -23,5 +23,5 @@ pub mod evaluate;
 mod optimize;
 pub mod recipe;
 
-pub use optimize::optimize;
+pub use optimize::{Defaults, OptimizeError, OptimizeOptions, optimize};
 pub use recipe::{Recipe, RecipeError, RecipeReport};

@@ -26,7 +26,7 @@
 use crate::data::{DataError, DataOptions, Dataset, InputSpec};
 use crate::evaluate::{Accuracy, EvaluateError, ScoreError, classify};
 use crate::ir::Model;
-use crate::ir::passes::PassError;
+use crate::optimize::{OptimizeError, OptimizeOptions};
 use crate::quant::graph::{
     Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Rounding, Target,
     WeightOnlyConfig, calibrate, quantize_dynamic, quantize_static, quantize_weights,
@@ -46,7 +46,7 @@ pub const METADATA_KEY: &str = "modelpress.recipe";
 #[non_exhaustive]
 pub struct Recipe {
     /// The standard passes.
-    pub optimize: Option<OptimizeStage>,
+    pub optimize: Option<OptimizeOptions>,
     /// Statistics of the activations, for static quantization.
     pub calibrate: Option<CalibrateStage>,
     /// Quantization.
@@ -54,12 +54,6 @@ pub struct Recipe {
     /// Top-1 accuracy of the result.
     pub evaluate: Option<EvaluateStage>,
 }
-
-/// [`optimize`](crate::optimize()): there is nothing to set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct OptimizeStage {}
 
 /// [`calibrate()`]: samples that are run, statistics that are read, or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -162,6 +156,11 @@ pub enum RecipeError {
     /// The recipe cannot be noted in the model.
     #[error("recipe: {0}")]
     Write(#[from] toml::ser::Error),
+    /// There is nothing to do.
+    #[error(
+        "the recipe does nothing: it has none of the stages [optimize], [quantize], [evaluate]"
+    )]
+    Empty,
     /// Static quantization without statistics.
     #[error("static quantization needs a [calibrate] stage with inputs or statistics")]
     NotCalibrated,
@@ -173,9 +172,9 @@ pub enum RecipeError {
         /// The mode.
         mode: &'static str,
     },
-    /// A pass failed.
+    /// A pass failed, or a dimension cannot be fixed.
     #[error("optimize: {0}")]
-    Optimize(#[from] PassError),
+    Optimize(#[from] OptimizeError),
     /// Samples cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
@@ -195,8 +194,13 @@ pub enum RecipeError {
     #[error("evaluate: {0}")]
     Evaluate(#[from] EvaluateError),
     /// The results cannot be scored.
-    #[error("evaluate: {0}")]
-    Score(#[from] ScoreError),
+    #[error("evaluate: {}: {source}", labels.display())]
+    Score {
+        /// The file of labels.
+        labels: PathBuf,
+        /// The reason.
+        source: ScoreError,
+    },
 }
 
 impl Recipe {
@@ -227,10 +231,13 @@ impl Recipe {
         folder: &Path,
         options: &SessionOptions,
     ) -> Result<(Model, RecipeReport), RecipeError> {
+        if self.optimize.is_none() && self.quantize.is_none() && self.evaluate.is_none() {
+            return Err(RecipeError::Empty);
+        }
         let mut report = RecipeReport::default();
         let mut result = model.clone();
-        if self.optimize.is_some() {
-            let records = crate::optimize(&mut result)?;
+        if let Some(options) = &self.optimize {
+            let records = crate::optimize(&mut result, options)?;
             let changes = records.iter().map(|r| (r.pass.to_owned(), r.changes));
             report.passes = changes.collect();
         }
@@ -346,8 +353,12 @@ impl EvaluateStage {
         let data = Dataset::open(model, &within(&self.inputs, folder), &self.data)?;
         let session = Session::new(model.clone(), options)?;
         let classes = classify(&session, &data, self.output.as_deref(), |_| ())?;
-        let labels = npy::read(folder.join(&self.labels))?;
-        Ok(classes.score(&labels)?)
+        let file = folder.join(&self.labels);
+        let labels = npy::read(&file)?;
+        classes.score(&labels).map_err(|source| RecipeError::Score {
+            labels: file,
+            source,
+        })
     }
 }
 
@@ -389,7 +400,7 @@ mod tests {
         let y = Tensor::vector(vec![0u8, 1, 1, 1]);
         npy::write(folder.path().join("y.npy"), &y).unwrap();
         let recipe = Recipe::from_toml(
-            "[optimize]\n[calibrate]\ninputs = [\"x.npy\"]\n[quantize]\nmethod = \"MinMax\"\n\
+            "[optimize]\n[calibrate]\ninputs = [\"x.npy\"]\n[quantize]\nmethod = \"minmax\"\n\
              [evaluate]\ninputs = [\"x=x.npy\"]\nlabels = \"y.npy\"\n",
         )
         .unwrap();
@@ -402,6 +413,48 @@ mod tests {
         assert!(quantized.graph.nodes().any(|(_, n)| n.is("QuantizeLinear")));
         let noted = quantized.metadata.iter().find(|(k, _)| k == METADATA_KEY);
         assert_eq!(Recipe::from_toml(&noted.unwrap().1).unwrap(), recipe);
+    }
+
+    #[test]
+    fn a_recipe_that_does_nothing_is_an_error() {
+        for text in ["", "[calibrate]\ninputs = [\"x.npy\"]\n"] {
+            let recipe = Recipe::from_toml(text).unwrap();
+            let run = recipe.run(&model(), Path::new("."), &SessionOptions::default());
+            assert!(matches!(run, Err(RecipeError::Empty)), "{text}");
+        }
+    }
+
+    #[test]
+    fn settings_are_spelled_as_in_the_program() {
+        for (written, method) in [
+            ("\"minmax\"", Method::MinMax),
+            ("\"moving-average\"", Method::MovingAverage),
+            ("\"percentile\"", Method::Percentile(99.99)),
+            ("{ percentile = 99.9 }", Method::Percentile(99.9)),
+            ("\"entropy\"", Method::Entropy),
+            ("\"mse\"", Method::Mse),
+        ] {
+            let text = format!("[quantize]\ntarget = \"tensorrt\"\nmethod = {written}\n");
+            let recipe = Recipe::from_toml(&text).unwrap();
+            assert_eq!(recipe.quantize.as_ref().unwrap().method, Some(method));
+            let again = Recipe::from_toml(&recipe.to_toml().unwrap()).unwrap();
+            assert_eq!(again, recipe);
+        }
+        let error = Recipe::from_toml("[quantize]\nmethod = \"Mse\"\n").unwrap_err();
+        assert!(error.to_string().contains("moving-average"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_fixed_before_the_passes() {
+        let recipe = Recipe::from_toml("[optimize]\ndims = { batch = 3 }\n").unwrap();
+        let options = SessionOptions::default();
+        let (fixed, _) = recipe.run(&model(), Path::new("."), &options).unwrap();
+        assert_eq!(fixed.fact("logits").unwrap().to_string(), "f32[3, 2]");
+        let recipe = Recipe::from_toml("[optimize]\ndims = { bach = 3 }\n").unwrap();
+        let error = recipe.run(&model(), Path::new("."), &options).unwrap_err();
+        let expected =
+            "optimize: the model has no open dimension `bach`; its inputs leave open batch";
+        assert_eq!(error.to_string(), expected);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! How a model is quantized.
 
 use super::error::QuantizeError;
+use super::operators::check_operators;
 use super::target::Target;
 use crate::{Method, WeightRule};
 use compress_tensor::{DType, RangeRule};
@@ -135,11 +136,12 @@ impl QuantizeConfig {
     ///
     /// # Errors
     /// [`QuantizeError::NotInMode`] names the first setting that differs from its default without effect;
-    /// [`QuantizeError::TargetRule`].
+    /// [`QuantizeError::NoSuchOperator`]; the errors of [`QuantizeConfig::validate`].
     pub fn validate_for(&self, mode: Mode) -> Result<(), QuantizeError> {
         if mode == Mode::Static {
             return self.validate();
         }
+        check_operators(self, mode)?;
         let default = Self::default();
         let blocks = mode == Mode::Blocks;
         let unused = [
@@ -167,11 +169,14 @@ impl QuantizeConfig {
         }
     }
 
-    /// Checks the request against the target's rules, before any work is done.
+    /// Checks the request of static quantization, also against the target's rules, before any work is done.
     ///
     /// # Errors
-    /// [`QuantizeError::TargetRule`] quotes the rule.
+    /// [`QuantizeError::TargetRule`] quotes the rule; [`QuantizeError::NoSuchOperator`]; [`QuantizeError::Setting`] for a
+    /// percentile outside of `(0, 100]`.
     pub fn validate(&self) -> Result<(), QuantizeError> {
+        check_operators(self, Mode::Static)?;
+        self.method.validate()?;
         let rules = self.target.rules();
         let refuse = |asked: String, rule: &'static str| {
             Err(QuantizeError::TargetRule {

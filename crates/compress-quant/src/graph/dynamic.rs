@@ -32,15 +32,11 @@ pub fn quantize_dynamic(
     let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
     check_patterns(&model.graph, config)?;
-    let mut config = config.clone();
-    if config.operators.is_none() {
-        config.operators = Some(vec!["MatMul".to_owned(), "Gemm".to_owned()]);
-    }
     let mut report = Report {
         bytes_before,
         ..Report::default()
     };
-    quantize_graph(&mut model, &config, &mut report)?;
+    quantize_graph(&mut model, config, &mut report)?;
     if report.layers.is_empty() {
         return Err(nothing(&report.skipped));
     }
@@ -49,6 +45,10 @@ pub fn quantize_dynamic(
     report.bytes_after = stored_bytes(&model.graph);
     Ok((model, report))
 }
+
+/// Why convolutions stay float.
+const UNASKED: &str = "dynamic quantization leaves convolutions float unless they are named (--ops Conv), as quantizing \
+     their input in each run costs more than the integer product saves: static quantization is for them";
 
 /// Quantizes the main graph of `model` and the subgraphs of its nodes.
 fn quantize_graph(
@@ -70,8 +70,10 @@ fn quantize_graph(
         };
         let graph = &mut model.graph;
         let form = Form::of(graph.node(id));
-        let (Some(weight), Some(form)) = (weight, form) else {
+        let unasked = form == Some(Form::Convolution) && config.operators.is_none();
+        let (Some(weight), Some(form), false) = (weight, form, unasked) else {
             let reason = match form {
+                Some(_) if unasked => UNASKED,
                 Some(_) => "both factors are activations",
                 None => "there is no integer operator for it that leaves its scale open",
             };

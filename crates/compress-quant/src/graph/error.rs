@@ -90,6 +90,21 @@ pub enum QuantizeError {
         /// Some of the reasons.
         reasons: Vec<String>,
     },
+    /// An operator was named that the mode does not quantize.
+    #[error("{mode} has no operator `{operator}`: {}", match nearest {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("it quantizes {}", known.join(", ")),
+    })]
+    NoSuchOperator {
+        /// The name.
+        operator: String,
+        /// The mode.
+        mode: &'static str,
+        /// The operator that was likely meant.
+        nearest: Option<&'static str>,
+        /// The operators whose weights the mode quantizes.
+        known: Vec<&'static str>,
+    },
     /// A node was named that the model does not have.
     #[error("no node or output matches `{pattern}`")]
     NoSuchNode {

@@ -4,6 +4,7 @@ use super::edit::{add_dequantize, add_params, drop_unread, quantized_bytes, redi
 use super::error::QuantizeError;
 use super::inputs::{LayerInput, LayerInputs};
 use super::plan::Plan;
+use super::report::Note;
 use super::round::refine;
 use super::select::{Role, Weight, channels, is_per_channel};
 use super::target::TargetRules;
@@ -37,8 +38,8 @@ pub(super) struct Writer<'a> {
     /// What the layers read, where weights are rounded to it.
     pub inputs: Option<&'a LayerInputs>,
     pub threads: usize,
-    pub repairs: Vec<String>,
-    pub notes: Vec<String>,
+    pub repairs: Vec<Note>,
+    pub notes: Vec<Note>,
 }
 
 impl Writer<'_> {
@@ -103,8 +104,9 @@ impl Writer<'_> {
             let widened = widen(&tensor, bias, input.scale[0], &mut quantized, weight.axis);
             let widened = widened.map_err(values)?;
             if widened > 0 {
-                self.repairs.push(format!(
-                    "{name}: scales of {widened} channels widened so that the bias fits in int32"
+                self.repairs.push(Note::new(
+                    &name,
+                    format!("scales of {widened} channels widened so that the bias fits in int32"),
                 ));
             }
         }
@@ -114,8 +116,8 @@ impl Writer<'_> {
         });
         let mut product_sqnr_db = None;
         if let Some(Err(reason)) = &inputs {
-            self.notes
-                .push(format!("{name}: rounded to nearest: {reason}"));
+            let text = format!("rounded to nearest: {reason}");
+            self.notes.push(Note::new(&name, text));
         }
         if let Some(Ok(moments)) = inputs {
             let options = RoundingOptions {

@@ -3,6 +3,7 @@
 use super::calibrate::Calibration;
 use super::config::QuantizeConfig;
 use super::error::QuantizeError;
+use super::report::Note;
 use super::select::{Bridge, Role, Selection, select};
 use crate::{QuantParams, Range, RangeRule};
 use onnx_ir::{Graph, Model, NodeId, ValueId};
@@ -96,7 +97,7 @@ impl Plan {
         graph: &Graph,
         calibration: &Calibration,
         config: &QuantizeConfig,
-        notes: &mut Vec<String>,
+        notes: &mut Vec<Note>,
     ) -> Result<BTreeMap<ValueId, QuantParams>, QuantizeError> {
         let (dtype, rule) = (config.activation_dtype(), config.range_rule());
         let mut ranges: BTreeMap<ValueId, Range> = BTreeMap::new();
@@ -118,10 +119,11 @@ impl Plan {
             };
             let range = match grid {
                 Some(range) => {
-                    notes.push(format!(
-                        "{name}: its values lie on an 8-bit grid, whose range is taken instead of what {:?} gives",
-                        config.method
-                    ));
+                    let text = format!(
+                        "its values lie on an 8-bit grid, whose range is taken instead of what {} gives",
+                        config.method.name()
+                    );
+                    notes.push(Note::new(name, text));
                     range
                 }
                 None => config.method.range(stats, dtype, rule).map_err(values)?,

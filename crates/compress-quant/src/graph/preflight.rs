@@ -3,11 +3,10 @@
 use super::config::QuantizeConfig;
 use super::edit::node_name;
 use super::error::QuantizeError;
+use super::names::Names;
 use super::plan::Plan;
+use super::report::Note;
 use onnx_ir::{Dim, Fact, Graph, Model, TensorFact, ValueId};
-
-/// Nodes and values that are named in one message.
-const NAMED: usize = 5;
 
 /// Gives every input constant sizes where the target asks for it; one note for each input that was changed.
 ///
@@ -16,7 +15,7 @@ const NAMED: usize = 5;
 pub(super) fn fix_sizes(
     model: &mut Model,
     config: &QuantizeConfig,
-) -> Result<Vec<String>, QuantizeError> {
+) -> Result<Vec<Note>, QuantizeError> {
     let mut notes = Vec::new();
     if !config.target.rules().integers_only {
         return Ok(notes);
@@ -29,7 +28,7 @@ pub(super) fn fix_sizes(
         let refuse = |what: String| QuantizeError::TargetRule {
             target: config.target.name(),
             asked: what,
-            rule: "tensor sizes must be constant: fix the input's shape before quantizing",
+            rule: "tensor sizes must be constant: fix them with `modelpress optimize --dim NAME=SIZE`, then quantize the result",
         };
         let Some(mut dims) = fact.shape else {
             return Err(refuse(format!("input `{name}` of unknown rank")));
@@ -43,8 +42,9 @@ pub(super) fn fix_sizes(
                 dims[0] = Dim::Known(1);
                 model.graph.value_mut(id).fact =
                     TensorFact::with_shape(fact.dtype, Some(dims)).into();
-                notes.push(format!(
-                    "{name}: batch set to 1, tensor sizes must be constant"
+                notes.push(Note::new(
+                    name,
+                    "batch set to 1, tensor sizes must be constant",
                 ));
             }
             _ => {
@@ -93,14 +93,9 @@ pub(super) fn check_integers(
     if left.is_empty() {
         return Ok(());
     }
-    let more = match left.len().saturating_sub(NAMED) {
-        0 => String::new(),
-        n => format!(" and {n} more"),
-    };
-    let shown = left.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
     Err(QuantizeError::TargetRule {
         target: config.target.name(),
-        asked: format!("float nodes {shown}{more}"),
+        asked: format!("float nodes {}", Names::from(left)),
         rule: "every operator must be quantized and on the compiler's list; what follows another one stays on the CPU",
     })
 }

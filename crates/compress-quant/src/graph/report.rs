@@ -1,6 +1,7 @@
 //! What quantization did.
 
 use serde::Serialize;
+use std::fmt;
 
 /// One quantized node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -42,6 +43,38 @@ pub struct SkippedNode {
     pub reason: String,
 }
 
+/// A remark on a node or value; written as `subject: text`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
+#[non_exhaustive]
+pub struct Note {
+    /// The node or value.
+    pub subject: String,
+    /// What is said of it.
+    pub text: String,
+}
+
+impl Note {
+    pub(super) fn new(subject: impl Into<String>, text: impl Into<String>) -> Self {
+        Self {
+            subject: subject.into(),
+            text: text.into(),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.subject, self.text)
+    }
+}
+
+impl From<Note> for String {
+    fn from(note: Note) -> String {
+        note.to_string()
+    }
+}
+
 /// What quantization did.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -51,9 +84,9 @@ pub struct Report {
     /// The nodes that could hold quantized values and stay as they are.
     pub skipped: Vec<SkippedNode>,
     /// What was changed so that the target takes the file.
-    pub repairs: Vec<String>,
-    /// Where something other was done than was asked for, and why.
-    pub notes: Vec<String>,
+    pub repairs: Vec<Note>,
+    /// Where something other was done than was asked for, and why; where the figures of a layer do not say all.
+    pub notes: Vec<Note>,
     /// Bytes of all initializers and constants of the model as it was given.
     pub bytes_before: usize,
     /// Bytes of all initializers and constants of the result.

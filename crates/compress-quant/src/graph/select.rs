@@ -7,6 +7,8 @@
 
 use super::config::QuantizeConfig;
 use super::error::QuantizeError;
+use super::names::Names;
+use super::operators::RECURRENT;
 use super::report::SkippedNode;
 use super::target::TargetRules;
 use compress_tensor::DType;
@@ -78,10 +80,16 @@ pub(super) fn select(model: &Model, config: &QuantizeConfig) -> Result<Selection
     Ok(selection)
 }
 
+/// Reasons in one message.
+const REASONS: usize = 3;
+
 /// The error of a request that leaves the model as it is, with some of the reasons.
 pub(super) fn nothing(skipped: &[SkippedNode]) -> QuantizeError {
-    let reason = |s: &SkippedNode| format!("{} ({}): {}", s.node, s.op, s.reason);
-    let mut reasons: Vec<String> = skipped.iter().take(5).map(reason).collect();
+    let said = skipped.iter().map(|s| ((&s.op, &s.reason), &s.node));
+    let groups = Names::group(said).into_iter().take(REASONS);
+    let mut reasons: Vec<String> = groups
+        .map(|((op, reason), nodes)| format!("{op} {nodes}: {reason}"))
+        .collect();
     if reasons.is_empty() {
         let none = "the model has no convolution or matrix product with a constant weight";
         reasons.push(none.to_owned());
@@ -282,7 +290,7 @@ pub(super) const IN_SUBGRAPHS: &str = "its subgraphs are not calibrated, as whic
 
 /// Whether a node holds weights and a state: they are quantized in weight-only mode only.
 pub(super) fn is_recurrent(node: &Node) -> bool {
-    ["LSTM", "GRU", "RNN"].into_iter().any(|op| node.is(op))
+    RECURRENT.iter().any(|op| node.is(op))
 }
 
 fn holds_core(graph: &Graph) -> bool {

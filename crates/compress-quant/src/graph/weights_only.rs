@@ -11,8 +11,9 @@ use super::edit::{
     redirect, sqnr_db, stored_bytes,
 };
 use super::error::QuantizeError;
+use super::operators::RECURRENT;
 use super::prepare::prepare;
-use super::report::{LayerReport, Report, SkippedNode};
+use super::report::{LayerReport, Note, Report, SkippedNode};
 use super::select::{
     Bias, IN_SUBGRAPHS, Role, check_patterns, is_per_channel, is_recurrent, nothing, select_in,
     wanted, wanted_names,
@@ -39,6 +40,10 @@ pub enum WeightOnlyConfig {
     },
 }
 
+/// Why a node has no weight in blocks.
+const NOT_IN_BLOCKS: &str =
+    "4-bit weights and weights in blocks are for MatMul with a weight of rank 2 only";
+
 /// Quantizes weights only; activations stay float.
 ///
 /// # Errors
@@ -48,10 +53,11 @@ pub fn quantize_weights(
     weights: WeightOnlyConfig,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
-    config.validate_for(match weights {
+    let mode = match weights {
         WeightOnlyConfig::Int8 => Mode::Weights,
         WeightOnlyConfig::Blocks { .. } => Mode::Blocks,
-    })?;
+    };
+    config.validate_for(mode)?;
     if let WeightOnlyConfig::Blocks { bits, block } = weights {
         check_blocks(bits, block)?;
     }
@@ -86,9 +92,7 @@ fn quantize_graph(
         captured(&mut model.graph, config, report)?;
     }
     let selection = select_in(model, config, Bias::Float)?;
-    let handled = |s: &SkippedNode| {
-        s.reason == IN_SUBGRAPHS || ["LSTM", "GRU", "RNN"].contains(&s.op.as_str())
-    };
+    let handled = |s: &SkippedNode| s.reason == IN_SUBGRAPHS || RECURRENT.contains(&s.op.as_str());
     let others = selection.skipped.iter().filter(|s| !handled(s));
     report.skipped.extend(others.cloned());
     for &id in &selection.order {
@@ -124,7 +128,7 @@ fn quantize_graph(
                 report.skipped.push(SkippedNode {
                     node: name,
                     op: node.qualified_op(),
-                    reason: "blocks are for MatMul with a weight of rank 2".to_owned(),
+                    reason: NOT_IN_BLOCKS.to_owned(),
                 });
                 continue;
             }
@@ -190,8 +194,7 @@ fn recurrent(
         return Ok(());
     }
     if weights != WeightOnlyConfig::Int8 {
-        let reason = "blocks are for MatMul with a weight of rank 2";
-        report.skipped.push(skip(reason.to_owned()));
+        report.skipped.push(skip(NOT_IN_BLOCKS.to_owned()));
         return Ok(());
     }
     let mut layer = LayerReport {
@@ -223,9 +226,20 @@ fn recurrent(
         drop_unread(graph, [w]);
     }
     if layer.weight_sqnr_db.is_some() {
+        warn_of_state(report, &name, &node.op_type);
         report.layers.push(layer);
     }
     Ok(())
+}
+
+/// Says of a recurrent layer what the figures of its weights do not.
+fn warn_of_state(report: &mut Report, node: &str, op: &str) {
+    let text = "what its int8 weights change adds up in its state from step to step, which the SQNR of the weights does \
+                not show: compare the outputs over sequences of full length";
+    let known = |note: &Note| note.subject == node && note.text == text;
+    if RECURRENT.contains(&op) && !report.notes.iter().any(known) {
+        report.notes.push(Note::new(node, text));
+    }
 }
 
 /// Quantizes the weights of this graph that recurrent nodes in subgraphs read.
@@ -280,6 +294,9 @@ fn captured(
         let Some(tensor) = graph.constant(w).cloned() else {
             continue;
         };
+        for reader in &readers {
+            warn_of_state(report, reader.name(), &reader.op);
+        }
         // What reads it in this graph goes on reading floats, or is quantized by itself.
         let direct = |u: &Use| matches!(u, Use::Input { .. });
         if graph.uses(w).iter().any(direct) {

@@ -10,6 +10,7 @@ mod levels;
 mod mse;
 mod percentile;
 mod scan;
+mod spelling;
 mod stats;
 
 pub use histogram::Histogram;
@@ -59,7 +60,10 @@ impl Range {
 }
 
 /// How a range is chosen from statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+///
+/// Written as `"minmax"`, `"moving-average"`, `"percentile"` (of [`Method::DEFAULT_PERCENTILE`]),
+/// `{ percentile = 99.9 }`, `"entropy"`, `"mse"`.
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Method {
     /// The least and the greatest value seen.
@@ -80,6 +84,28 @@ impl Method {
     /// Whether the method chooses from a histogram; the others need no more than ranges.
     pub fn needs_histogram(self) -> bool {
         !matches!(self, Method::MinMax | Method::MovingAverage)
+    }
+
+    /// Checks the method's setting.
+    ///
+    /// # Errors
+    /// [`QuantError::Setting`] for a percentile outside of `(0, 100]`.
+    pub fn validate(self) -> Result<(), QuantError> {
+        match self {
+            Method::Percentile(percent) => percentile::check(percent),
+            _ => Ok(()),
+        }
+    }
+
+    /// The name in files and messages, as in `moving-average`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::MinMax => "minmax",
+            Method::MovingAverage => "moving-average",
+            Method::Percentile(_) => "percentile",
+            Method::Entropy => "entropy",
+            Method::Mse => "mse",
+        }
     }
 
     /// The percentile that is used where none is named.

@@ -6,19 +6,25 @@ use crate::QuantError;
 /// Cuts `(100 - percent) / 2` percent of the values at either tail; within a bin values are taken as
 /// evenly spread.
 pub(super) fn range(histogram: &Histogram, full: Range, percent: f64) -> Result<Range, QuantError> {
-    if !(percent > 0.0 && percent <= 100.0) {
-        return Err(QuantError::Setting {
-            setting: "percentile",
-            found: percent,
-            rule: "it must lie in (0, 100]",
-        });
-    }
+    check(percent)?;
     let cut = (100.0 - percent) / 200.0 * histogram.count() as f64;
     let low = quantile(histogram, histogram.bins(), cut, false).unwrap_or(full.min);
     let high = quantile(histogram, histogram.bins().rev(), cut, true).unwrap_or(full.max);
     Ok(Range {
         min: low.max(full.min).min(0.0),
         max: high.min(full.max).max(0.0),
+    })
+}
+
+/// Checks that a share in percent can be kept.
+pub(super) fn check(percent: f64) -> Result<(), QuantError> {
+    if percent > 0.0 && percent <= 100.0 {
+        return Ok(());
+    }
+    Err(QuantError::Setting {
+        setting: "percentile",
+        found: percent,
+        rule: "it must lie in (0, 100]",
     })
 }
 

@@ -14,7 +14,11 @@ fn a_layer_that_too_few_rows_were_seen_of_is_rounded_to_nearest_and_said_so() {
     let stats = statistics(&model, &data, &calibrated);
     let (few, report) = quantize_static(&model, &stats, &calibrated).unwrap();
     assert_eq!(
-        report.notes,
+        report
+            .notes
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
         [
             "w3: rounded to nearest: 7 rows of inputs were seen, 8 are needed: calibrate with more samples"
         ]

@@ -114,7 +114,7 @@ fn the_edge_tpu_gets_integers_throughout_and_constant_sizes() {
     let (int8, report) =
         quantize_static(&model, &statistics(&model, &data, &config), &config).unwrap();
     assert!(
-        report.repairs[0].starts_with("x: batch set to 1"),
+        report.repairs[0].text.starts_with("batch set to 1"),
         "{:?}",
         report.repairs
     );

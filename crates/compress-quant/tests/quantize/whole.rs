@@ -83,7 +83,7 @@ fn nothing_is_silent() {
     none.operators = Some(vec!["LSTM".to_owned()]);
     let error = quantize_static(&model, &stats, &none).unwrap_err();
     assert!(
-        matches!(error, QuantizeError::NothingToQuantize { .. }),
+        matches!(error, QuantizeError::NoSuchOperator { .. }),
         "{error}"
     );
     let mut one = config();

@@ -3,15 +3,17 @@
 use crate::arrays::{DimArgs, SampleArgs};
 use crate::context::{Context, load, peak_rss_bytes};
 use crate::error::Error;
+use crate::numbers::positive;
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
 use modelpress::data::InputSpec;
-use modelpress::ir::{Fact, Model, TensorFact};
+use modelpress::ir::dims::{OpenDim, fix_dims, open_dim, open_dims};
+use modelpress::ir::{Model, TensorFact};
 use modelpress::session::{MeasureOptions, Profile, Session, measure};
 use modelpress::tensor::{DType, Tensor, element_count};
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -27,13 +29,13 @@ pub(crate) struct Bench {
     #[arg(long = "input", value_name = "NAME=FILE")]
     inputs: Vec<InputSpec>,
     /// Runs that count.
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", value_parser = positive, default_value_t = 200)]
     runs: usize,
     /// Runs before the first one that counts.
     #[arg(long, value_name = "N", default_value_t = 10)]
     warmup: usize,
     /// Stop after this many seconds.
-    #[arg(long, value_name = "S", default_value_t = 10)]
+    #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..), default_value_t = 10)]
     max_seconds: u64,
     #[command(flatten)]
     dims: DimArgs,
@@ -73,17 +75,28 @@ const PROFILED_RUNS: usize = 10;
 impl Bench {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let model = load(&self.model)?;
-        let (inputs, batch) = self.inputs(&model)?;
+        let Feeds {
+            inputs,
+            batch,
+            assumed,
+        } = self.inputs(&model)?;
         let feeds: Vec<(&str, Tensor)> = inputs
             .iter()
             .map(|(name, tensor)| (name.as_str(), tensor.clone()))
             .collect();
         let session = cx.session(model.clone())?;
         let options = MeasureOptions::default()
-            .with_runs(self.runs.max(1))
+            .with_runs(self.runs)
             .with_warmup(self.warmup)
             .with_max_time(Duration::from_secs(self.max_seconds));
-        let latency = measure(&session, &feeds, &options)?;
+        let latency = measure(&session, &feeds, &options);
+        let latency = latency.map_err(|error| match self.inputs.as_slice() {
+            [] => Error::MadeUp {
+                error: Box::new(error),
+                advice: advice(&inputs, &assumed),
+            },
+            _ => error.into(),
+        })?;
         drop(session);
         // Taking the time of each step costs some, so it is done apart.
         let session = Session::new(model, &cx.session_options().with_profile())?;
@@ -136,18 +149,24 @@ impl Bench {
         })
     }
 
-    /// The inputs of one run and the number of samples in it.
-    fn inputs(&self, model: &Model) -> Result<(Vec<(String, Tensor)>, usize), Error> {
+    /// The inputs of one run.
+    fn inputs(&self, model: &Model) -> Result<Feeds, Error> {
         if !self.inputs.is_empty() {
             let data = self.samples.open(model, &self.inputs, 1)?;
             let batch = data.batch_of(0..data.batch().min(data.len()))?;
-            return Ok((batch.inputs, batch.samples.len()));
+            return Ok(Feeds {
+                inputs: batch.inputs,
+                batch: batch.samples.len(),
+                assumed: Vec::new(),
+            });
         }
-        let mut sizes = self.dims.sizes()?;
+        let mut model = model.clone();
+        fix_dims(&mut model, self.dims.sizes())?;
         if let Some(batch) = self.samples.batch {
-            let symbols = model.graph.required_inputs();
-            let first = symbols.filter_map(|id| batch_symbol(&model.graph.value(id).fact));
-            sizes.extend(first.map(|symbol| (symbol, batch as i64)));
+            let inputs = model.graph.required_inputs();
+            let first = inputs.filter_map(|id| open_dim(&model.graph, id, 0));
+            let first: BTreeSet<String> = first.map(|dim| dim.to_string()).collect();
+            fix_dims(&mut model, first.iter().map(|name| (name.as_str(), batch)))?;
         }
         let graph = &model.graph;
         let mut batch = None;
@@ -155,7 +174,7 @@ impl Bench {
         for id in graph.required_inputs() {
             let name = graph.name_of(id);
             let fact = &graph.value(id).fact;
-            let tensor = fact.as_tensor().and_then(|fact| made_up(fact, &sizes));
+            let tensor = fact.as_tensor().and_then(made_up);
             let tensor = tensor.ok_or_else(|| Error::NotMadeUp {
                 name: name.to_owned(),
                 declared: fact.to_string(),
@@ -163,21 +182,48 @@ impl Bench {
             batch = batch.or(tensor.shape().first().copied());
             inputs.push((name.to_owned(), tensor));
         }
-        Ok((inputs, batch.unwrap_or(1)))
+        Ok(Feeds {
+            inputs,
+            batch: batch.unwrap_or(1),
+            assumed: open_dims(graph),
+        })
     }
 }
 
-fn batch_symbol(fact: &Fact) -> Option<String> {
-    let first = fact.as_tensor()?.shape.as_ref()?.first()?;
-    first.as_symbol().map(str::to_owned)
+/// What one run is fed.
+struct Feeds {
+    inputs: Vec<(String, Tensor)>,
+    /// The number of samples in it.
+    batch: usize,
+    /// Dimensions that were taken as 1 because nobody gave their size.
+    assumed: Vec<OpenDim>,
 }
 
-/// A tensor of the declared type and shape: ones, or for floats evenly spread numbers between −1 and 1.
-fn made_up(fact: &TensorFact, sizes: &HashMap<String, i64>) -> Option<Tensor> {
-    let symbol = |name: &str| Some(sizes.get(name).copied().unwrap_or(1));
+/// What to give where made-up inputs do not suit the model.
+fn advice(inputs: &[(String, Tensor)], assumed: &[OpenDim]) -> String {
+    let input = |(name, tensor): &(String, Tensor)| format!("{name} {:?}", tensor.shape());
+    let made_up: Vec<String> = inputs.iter().map(input).collect();
+    let made_up = made_up.join(", ");
+    let first = inputs.first().map_or("NAME", |(name, _)| name.as_str());
+    let arrays = format!("feed it arrays with --input {first}=FILE.npy");
+    match assumed {
+        [] => format!("its inputs were made up ({made_up}): {arrays}"),
+        open => {
+            let sizes: Vec<String> = open.iter().map(|dim| format!("--dim {dim}=N")).collect();
+            let sizes = sizes.join(" ");
+            format!(
+                "its inputs were made up ({made_up}) with 1 for sizes that it leaves open: give those with {sizes}, or \
+                 {arrays}"
+            )
+        }
+    }
+}
+
+/// A tensor of the declared type and shape: ones, or for floats evenly spread numbers between −1 and 1; open sizes are 1.
+fn made_up(fact: &TensorFact) -> Option<Tensor> {
     let size = |dim: &modelpress::ir::Dim| match dim.is_unknown() {
         true => Some(1),
-        false => usize::try_from(dim.eval(&symbol)?).ok(),
+        false => usize::try_from(dim.eval(&|_| Some(1))?).ok(),
     };
     let shape: Vec<usize> = fact
         .shape
@@ -206,6 +252,7 @@ fn made_up(fact: &TensorFact, sizes: &HashMap<String, i64>) -> Option<Tensor> {
 /// Elements beyond which an input is not made up: a file may declare anything.
 const MAX_ELEMENTS: usize = 1 << 30;
 
+/// Where the time goes, the longest first.
 fn layers(profile: &Profile) -> Vec<Layer> {
     let total: f64 = profile.rows.iter().map(|r| r.time.as_secs_f64()).sum();
     let row = |row: &modelpress::session::ProfileRow| Layer {
@@ -215,5 +262,7 @@ fn layers(profile: &Profile) -> Vec<Layer> {
         mean_ms: units::milliseconds(row.time) / row.calls.max(1) as f64,
         share: row.time.as_secs_f64() / total.max(f64::MIN_POSITIVE),
     };
-    profile.rows.iter().map(row).collect()
+    let mut layers: Vec<Layer> = profile.rows.iter().map(row).collect();
+    layers.sort_by(|a, b| b.share.total_cmp(&a.share));
+    layers
 }

@@ -45,9 +45,11 @@ impl Calibrate {
         if self.quantization.idle_percentile() {
             return Err(Usage::IdlePercentile.into());
         }
+        let config = self.quantization.config();
+        config.validate()?;
         let model = load(&self.model)?;
         let data = self.samples.open(&model, &self.inputs, 1)?;
-        let statistics = gather(cx, &model, &data, &self.quantization.config())?;
+        let statistics = gather(cx, &model, &data, &config)?;
         statistics.save(&self.output)?;
         let outcome = Outcome {
             samples: data.len(),

@@ -201,13 +201,14 @@ impl Outcome {
     fn markdown(&self) -> String {
         format!(
             "# Handwritten digits, float and int8\n\n{}\n{}.\n\nThe images were not seen in training. To go \
-             on:\n\n```sh\nmodelpress inspect int8.onnx\nmodelpress compare float.onnx int8.onnx --input \
-             held_out_x.npy --scale {:.17}\n```\n\nData: E. Alpaydin and C. Kaynak, Optical Recognition of \
+             on:\n\n```sh\nmodelpress inspect int8.onnx\nmodelpress eval int8.onnx --input held_out_x.npy --scale {scale} --labels \
+             held_out_y.npy --reference float.onnx\nmodelpress compare float.onnx int8.onnx --input \
+             held_out_x.npy --scale {scale}\n```\n\nData: E. Alpaydin and C. Kaynak, Optical Recognition of \
              Handwritten Digits, UCI Machine Learning Repository, 1998, <https://doi.org/10.24432/C50P49>, CC BY \
              4.0.\n",
             self.table().markdown(),
             self.summary(),
-            1.0 / f64::from(digits::WHITEST)
+            scale = 1.0 / f64::from(digits::WHITEST)
         )
     }
 }

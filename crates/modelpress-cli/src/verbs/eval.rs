@@ -6,7 +6,7 @@ use crate::error::{Error, Usage};
 use crate::units;
 use clap::{Args, ValueEnum};
 use modelpress::data::InputSpec;
-use modelpress::evaluate::{Accuracy, classify, cosine, embed, spearman};
+use modelpress::evaluate::{Accuracy, ScoreError, classify, cosine, embed, spearman};
 use modelpress::tensor::{Tensor, npy};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -129,7 +129,7 @@ impl Eval {
         };
         let labels = npy::read(&self.labels)?;
         let classes = classes_of(&self.model)?;
-        let Accuracy { value, n, ci95 } = classes.score(&labels)?;
+        let Accuracy { value, n, ci95 } = classes.score(&labels).map_err(self.labels_error())?;
         let agreement = match &self.reference {
             Some(path) => {
                 let agreement = classes.agree(&classes_of(path)?)?;
@@ -157,11 +157,12 @@ impl Eval {
         if self.second.is_empty() {
             return Err(Usage::NoSecondSentence.into());
         }
-        let labels = npy::read(&self.labels)?.to_f64_vec()?;
+        let labels = npy::read(&self.labels)?.to_f64_vec();
+        let labels = labels.map_err(|e| self.labels_error()(e.into()))?;
         let pairs = self.vectors(cx, &self.model)?;
         let cosines: Vec<f64> = pairs.iter().map(|(a, b)| cosine(a, b)).collect();
         let known = &labels[..labels.len().min(cosines.len())];
-        let score = spearman(&cosines, known)?;
+        let score = spearman(&cosines, known).map_err(self.labels_error())?;
         let agreement = match &self.reference {
             Some(path) => {
                 let others = self.vectors(cx, path)?;
@@ -188,6 +189,11 @@ impl Eval {
             predictions_file: self.predictions.clone(),
             agreement,
         })
+    }
+
+    fn labels_error(&self) -> impl FnOnce(ScoreError) -> Error {
+        let path = self.labels.clone();
+        move |source| Error::Labels { path, source }
     }
 
     /// The vectors of both sentences of each pair.

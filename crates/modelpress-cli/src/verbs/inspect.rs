@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
+use modelpress::ir::dims::fix_dims;
 use modelpress::ir::infer::infer_shapes_within;
 use modelpress::ir::{Catalog, Graph, NodeId, ValueId, cost};
 use serde::Serialize;
@@ -32,7 +33,7 @@ struct Outcome {
     opsets: BTreeMap<String, i64>,
     operators: BTreeMap<String, usize>,
     parameters: u64,
-    /// Multiply-accumulates of one run with the sizes of `--dim`; null where a shape is not known.
+    /// Multiply-accumulates of one run with the sizes of `--dim` and 1 for others; null where a shape is not known.
     macs: Option<u64>,
     bytes: u64,
     nodes: usize,
@@ -65,10 +66,10 @@ struct Layer {
 impl Inspect {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let mut model = load(&self.model)?;
-        let sizes = self.dims.sizes()?;
+        fix_dims(&mut model, self.dims.sizes())?;
         infer_shapes_within(&mut model, Catalog::standard())?;
         let graph = &model.graph;
-        let symbols = |name: &str| Some(sizes.get(name).copied().unwrap_or(1));
+        let symbols = |_: &str| Some(1);
         let mut layers = Vec::new();
         push_layers(graph, 0, &symbols, &mut layers)?;
         let top = || layers.iter().filter(|layer| layer.depth == 0);

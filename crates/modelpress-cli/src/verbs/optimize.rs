@@ -1,18 +1,25 @@
 //! `modelpress optimize`: the same model with less work.
 
+use crate::arrays::DimArgs;
 use crate::context::{Context, bytes_on_disk, check_output, load, save};
 use crate::error::Error;
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
+use modelpress::ir::dims::fix_dims;
+use modelpress::ir::passes::{FreezeDefaults, Pass};
 use modelpress::ir::{Catalog, opset};
+use modelpress::quant::graph::Names;
+use modelpress::{Defaults, OptimizeOptions};
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// Infer shapes, fold constants and batch normalization, remove what is not needed, convert the opset.
+/// Fix open sizes, infer shapes, fold constants and batch normalization, remove what is not needed, convert the opset.
 #[derive(Args)]
-#[command(after_help = "Example:\n  modelpress optimize model.onnx -o smaller.onnx --opset 21")]
+#[command(
+    after_help = "Examples:\n  modelpress optimize model.onnx -o smaller.onnx --opset 21\n  modelpress optimize bert.onnx -o fixed.onnx --dim batch=1 --dim sequence=128"
+)]
 pub(crate) struct Optimize {
     /// The ONNX file.
     model: PathBuf,
@@ -22,6 +29,11 @@ pub(crate) struct Optimize {
     /// Convert to this opset first.
     #[arg(long, value_name = "N")]
     opset: Option<i64>,
+    #[command(flatten)]
+    dims: DimArgs,
+    /// Leave inputs that have a default replaceable, as old files list all weights: what they feed is not folded then.
+    #[arg(long)]
+    keep_defaults: bool,
     /// Also print where a pass declined, and why.
     #[arg(long)]
     skipped: bool,
@@ -34,6 +46,8 @@ struct Outcome {
     nodes_before: usize,
     nodes_after: usize,
     opset: i64,
+    /// Inputs with a default that became constants.
+    defaults_frozen: usize,
     seconds: f64,
     passes: Vec<PassOutcome>,
 }
@@ -59,10 +73,19 @@ impl Optimize {
         check_output(&self.model, &self.output)?;
         let mut model = load(&self.model)?;
         let nodes_before = model.graph.node_count();
+        fix_dims(&mut model, self.dims.sizes())?;
         if let Some(target) = self.opset {
             opset::convert(&mut model, target, Catalog::standard())?;
         }
-        let records = modelpress::optimize(&mut model)?;
+        let defaults = match self.keep_defaults {
+            true => Defaults::Keep,
+            false => Defaults::Freeze,
+        };
+        let mut options = OptimizeOptions::default();
+        options.defaults = defaults;
+        let records = modelpress::optimize(&mut model, &options)?;
+        let frozen = records.iter().find(|r| r.pass == FreezeDefaults.name());
+        let defaults_frozen = frozen.map_or(0, |record| record.changes);
         save(&model, &self.output)?;
         let passes = records.into_iter().map(|record| PassOutcome {
             pass: record.pass,
@@ -84,6 +107,7 @@ impl Optimize {
             nodes_before,
             nodes_after: model.graph.node_count(),
             opset: model.opset(),
+            defaults_frozen,
             seconds: started.elapsed().as_secs_f64(),
             passes: passes.collect(),
         };
@@ -102,9 +126,18 @@ impl Optimize {
                 ]);
             }
             table.print(out)?;
+            if outcome.defaults_frozen > 0 {
+                writeln!(
+                    out,
+                    "note: {} inputs that had a default are constants now (--keep-defaults leaves them inputs)",
+                    outcome.defaults_frozen
+                )?;
+            }
             if self.skipped {
-                for s in outcome.passes.iter().flat_map(|p| &p.skipped) {
-                    writeln!(out, "{}: {}: {}", s.rewrite, s.node, s.reason)?;
+                let all = outcome.passes.iter().flat_map(|p| &p.skipped);
+                let all = all.map(|s| ((s.rewrite, s.reason.as_str()), s.node.as_str()));
+                for ((rewrite, reason), nodes) in Names::group(all) {
+                    writeln!(out, "{rewrite}: {nodes}: {reason}")?;
                 }
             }
             writeln!(

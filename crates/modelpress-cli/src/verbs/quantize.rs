@@ -4,6 +4,7 @@ use crate::arrays::SampleArgs;
 use crate::calibration::gather;
 use crate::context::{Context, bytes_on_disk, check_output, load, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
+use crate::numbers::{finite, positive};
 use crate::quantization::QuantizationArgs;
 use crate::table::{Align, Table};
 use crate::units;
@@ -12,9 +13,9 @@ use modelpress::data::InputSpec;
 use modelpress::ir::Model;
 use modelpress::quant::WeightRule;
 use modelpress::quant::graph::{
-    Calibration, LayerReport, NodeSensitivity, QuantizeConfig, Report, Rounding, Sample,
-    Sensitivity, SkippedNode, WeightOnlyConfig, literal_pattern, quantize_dynamic, quantize_static,
-    quantize_weights, sensitivity,
+    self, Calibration, LayerReport, Names, NodeSensitivity, Note, QuantizeConfig, Report, Rounding,
+    Sample, Sensitivity, SkippedNode, WeightOnlyConfig, literal_pattern, quantize_dynamic,
+    quantize_static, quantize_weights, sensitivity,
 };
 use modelpress::tensor::write_atomically;
 use serde::Serialize;
@@ -51,10 +52,10 @@ pub(crate) struct Quantize {
     #[arg(long, value_name = "N", value_parser = block)]
     block: Option<usize>,
     /// Measure what quantizing each node alone does to the outputs, over the first N samples of --calib.
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "8", requires = "inputs")]
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "8", value_parser = positive, requires = "inputs")]
     sensitivity: Option<usize>,
     /// Leave nodes float whose quantization alone gives less than this many dB (implies --sensitivity).
-    #[arg(long, value_name = "DB", requires = "inputs")]
+    #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true, requires = "inputs")]
     auto_exclude: Option<f64>,
     /// Also write the report to this file (JSON).
     #[arg(long, value_name = "FILE")]
@@ -94,8 +95,8 @@ struct Outcome {
     samples: Option<usize>,
     layers: Vec<LayerReport>,
     skipped: Vec<SkippedNode>,
-    repairs: Vec<String>,
-    notes: Vec<String>,
+    repairs: Vec<Note>,
+    notes: Vec<Note>,
     /// The most sensitive node first; empty unless asked for.
     sensitivity: Vec<NodeSensitivity>,
     /// Nodes whose sensitivity could not be measured, and why.
@@ -117,15 +118,20 @@ impl Quantize {
         let started = Instant::now();
         self.check_mode()?;
         check_output(&self.model, &self.output)?;
-        let model = load(&self.model)?;
         let mut config = self.quantization.config();
+        config.rounding = self.rounding();
+        config.validate_for(match (self.mode, self.weights()) {
+            (Mode::Static, _) => graph::Mode::Static,
+            (Mode::Dynamic, _) => graph::Mode::Dynamic,
+            (Mode::WeightOnly, WeightOnlyConfig::Int8) => graph::Mode::Weights,
+            (Mode::WeightOnly, _) => graph::Mode::Blocks,
+        })?;
+        let model = load(&self.model)?;
         let mut samples = None;
         config.threads = cx.session_options().threads;
         let (mut found, mut excluded) = (Sensitivity::default(), Vec::new());
         let (quantized, report) = match self.mode {
             Mode::Static => {
-                config.rounding = self.rounding();
-                config.validate()?;
                 let (statistics, count) = self.statistics(cx, &model, &config)?;
                 samples = count;
                 if self.sensitivity.is_some() || self.auto_exclude.is_some() {
@@ -340,12 +346,10 @@ fn print(outcome: &Outcome, out: &mut dyn std::io::Write) -> std::io::Result<()>
         ]);
     }
     table.print(out)?;
-    for skipped in &outcome.skipped {
-        writeln!(
-            out,
-            "float: {} ({}): {}",
-            skipped.node, skipped.op, skipped.reason
-        )?;
+    let skipped = outcome.skipped.iter();
+    let skipped = skipped.map(|s| ((s.op.as_str(), s.reason.as_str()), s.node.as_str()));
+    for ((op, reason), nodes) in Names::group(skipped) {
+        writeln!(out, "float: {op} {nodes}: {reason}")?;
     }
     for node in &outcome.sensitivity {
         let sqnr = units::decibel(node.sqnr_db);
@@ -357,11 +361,11 @@ fn print(outcome: &Outcome, out: &mut dyn std::io::Write) -> std::io::Result<()>
     for node in &outcome.excluded {
         writeln!(out, "left float: {node}")?;
     }
-    for repair in &outcome.repairs {
-        writeln!(out, "repaired: {repair}")?;
-    }
-    for note in &outcome.notes {
-        writeln!(out, "note: {note}")?;
+    for (what, notes) in [("repaired", &outcome.repairs), ("note", &outcome.notes)] {
+        let said = notes.iter().map(|n| (n.text.as_str(), n.subject.as_str()));
+        for (text, subjects) in Names::group(said) {
+            writeln!(out, "{what}: {subjects}: {text}")?;
+        }
     }
     writeln!(
         out,

@@ -31,6 +31,13 @@ fn bench_makes_inputs_up_and_orders_its_percentiles() {
         .map(|l| l["share"].as_f64().unwrap())
         .sum();
     assert!((share - 1.0).abs() < 1e-6);
+    let times: Vec<f64> = found["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|l| l["mean_ms"].as_f64().unwrap())
+        .collect();
+    assert!(times.is_sorted_by(|a, b| a >= b), "{times:?}");
 }
 
 #[test]
@@ -52,5 +59,24 @@ fn the_demonstration_keeps_the_accuracy_in_fewer_bytes() {
         "held_out_x.npy",
     ] {
         assert!(place.path("modelpress-demo").join(file).is_file(), "{file}");
+    }
+    // The lines of the report run as they stand.
+    let report = std::fs::read_to_string(place.path("modelpress-demo/report.md")).unwrap();
+    let lines: Vec<&str> = report
+        .lines()
+        .filter(|l| l.starts_with("modelpress "))
+        .collect();
+    assert!(
+        lines.iter().any(|l| l.starts_with("modelpress eval ")),
+        "{report}"
+    );
+    for line in lines {
+        let arguments = line.split_whitespace().skip(1);
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_modelpress"))
+            .args(arguments)
+            .current_dir(place.path("modelpress-demo"))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{line}");
     }
 }

@@ -89,3 +89,29 @@ pub(crate) fn write_convolutions(place: &Place, file: &str) {
         .unwrap();
     npy::write(place.path("x.npy"), &noise(3, &[8, 2, 6, 6])).unwrap();
 }
+
+/// `y = BatchNormalization(Conv(x))` whose weights are inputs too, as old exporters write them.
+pub(crate) fn write_old(place: &Place, file: &str) {
+    let mut graph = Graph::new("old");
+    let x = Fact::tensor(DType::F32, [1usize, 2, 4, 4]);
+    let x = graph.add_value("x", x).unwrap();
+    graph.add_input(x);
+    let mut weight = |name: &str, shape: &[usize]| {
+        let tensor = Tensor::full(shape, 0.5f32).unwrap();
+        let id = graph.add_initializer(name, tensor).unwrap();
+        graph.add_input(id);
+        id
+    };
+    let w = weight("w", &[3, 2, 1, 1]);
+    let [gamma, beta, mean, var] = ["gamma", "beta", "mean", "var"].map(|n| weight(n, &[3]));
+    let mut value = |name: &str| graph.add_value(name, Fact::Unknown).unwrap();
+    let (c, y) = (value("c"), value("y"));
+    graph.add_node(Node::new("Conv", [x, w], [c])).unwrap();
+    let bn = Node::new("BatchNormalization", [c, gamma, beta, mean, var], [y]);
+    graph.add_node(bn.named("norm")).unwrap();
+    graph.add_output(y);
+    let model = Model::new(graph, 9);
+    model
+        .save(place.path(file), &SaveOptions::default())
+        .unwrap();
+}

@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod data;
+mod messages;
 mod models;
 mod program;
 mod quantize;

@@ -1,6 +1,6 @@
 //! `inspect`, `check`, `optimize`, `run`, `eval`, `compare`, `completions`.
 
-use crate::data::{furnished, write_convolutions};
+use crate::data::{furnished, write_convolutions, write_old};
 use crate::program::{Place, keys, stderr};
 use modelpress::tensor::npy;
 
@@ -68,6 +68,30 @@ fn optimize_keeps_what_the_model_computes() {
 }
 
 #[test]
+fn weights_that_old_files_list_as_inputs_are_folded_unless_they_are_kept() {
+    let place = Place::new();
+    write_old(&place, "old.onnx");
+    let optimize = ["optimize", "old.onnx", "-o", "new.onnx"];
+    let done = place.json(&optimize);
+    assert_eq!(
+        (&done["defaults_frozen"], &done["nodes_after"]),
+        (&5.into(), &1.into())
+    );
+    let same = ["compare", "old.onnx", "new.onnx", "--input", "zeros"];
+    assert!(place.json(&same)["outputs"][0]["max_abs"].as_f64().unwrap() < 1e-6);
+    let kept = place.json(&[&optimize[..], &["--keep-defaults"]].concat());
+    assert_eq!(
+        (&kept["defaults_frozen"], &kept["nodes_after"]),
+        (&0.into(), &2.into())
+    );
+    let reasons = kept["passes"].to_string();
+    assert!(
+        reasons.contains("inputs with defaults, which callers may replace"),
+        "{reasons}"
+    );
+}
+
+#[test]
 fn layers_that_take_in_an_activation_are_compared_behind_it() {
     let place = Place::new();
     write_convolutions(&place, "model.onnx");
@@ -88,6 +112,9 @@ fn layers_that_take_in_an_activation_are_compared_behind_it() {
         assert_eq!(names, ["cut"], "{format}");
         let sqnr = layers[0]["sqnr_db"].as_f64().unwrap();
         assert!(sqnr > 30.0, "{format}: {sqnr}");
+        // Also where an activation cuts values to 0.
+        let relative = layers[0]["max_rel"].as_f64().unwrap();
+        assert!(relative > 0.0 && relative < 0.05, "{format}: {relative}");
         assert!(
             found["outputs"][0]["sqnr_db"].as_f64().unwrap() > 25.0,
             "{found}"
