@@ -73,9 +73,9 @@ pub(crate) fn execute(
             timings.add(step.row, started.elapsed(), bytes);
         }
         if let Some(tap) = &mut tap {
-            for &slot in &step.tapped {
+            for &(slot, named) in &step.tapped {
                 if let Some(Value::Tensor(tensor)) = &values[slot] {
-                    tap(&plan.names[plan.slot_values[slot].index()], tensor);
+                    tap(&plan.names[named.index()], tensor);
                 }
             }
         }

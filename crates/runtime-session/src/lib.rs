@@ -39,6 +39,6 @@ mod weights;
 
 pub use error::{SessionError, StepError};
 pub use measure::{Latency, MeasureOptions, measure};
-pub use options::{OptimizationLevel, SessionOptions};
+pub use options::{OptimizationLevel, SessionOptions, TapOrder};
 pub use profile::{Profile, ProfileRow};
 pub use session::Session;

@@ -15,6 +15,17 @@ pub enum OptimizationLevel {
     Full,
 }
 
+/// In which order the elements of a tapped image are shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TapOrder {
+    /// The model's: `[batch, channels, height, width]`.
+    #[default]
+    Model,
+    /// As the image lies in memory, and with the shape that it has there: often `[batch, height, width, channels]`. For
+    /// taps that do not ask where an element stands, as of statistics; it saves a copy.
+    Memory,
+}
+
 /// How a session is made.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -31,6 +42,8 @@ pub struct SessionOptions {
     pub limits: Limits,
     /// Sets of input shapes for which a plan of its own is kept.
     pub cached_plans: usize,
+    /// In which order [`Session::run_with_taps`](crate::Session::run_with_taps) shows the elements of images.
+    pub tap_order: TapOrder,
 }
 
 impl Default for SessionOptions {
@@ -42,6 +55,7 @@ impl Default for SessionOptions {
             profile: false,
             limits: Limits::default(),
             cached_plans: 64,
+            tap_order: TapOrder::default(),
         }
     }
 }
@@ -79,6 +93,13 @@ impl SessionOptions {
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// The same options with another order of the elements that taps see.
+    #[must_use]
+    pub fn with_tap_order(mut self, order: TapOrder) -> Self {
+        self.tap_order = order;
         self
     }
 

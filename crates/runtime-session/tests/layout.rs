@@ -3,7 +3,7 @@
 use compress_tensor::{DType, Tensor};
 use onnx_ir::eval::Evaluator;
 use onnx_ir::{Fact, Graph, Model, Node, Value, ValueId};
-use runtime_session::{Session, SessionOptions};
+use runtime_session::{Session, SessionOptions, TapOrder};
 
 fn value(g: &mut Graph, name: &str) -> ValueId {
     g.add_value(name, Fact::Unknown).unwrap()
@@ -176,6 +176,34 @@ fn taps_show_values_in_the_models_own_order() {
         .unwrap();
     seen.sort_unstable();
     assert_eq!(seen, [0, 1, 2, 3, 4, 5, 6, 7]);
+}
+
+#[test]
+fn taps_in_memory_order_show_the_same_numbers_and_copy_no_image() {
+    let model = region();
+    let x = numbers(&[2, 3, 8, 6], 1);
+    let names = ["depthwise", "sum", "c"];
+    let expected = reference(&model, &x, &names);
+    let options = SessionOptions::default()
+        .with_tap_order(TapOrder::Memory)
+        .with_profile();
+    let session = Session::new(model, &options).unwrap();
+    let mut seen = Vec::new();
+    session
+        .run_with_taps(&[("x", x)], &names, |name, tensor| {
+            let at = names.iter().position(|n| *n == name).unwrap();
+            let in_order = expected[at].view::<f32>().unwrap();
+            let last = in_order.permuted_axes([0, 2, 3, 1].as_slice());
+            let last = Tensor::from_array(last.as_standard_layout().into_owned());
+            assert_close(tensor, &last, name);
+            seen.push(name.to_owned());
+        })
+        .unwrap();
+    seen.sort_unstable();
+    assert_eq!(seen, ["c", "depthwise", "sum"]);
+    let rows = session.profile().rows;
+    let copied = |name: &&str| rows.iter().any(|r| r.node == format!("layout of `{name}`"));
+    assert!(!names.iter().any(copied));
 }
 
 #[test]

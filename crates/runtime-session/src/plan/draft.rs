@@ -13,11 +13,20 @@ pub(crate) struct Draft {
     pub(crate) inputs: Vec<ValueId>,
     pub(crate) outputs: Vec<ValueId>,
     /// Values that must exist while the graph runs, beside the outputs.
-    pub(crate) tapped: Vec<ValueId>,
+    pub(crate) tapped: Vec<Tapped>,
     /// Constants that steps or outputs read.
     pub(crate) constants: HashMap<ValueId, Tensor>,
     /// Names of all values, by value index.
     pub(crate) names: Arc<Vec<String>>,
+}
+
+/// A value that is shown as soon as it is there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tapped {
+    /// The value whose name it is shown under.
+    pub(crate) named: ValueId,
+    /// Where it lies: the value itself, or the same image in another order.
+    pub(crate) shown: ValueId,
 }
 
 /// One step over graph values.

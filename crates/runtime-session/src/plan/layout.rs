@@ -14,8 +14,9 @@
 //! The choice is greedy: channels-last spreads from the convolutions downwards and ends where a step needs the model's
 //! own order. Each value is transposed once at most in each direction, at the border of a convolutional region; there
 //! one side is the network's input of few channels, or a small map before a head, so that looking for a cheaper cut
-//! gains little. Outputs and tapped values exist in the model's order, under their own ids; the other order has ids of
-//! its own, behind those of the graph.
+//! gains little. Outputs exist in the model's order, under their own ids, and so do tapped values unless
+//! [`TapOrder::Memory`](crate::TapOrder::Memory) lets them stay as they are; the other order has ids of its own, behind
+//! those of the graph.
 
 use super::DraftStep;
 use crate::bindings::{self, identity, reorder};
@@ -31,7 +32,7 @@ pub(crate) struct Layouts<'a> {
     pub(crate) is_image: &'a dyn Fn(ValueId) -> bool,
     /// The element type of a value, where it is known.
     pub(crate) dtype: &'a dyn Fn(ValueId) -> Option<DType>,
-    /// Whether a value must exist in the model's order: an output, or tapped.
+    /// Whether a value must exist in the model's order.
     pub(crate) is_kept: &'a dyn Fn(ValueId) -> bool,
     /// The profile's row for a transposition of the value of this name.
     pub(crate) row: &'a dyn Fn(&str) -> usize,
@@ -41,11 +42,15 @@ pub(crate) struct Layouts<'a> {
 }
 
 impl Layouts<'_> {
-    /// The steps with an order of channels given to each value.
-    pub(crate) fn assign(self, steps: Vec<DraftStep>) -> Vec<DraftStep> {
+    /// The steps with an order of channels given to each value, and under which id the values lie that do not exist
+    /// in the model's order.
+    pub(crate) fn assign(
+        self,
+        steps: Vec<DraftStep>,
+    ) -> (Vec<DraftStep>, HashMap<ValueId, ValueId>) {
         let wanted = |s: &DraftStep| matches!(s.step.image_order(), ImageOrder::Last);
         if !steps.iter().any(wanted) {
-            return steps;
+            return (steps, HashMap::new());
         }
         let mut assignment = Assignment {
             layouts: self,
@@ -57,7 +62,9 @@ impl Layouts<'_> {
         for step in steps {
             assignment.place(step);
         }
-        assignment.steps
+        let mut elsewhere = assignment.last;
+        elsewhere.retain(|v, _| assignment.only_last.contains(v));
+        (assignment.steps, elsewhere)
     }
 }
 

@@ -1,6 +1,6 @@
 //! A draft and what is known of its values become a plan: slots, constants, last uses.
 
-use super::{Draft, DraftStep};
+use super::{Draft, DraftStep, Tapped};
 use crate::step::Step;
 use compress_tensor::Tensor;
 use onnx_ir::{Value, ValueId};
@@ -39,8 +39,8 @@ pub(crate) struct PlannedStep {
     pub(crate) in_place: Option<usize>,
     /// Slots that nobody reads after this step.
     pub(crate) dead: Vec<usize>,
-    /// Slots to show, written by this step.
-    pub(crate) tapped: Vec<usize>,
+    /// Slots to show, written by this step, and the values under whose names.
+    pub(crate) tapped: Vec<(usize, ValueId)>,
     pub(crate) node: Arc<str>,
     pub(crate) row: usize,
 }
@@ -93,15 +93,15 @@ impl Plan {
             .iter()
             .map(|&v| operand(v, &mut slots))
             .collect();
-        for &v in &draft.tapped {
-            let at = operand(v, &mut slots);
+        for &Tapped { named, shown } in &draft.tapped {
+            let at = operand(shown, &mut slots);
             let writer = plan.steps.iter_mut().find_map(|s| {
                 let Operand::Slot(slot) = at else { return None };
                 s.outputs.contains(&Some(slot)).then_some((s, slot))
             });
             match writer {
-                Some((step, slot)) => step.tapped.push(slot),
-                None => plan.tapped.push((at, v)),
+                Some((step, slot)) => step.tapped.push((slot, named)),
+                None => plan.tapped.push((at, named)),
             }
         }
         plan.slots = slots.values.len();
@@ -143,7 +143,8 @@ impl Plan {
 /// Which steps write something that is read, shown or given out, and is not constant.
 fn needed_steps(draft: &Draft, constant: &dyn Fn(ValueId) -> bool) -> Vec<bool> {
     let mut wanted = vec![false; draft.names.len()];
-    for v in draft.outputs.iter().chain(&draft.tapped) {
+    let shown = draft.tapped.iter().map(|tapped| &tapped.shown);
+    for v in draft.outputs.iter().chain(shown) {
         wanted[v.index()] = !constant(*v);
     }
     let needs = |wanted: &mut Vec<bool>, step: &DraftStep| {

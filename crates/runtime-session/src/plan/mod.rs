@@ -16,7 +16,7 @@ mod select;
 mod specialize;
 
 pub(crate) use cache::PlanCache;
-pub(crate) use draft::{Draft, DraftStep};
+pub(crate) use draft::{Draft, DraftStep, Tapped};
 pub(crate) use fold::Constants;
 pub(crate) use layout::{FROM_LAST, Layouts, TO_LAST};
 pub(crate) use lower::{Operand, Plan, PlannedStep};

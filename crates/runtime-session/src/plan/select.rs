@@ -4,13 +4,13 @@
 //! nodes before it along (the `Conv` before a `Relu`, the whole region from `DequantizeLinear` to
 //! `QuantizeLinear`); what nobody wants afterwards is never bound: maximal munch, as in instruction selection.
 
-use super::{Constants, Draft, DraftStep, Layouts};
+use super::{Constants, Draft, DraftStep, Layouts, Tapped};
 use crate::bindings;
 use crate::error::SessionError;
 use crate::profile::Profiler;
 use crate::step::Step;
 use crate::weights::Weights;
-use crate::{OptimizationLevel, SessionOptions};
+use crate::{OptimizationLevel, SessionOptions, TapOrder};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::graph::Use;
 use onnx_ir::operator::Catalog;
@@ -135,7 +135,10 @@ impl<'a> Selector<'a> {
         let layouts = Layouts {
             is_image: &|v| self.rank(v) == Some(4),
             dtype: &|v| self.dtype(v),
-            is_kept: &|v| self.is_kept(v),
+            is_kept: &|v| match self.scope.options.tap_order {
+                TapOrder::Model => self.is_kept(v),
+                TapOrder::Memory => graph.outputs().contains(&v),
+            },
             row: &|name| {
                 let node = Node::new("Transpose", [None::<ValueId>; 0], [None::<ValueId>; 0]);
                 let profiler = self.scope.profiler;
@@ -144,13 +147,17 @@ impl<'a> Selector<'a> {
             constants: &mut constants,
             names: &mut names,
         };
-        let steps = layouts.assign(steps);
+        let (steps, elsewhere) = layouts.assign(steps);
         self.align(&steps, &mut constants);
+        let shown = |&named: &ValueId| Tapped {
+            named,
+            shown: elsewhere.get(&named).copied().unwrap_or(named),
+        };
         Ok(Draft {
             steps,
             inputs,
             outputs: graph.outputs().to_vec(),
-            tapped: tapped.to_vec(),
+            tapped: tapped.iter().map(shown).collect(),
             constants,
             names: Arc::new(names),
         })

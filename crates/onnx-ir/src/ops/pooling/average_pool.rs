@@ -52,7 +52,36 @@ impl AveragePool {
             if self.count_include_pad {
                 count = taps.padded;
             }
-            T::narrow(sum / count.max(1) as f64)
+            // The mean of no values, in a window of padding alone, is NaN.
+            T::narrow(sum / count as f64)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::eval::Evaluator;
+    use crate::{Fact, Graph, Model, Node, Value};
+    use compress_tensor::{DType, Tensor};
+
+    #[test]
+    fn a_window_of_padding_alone_has_no_mean() {
+        let mut g = Graph::new("padding");
+        let x = g
+            .add_value("x", Fact::tensor(DType::F32, [1usize, 1, 1]))
+            .unwrap();
+        let y = g.add_value("y", Fact::Unknown).unwrap();
+        let pool = Node::new("AveragePool", [x], [y])
+            .with("kernel_shape", vec![1i64])
+            .with("pads", vec![1i64, 0]);
+        g.add_node(pool).unwrap();
+        g.add_input(x);
+        g.add_output(y);
+        let image = Tensor::from_vec(&[1, 1, 1], vec![3.0f32]).unwrap();
+        let model = Model::new(g, 17);
+        let run = Evaluator::new(&model).unwrap();
+        let outputs = run.run([("x".to_owned(), Value::Tensor(image))]).unwrap();
+        let found = outputs[0].as_tensor().unwrap().as_slice::<f32>().unwrap();
+        assert!(found[0].is_nan() && found[1] == 3.0, "{found:?}");
     }
 }
