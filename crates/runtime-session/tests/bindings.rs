@@ -248,6 +248,25 @@ fn pooling_and_normalisation_follow_the_reference() {
 }
 
 #[test]
+fn windows_over_empty_images_give_empty_images() {
+    for pads in [0i64, 1] {
+        let mut net = Net::new(&[1, 3, 0, 7]);
+        let w = net.weight(&[4, 3, 3, 3]);
+        let conv = Node::new("Conv", [Some(net.x), Some(w)], [None::<ValueId>; 0])
+            .with("pads", vec![pads; 4]);
+        let c = net.node(conv);
+        let pool = Node::new("MaxPool", [Some(c)], [None::<ValueId>; 0])
+            .with("kernel_shape", vec![5i64, 2])
+            .with("pads", vec![pads; 4]);
+        let p = net.node(pool);
+        let pool = Node::new("AveragePool", [Some(p)], [None::<ValueId>; 0])
+            .with("kernel_shape", vec![2i64, 2]);
+        let y = net.node(pool);
+        net.check_close(y, &["pool", "pool", "conv.f32", "permute", "permute"]);
+    }
+}
+
+#[test]
 fn a_quantized_convolution_equals_the_reference_bit_for_bit() {
     let mut net = Net::new(&[1, 4, 6, 6]);
     let x = net.quantized(net.x, 0.008, 120);

@@ -130,6 +130,10 @@ impl ConvShape {
                     return Err(KernelError::Invalid { what, value: 0 });
                 }
             }
+            // An empty image has no windows, however it is padded.
+            if input[d] == 0 {
+                continue;
+            }
             let invalid = KernelError::Invalid {
                 what: "kernel extent past the padded input",
                 value: kernel[d],

@@ -104,6 +104,11 @@ impl Windows {
         let (strides, dilations) = (&self.window.strides, &self.window.dilations);
         let mut result = image[..2].to_vec();
         for (axis, &size) in spatial.iter().enumerate() {
+            // An empty image has no windows, however it is padded.
+            if size == 0 {
+                result.push(0);
+                continue;
+            }
             let reach = |taps: usize| {
                 taps.checked_sub(1)?
                     .checked_mul(dilations[axis])?
