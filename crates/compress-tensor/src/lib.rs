@@ -29,6 +29,7 @@ mod packed;
 mod quant_params;
 #[cfg(feature = "safetensors")]
 pub mod safetensors;
+mod shape;
 mod storage;
 mod tensor;
 
@@ -44,4 +45,5 @@ pub use float8::{
 };
 pub use mmap::map_file;
 pub use quant_params::{Granularity, QuantParams, QuantParamsError, RangeRule};
+pub use shape::Shape;
 pub use tensor::{Tensor, element_count};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 /// An owned, typed vector behind one pointer type.
 pub(crate) trait Buffer: Any + Send + Sync {
     fn bytes(&self) -> &[u8];
+    fn capacity(&self) -> usize;
     fn as_any_mut(&mut self) -> &mut dyn Any;
     fn into_any(self: Arc<Self>) -> Arc<dyn Any + Send + Sync>;
 }
@@ -15,6 +16,9 @@ pub(crate) trait Buffer: Any + Send + Sync {
 impl<T: Element> Buffer for Vec<T> {
     fn bytes(&self) -> &[u8] {
         bytemuck::cast_slice(self.as_slice())
+    }
+    fn capacity(&self) -> usize {
+        Vec::capacity(self)
     }
     fn as_any_mut(&mut self) -> &mut dyn Any {
         self

@@ -1,7 +1,7 @@
 //! The tensor: element type, shape, contiguous C-order data.
 
 use crate::storage::{BufferBytes, Storage};
-use crate::{DType, Element, TensorError};
+use crate::{DType, Element, Shape, TensorError};
 use bytes::Bytes;
 use ndarray::{Array, ArrayD, ArrayViewD, Dimension, IxDyn};
 use std::borrow::Cow;
@@ -24,7 +24,7 @@ pub fn element_count(shape: &[usize]) -> Option<usize> {
 #[derive(Clone)]
 pub struct Tensor {
     dtype: DType,
-    shape: Vec<usize>,
+    shape: Shape,
     len: usize,
     storage: Storage,
 }
@@ -41,7 +41,7 @@ impl Tensor {
         }
         Ok(Self {
             dtype: T::DTYPE,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             len,
             storage: Storage::Shared(Arc::new(data)),
         })
@@ -51,7 +51,7 @@ impl Tensor {
     pub fn scalar<T: Element>(value: T) -> Self {
         Self {
             dtype: T::DTYPE,
-            shape: Vec::new(),
+            shape: Shape::new(),
             len: 1,
             storage: Storage::Shared(Arc::new(vec![value])),
         }
@@ -62,7 +62,7 @@ impl Tensor {
         let len = data.len();
         Self {
             dtype: T::DTYPE,
-            shape: vec![len],
+            shape: [len].into(),
             len,
             storage: Storage::Shared(Arc::new(data)),
         }
@@ -91,7 +91,7 @@ impl Tensor {
         }
         Ok(Self {
             dtype,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             len,
             storage: Storage::Mapped(bytes),
         })
@@ -114,7 +114,7 @@ impl Tensor {
         }
         Ok(Self {
             dtype: DType::String,
-            shape: shape.to_vec(),
+            shape: shape.into(),
             len,
             storage: Storage::Strings(Arc::new(data)),
         })
@@ -122,7 +122,7 @@ impl Tensor {
 
     /// A tensor that takes over an array's data; copied only where it is not in standard layout.
     pub fn from_array<T: Element, D: Dimension>(array: Array<T, D>) -> Self {
-        let shape = array.shape().to_vec();
+        let shape = array.shape().into();
         let len = array.len();
         let data = if array.is_standard_layout() {
             let (mut data, offset) = array.into_raw_vec_and_offset();
@@ -230,6 +230,37 @@ impl Tensor {
         T::view(self.bytes()).ok_or(TensorError::Misaligned { dtype: self.dtype })
     }
 
+    /// Elements that the tensor has memory for: at least [`Tensor::len`], more in a buffer that held more.
+    pub fn capacity(&self) -> usize {
+        match &self.storage {
+            Storage::Shared(buffer) => buffer.capacity(),
+            Storage::Mapped(_) | Storage::Strings(_) => self.len,
+        }
+    }
+
+    /// A tensor of `T` of another shape in the memory of this one; its elements are arbitrary. Memory is allocated where
+    /// this one's is too small, shared, memory-mapped or not of `T`.
+    ///
+    /// # Errors
+    /// [`TensorError::TooLarge`] if the size overflows.
+    pub fn reuse<T: Element>(mut self, shape: &[usize]) -> Result<Self, TensorError> {
+        let len = checked_len(shape, T::DTYPE)?;
+        if let Storage::Shared(buffer) = &mut self.storage
+            && let Some(buffer) = Arc::get_mut(buffer)
+            && let Some(vec) = buffer.as_any_mut().downcast_mut::<Vec<T>>()
+        {
+            // Keeps what is there: only a part that was cut off before is filled again.
+            vec.resize(len, T::default());
+            return Ok(Self {
+                dtype: T::DTYPE,
+                shape: shape.into(),
+                len,
+                storage: self.storage,
+            });
+        }
+        Self::full(shape, T::default())
+    }
+
     /// The elements for writing; copied first where they are shared or memory-mapped.
     ///
     /// # Errors
@@ -316,7 +347,7 @@ impl Tensor {
             return Err(wrong_length(shape, self.dtype, len, self.len, "elements"));
         }
         Ok(Self {
-            shape: shape.to_vec(),
+            shape: shape.into(),
             ..self.clone()
         })
     }

@@ -185,3 +185,22 @@ proptest! {
         prop_assert_eq!(y.into_vec::<u32>().unwrap(), values);
     }
 }
+
+#[test]
+fn a_tensor_is_reused_for_another_shape_in_place() {
+    let x = Tensor::vector(vec![1.0f32; 12]);
+    let (address, capacity) = (x.bytes().as_ptr(), x.capacity());
+    let y = x.reuse::<f32>(&[2, 5]).unwrap();
+    assert_eq!((y.shape(), y.len()), (&[2, 5][..], 10));
+    assert_eq!((y.bytes().as_ptr(), y.capacity()), (address, capacity));
+    let y = y.reuse::<f32>(&[12]).unwrap();
+    assert_eq!((y.bytes().as_ptr(), y.byte_len()), (address, 48));
+    // Others that read the data keep it, and another type has memory of its own.
+    let shared = y.clone();
+    let z = y.reuse::<f32>(&[12]).unwrap();
+    assert_ne!(z.bytes().as_ptr(), address);
+    assert_eq!(shared.as_slice::<f32>().unwrap()[..10], [1.0; 10]);
+    let bytes = z.reuse::<u8>(&[3]).unwrap();
+    assert_eq!((bytes.dtype(), bytes.len()), (DType::U8, 3));
+    assert!(bytes.reuse::<u8>(&[usize::MAX, 2]).is_err());
+}
