@@ -28,4 +28,4 @@ pub use context::{Context, Scratch};
 pub use error::KernelError;
 pub use isa::Isa;
 pub use matrix::MatRef;
-pub use threads::Parallelism;
+pub use threads::{Caller, Parallelism};

@@ -11,12 +11,13 @@ const LONGEST_FILE: usize = 600;
 /// File names that say nothing of what is inside.
 const VAGUE: &[&str] = &["utils.rs", "util.rs", "helpers.rs", "common.rs", "misc.rs"];
 
-/// Folders and files in which `unsafe` may stand: the instruction sets, the cutting of a result
-/// into tiles for threads, the memory map, and the calls of peers in benches.
+/// Folders and files in which `unsafe` may stand: the instruction sets, the lending of a job and the
+/// cutting of a result into tiles for threads, the memory map, and the calls of peers in benches.
 const UNSAFE_PLACES: &[&str] = &[
     "benches/benches/",
     "crates/compress-tensor/src/mmap.rs",
     "crates/runtime-kernels/src/isa/",
+    "crates/runtime-kernels/src/threads/pool.rs",
     "crates/runtime-kernels/src/threads/tile.rs",
 ];
 

@@ -5,7 +5,7 @@
 
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
-use crate::gemm::driver::{Cut, Finish, Part};
+use crate::gemm::driver::{Cut, Finish, Part, Pieces};
 use crate::isa::{MAX_NR, Simd, simd_dispatch};
 use crate::threads::Place;
 use crate::{Context, Scratch};
@@ -91,21 +91,16 @@ pub(super) fn run_channels_first<T: Pixel, F: Finish<Float>>(
     let work = out.cols() * (op.shape.taps() + 4);
     let tasks = ctx.parallelism.tasks(planes.saturating_mul(work), planes);
     let own = PaddedPlane::new(op.shape).len();
-    let (mut floats, _) = scratch.parts(own * tasks, 0);
+    let (floats, _) = scratch.parts(own * tasks, 0);
     if tasks == 1 {
         return convolve_planes(ctx.isa, op, image, finish, 0, floats, out);
     }
     let per_task = planes.div_ceil(tasks).max(1);
-    let (mut parts, mut rest) = (Vec::with_capacity(tasks), out);
-    for first in (0..planes).step_by(per_task) {
-        let (part, after) = rest.split_rows(per_task);
-        let (mine, others) = floats.split_at_mut(own);
-        parts.push((first, part, mine));
-        (rest, floats) = (after, others);
-    }
-    ctx.parallelism.for_each(parts, |(first, out, floats)| {
-        convolve_planes(ctx.isa, op, image, finish, first, floats, out);
-    });
+    let parts = Pieces::new(out, planes, per_task, Cut::split_rows, floats, own);
+    ctx.parallelism
+        .for_each(tasks, parts, |(first, out, floats)| {
+            convolve_planes(ctx.isa, op, image, finish, first, floats, out);
+        });
 }
 
 /// One plane with its padding, split by column phase so that every tap of a strided window reads

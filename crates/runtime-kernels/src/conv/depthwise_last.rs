@@ -6,7 +6,7 @@
 use super::depthwise::{Depthwise, Pixel, staged_at_most};
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
-use crate::gemm::driver::{Cut, Finish, Part};
+use crate::gemm::driver::{Cut, Finish, Part, Pieces};
 use crate::gemm::rows::BLOCK_BYTES;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
 use crate::threads::Place;
@@ -78,7 +78,7 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
     let own = Staged::new(ctx.isa, shape, per_band).len();
     let weight_len = Staged::new(ctx.isa, shape, 1).channels * shape.taps();
     let (floats, _) = scratch.parts(own * tasks + weight_len, 0);
-    let (padded, mut floats) = floats.split_at_mut(weight_len);
+    let (padded, floats) = floats.split_at_mut(weight_len);
     pad_weights(op, padded);
     let padded = &*padded;
     let task = |first: usize, mut out: F::Out<'_>, scratch: &mut [f32]| {
@@ -103,15 +103,12 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
         return task(0, out, floats);
     }
     let per_task = lines.div_ceil(tasks).max(1);
-    let (mut parts, mut rest) = (Vec::with_capacity(tasks), out);
-    for first in (0..lines).step_by(per_task) {
-        let (part, after) = rest.split_rows(per_task * ow);
-        let (mine, others) = floats.split_at_mut(own);
-        parts.push((first, part, mine));
-        (rest, floats) = (after, others);
-    }
+    let step = per_task * ow;
+    let parts = Pieces::new(out, lines * ow, step, Cut::split_rows, floats, own);
     ctx.parallelism
-        .for_each(parts, |(first, out, floats)| task(first, out, floats));
+        .for_each(tasks, parts, |(from, out, floats)| {
+            task(from / ow, out, floats)
+        });
 }
 
 /// The weights with whole vectors of channels.

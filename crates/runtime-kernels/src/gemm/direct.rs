@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::arith::Arith;
-use super::driver::{Cut, Finish, Part};
+use super::driver::{Cut, Finish, Part, Pieces};
 use super::panel::Packed;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
 use crate::threads::Place;
@@ -151,19 +151,14 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
         };
         let step = extent.div_ceil(unit).div_ceil(tasks).max(1) * unit;
         let own = self.source.scratch_units();
-        let (mut parts, mut rest, mut scratch) = (Vec::with_capacity(tasks), out, scratch);
-        for from in (0..extent).step_by(step) {
-            let len = step.min(extent - from);
-            let (part, after) = if by_cols {
-                rest.split_cols(len)
-            } else {
-                rest.split_rows(len)
-            };
-            let (mine, others) = scratch.split_at_mut(own);
-            parts.push((if by_cols { (0, from) } else { (from, 0) }, part, mine));
-            (rest, scratch) = (after, others);
-        }
-        ctx.parallelism.for_each(parts, |((row, col), part, own)| {
+        let cut = if by_cols {
+            Cut::split_cols
+        } else {
+            Cut::split_rows
+        };
+        let parts = Pieces::new(out, extent, step, cut, scratch, own);
+        ctx.parallelism.for_each(tasks, parts, |(from, part, own)| {
+            let (row, col) = if by_cols { (0, from) } else { (from, 0) };
             self.task(ctx.isa, row, col, part, own);
         });
     }

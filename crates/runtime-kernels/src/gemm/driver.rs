@@ -55,6 +55,52 @@ impl Cut for TileMut<'_, f32> {
     }
 }
 
+/// The pieces of a result, each with where it starts and scratch memory of its own.
+pub(crate) struct Pieces<'s, O, W> {
+    rest: Option<O>,
+    range: std::iter::StepBy<Range<usize>>,
+    step: usize,
+    cut: fn(O, usize) -> (O, O),
+    scratch: &'s mut [W],
+    per_piece: usize,
+}
+
+impl<'s, O, W> Pieces<'s, O, W> {
+    /// The first `extent` rows or columns of `out` in pieces of `step`; `cut` is [`Cut::split_rows`] or
+    /// [`Cut::split_cols`]. Each piece gets `per_piece` elements of `scratch`, as far as they go.
+    pub(crate) fn new(
+        out: O,
+        extent: usize,
+        step: usize,
+        cut: fn(O, usize) -> (O, O),
+        scratch: &'s mut [W],
+        per_piece: usize,
+    ) -> Self {
+        Self {
+            rest: Some(out),
+            range: (0..extent).step_by(step.max(1)),
+            step,
+            cut,
+            scratch,
+            per_piece,
+        }
+    }
+}
+
+impl<'s, O, W> Iterator for Pieces<'s, O, W> {
+    type Item = (usize, O, &'s mut [W]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let from = self.range.next()?;
+        let (piece, rest) = (self.cut)(self.rest.take()?, self.step);
+        self.rest = Some(rest);
+        let scratch = std::mem::take(&mut self.scratch);
+        let (own, others) = scratch.split_at_mut(self.per_piece.min(scratch.len()));
+        self.scratch = others;
+        Some((from, piece, own))
+    }
+}
+
 /// What becomes of a register tile.
 pub(crate) trait Finish<A: Arith>: Sync {
     /// The result.
@@ -195,20 +241,14 @@ impl<A: Arith, F: Finish<A>> Product<'_, A, F> {
             return Ok(());
         }
         let step = extent.div_ceil(unit).div_ceil(tasks).max(1) * unit;
-        let (mut parts, mut rest, mut scratch) = (Vec::with_capacity(tasks), out, scratch);
-        for from in (0..extent).step_by(step) {
-            let len = step.min(extent - from);
-            let (part, after) = if by_cols {
-                rest.split_cols(len)
-            } else {
-                rest.split_rows(len)
-            };
-            let (own, others) = scratch.split_at_mut(per_task);
+        let cut = if by_cols {
+            Cut::split_cols
+        } else {
+            Cut::split_rows
+        };
+        let parts = Pieces::new(out, extent, step, cut, scratch, per_task);
+        ctx.parallelism.for_each(tasks, parts, |(from, part, own)| {
             let (row, col) = if by_cols { (0, from) } else { (from, 0) };
-            parts.push((row, col, part, own));
-            (rest, scratch) = (after, others);
-        }
-        ctx.parallelism.for_each(parts, |(row, col, part, own)| {
             run_task(ctx.isa, self, blocking, row, col, part, own);
         });
         Ok(())

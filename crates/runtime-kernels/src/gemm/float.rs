@@ -3,7 +3,7 @@
 use super::Side;
 use super::arith::Float;
 use super::direct::{DirectProduct, ROW_UNIT};
-use super::driver::{Finish, Operand, Part, Product};
+use super::driver::{Finish, Operand, Part, Pieces, Product};
 use super::panel::{FloatLines, Packed};
 use super::rows::FloatRows;
 use crate::elementwise::{Activation, activate_tile};
@@ -311,23 +311,22 @@ pub fn gemm_batched<'a>(
     let per_task = count.div_ceil(tasks);
     let (floats, _) = scratch.parts(words.saturating_mul(tasks), 0);
     let failed = std::sync::Mutex::new(None);
-    let mut floats = floats;
-    let mut parts = Vec::with_capacity(tasks);
-    for (t, out) in out.chunks_mut((per_task * size).max(1)).enumerate() {
-        let (own, rest) = floats.split_at_mut(words);
-        parts.push((t * per_task, out, own));
-        floats = rest;
+    fn cut(out: &mut [f32], at: usize) -> (&mut [f32], &mut [f32]) {
+        out.split_at_mut(at.min(out.len()))
     }
-    ctx.parallelism.for_each(parts, |(from, out, floats)| {
-        for (i, out) in out.chunks_mut(size.max(1)).enumerate() {
-            if let Err(e) = one(from + i, out, floats) {
-                failed
-                    .lock()
-                    .unwrap_or_else(std::sync::PoisonError::into_inner)
-                    .get_or_insert(e);
+    let parts = Pieces::new(out, count * size, per_task * size, cut, floats, words);
+    ctx.parallelism
+        .for_each(tasks, parts, |(from, out, floats)| {
+            let from = from / size;
+            for (i, out) in out.chunks_mut(size.max(1)).enumerate() {
+                if let Err(e) = one(from + i, out, floats) {
+                    failed
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .get_or_insert(e);
+                }
             }
-        }
-    });
+        });
     failed
         .into_inner()
         .unwrap_or_else(std::sync::PoisonError::into_inner)

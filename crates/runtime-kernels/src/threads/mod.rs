@@ -3,9 +3,14 @@
 //! Every kernel cuts its output into parts and gives each part to one task; no task adds to
 //! another's numbers, so the results do not depend on the number of threads.
 
+mod pool;
 mod tile;
 
-use std::sync::Arc;
+use crate::KernelError;
+use pool::Pool;
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub(crate) use tile::TileMut;
 
@@ -18,18 +23,21 @@ pub(crate) struct Place {
     pub(crate) cols: usize,
 }
 
-use crate::KernelError;
-
-/// Multiply-adds of a product that pay for waking a thread: some ten microseconds.
+/// Multiply-adds of a product that pay for handing them to a thread that is awake: some microseconds.
 const WORK_PER_TASK: usize = 512 * 1024;
 
 /// What an element of a function that is applied to each costs, in multiply-adds of a product.
 const ELEMENT_WORK: usize = 16;
 
-/// A rayon pool, or none: how many threads a kernel may use.
-#[derive(Clone, Debug, Default)]
+/// The threads that a kernel may use: the calling one, and those of a pool.
+///
+/// Clones share the pool, and so may sessions. The pool serves one caller at a time; others go on alone, and a
+/// caller that is [registered](Parallelism::caller) leaves them out of its count from the start.
+#[derive(Clone, Default)]
 pub struct Parallelism {
-    pool: Option<Arc<rayon::ThreadPool>>,
+    pool: Option<Arc<Pool>>,
+    /// Threads, at most those of the pool and the calling one.
+    threads: usize,
 }
 
 impl Parallelism {
@@ -38,7 +46,7 @@ impl Parallelism {
         Self::default()
     }
 
-    /// A pool of its own with `threads` threads; 0 and 1 are sequential.
+    /// A pool of its own, for `threads` threads with the calling one; 0 and 1 are sequential.
     ///
     /// # Errors
     /// [`KernelError::ThreadPool`] if the system refuses the threads.
@@ -46,24 +54,29 @@ impl Parallelism {
         if threads <= 1 {
             return Ok(Self::sequential());
         }
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .thread_name(|i| format!("kernels-{i}"))
-            .build()
-            .map_err(|_| KernelError::ThreadPool { threads })?;
-        Ok(Self::from_pool(Arc::new(pool)))
-    }
-
-    /// Shares a pool with the rest of the program.
-    pub fn from_pool(pool: Arc<rayon::ThreadPool>) -> Self {
-        Self { pool: Some(pool) }
+        let pool = Pool::new(threads - 1).map_err(|_| KernelError::ThreadPool { threads })?;
+        Ok(Self {
+            pool: Some(Arc::new(pool)),
+            threads,
+        })
     }
 
     /// Threads that a kernel may use.
     pub fn threads(&self) -> usize {
-        self.pool
-            .as_ref()
-            .map_or(1, |pool| pool.current_num_threads())
+        self.threads.max(1)
+    }
+
+    /// Registers a caller that is about to run kernels, until the result is dropped. The threads of the pool are shared
+    /// out: with `n` callers there before, `n` threads fewer are left for this one, but its own.
+    pub fn caller(&self) -> Caller {
+        let Some(pool) = &self.pool else {
+            return Caller(Self::sequential());
+        };
+        let before = pool.callers.fetch_add(1, Ordering::Relaxed);
+        Caller(Self {
+            pool: Some(pool.clone()),
+            threads: pool.threads().saturating_sub(before).max(1),
+        })
     }
 
     /// Into how many tasks `work` multiply-adds are worth cutting, at most `limit`.
@@ -71,23 +84,24 @@ impl Parallelism {
         self.threads().min(work / WORK_PER_TASK).min(limit).max(1)
     }
 
-    /// Runs `f` on each part, in any order, and waits for all.
-    ///
-    /// The calling thread takes the first part itself, so that it does not sit idle while the
-    /// pool wakes up.
-    pub(crate) fn for_each<T: Send>(&self, mut parts: Vec<T>, f: impl Fn(T) + Sync + Send) {
-        match &self.pool {
-            Some(pool) if parts.len() > 1 => {
-                let f = &f;
-                pool.in_place_scope(|scope| {
-                    for part in parts.drain(1..) {
-                        scope.spawn(move |_| f(part));
-                    }
-                    parts.drain(..).for_each(f);
-                });
+    /// Runs `f` on each of `count` parts, in any order, and waits for all.
+    pub(crate) fn for_each<T: Send>(
+        &self,
+        count: usize,
+        parts: impl Iterator<Item = T> + Send,
+        f: impl Fn(T) + Sync,
+    ) {
+        let helpers = self.threads().min(count) - usize::from(count > 0);
+        let Some(pool) = self.pool.as_ref().filter(|_| helpers > 0) else {
+            return parts.for_each(f);
+        };
+        let parts = Mutex::new(parts);
+        let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
+        pool.run(helpers, &|| {
+            while let Some(part) = next() {
+                f(part);
             }
-            _ => parts.drain(..).for_each(f),
-        }
+        });
     }
 
     /// Runs `f(first_row, rows)` over runs of whole rows of `out`; `work_per_row` is their cost in
@@ -109,8 +123,35 @@ impl Parallelism {
             return f(0, out);
         }
         let per_task = rows.div_ceil(tasks);
-        let parts = out.chunks_mut(per_task * row_len).enumerate().collect();
-        self.for_each(parts, |(i, rows)| f(i * per_task, rows));
+        let parts = out.chunks_mut(per_task * row_len).enumerate();
+        self.for_each(tasks, parts, |(i, rows)| f(i * per_task, rows));
+    }
+}
+
+impl fmt::Debug for Parallelism {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parallelism")
+            .field("threads", &self.threads())
+            .finish()
+    }
+}
+
+/// A caller that runs kernels at the moment: see [`Parallelism::caller`].
+#[derive(Debug)]
+pub struct Caller(Parallelism);
+
+impl Caller {
+    /// The threads that are left for this caller.
+    pub fn parallelism(&self) -> &Parallelism {
+        &self.0
+    }
+}
+
+impl Drop for Caller {
+    fn drop(&mut self) {
+        if let Some(pool) = &self.0.pool {
+            pool.callers.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -132,6 +173,20 @@ mod tests {
             let expected: Vec<usize> = (0..21).map(|i| i / 3 + 1).collect();
             assert_eq!(out, expected);
         }
+    }
+
+    #[test]
+    fn callers_share_the_threads_out() {
+        let parallelism = Parallelism::with_threads(3).unwrap();
+        let first = parallelism.caller();
+        let second = parallelism.clone().caller();
+        let others = [parallelism.caller(), parallelism.caller()];
+        let threads = |caller: &Caller| caller.parallelism().threads();
+        assert_eq!((threads(&first), threads(&second)), (3, 2));
+        assert_eq!(others.each_ref().map(threads), [1, 1]);
+        drop((first, second, others));
+        assert_eq!(threads(&parallelism.caller()), 3);
+        assert_eq!(threads(&Parallelism::sequential().caller()), 1);
     }
 
     #[test]
