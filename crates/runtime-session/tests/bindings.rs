@@ -299,6 +299,18 @@ fn a_quantized_linear_layer_equals_the_reference_bit_for_bit() {
 }
 
 #[test]
+fn a_quantized_layer_with_a_residual_runs_on_integers() {
+    let mut net = Net::new(&[5, 12]);
+    let x = net.quantized(net.x, 0.01, 120);
+    let (w, _) = net.int8_weight(&[12, 12], 1);
+    let product = net.op("MatMul", &[x, w]);
+    let b = net.weight(&[12]);
+    let sum = net.op("Add", &[product, b]);
+    let y = net.op("Add", &[sum, net.x]);
+    net.check_close(y, &["elementwise.f32", "gemm.int8", "quantize"]);
+}
+
+#[test]
 fn moves_between_equal_scales_stay_in_8_bits() {
     let mut net = Net::new(&[1, 2, 4, 6]);
     let x = net.quantized(net.x, 0.01, 100);

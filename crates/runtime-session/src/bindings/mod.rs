@@ -77,7 +77,11 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
     }
 }
 
-/// Whether a node is a product with constant f32 weights.
+/// Whether a node is a product with constant f32 weights. One that can run on integers is not, though its dequantized
+/// weights are constant too: a residual behind it is a step of its own.
 fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
+    if quantized::is_layer(selector, id) {
+        return None;
+    }
     conv::product(selector, id).or_else(|| matmul::product(selector, id))
 }

@@ -114,6 +114,11 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
         .map(Some)
 }
 
+/// Whether a node is a product of an 8-bit activation and constant 8-bit weights that will run on integers.
+pub(crate) fn is_layer(selector: &mut Selector<'_>, id: NodeId) -> bool {
+    selector.fuses() && matmul::IntegerLayer::of(selector, id).is_some()
+}
+
 /// Whether a node is an integer product whose result is float.
 fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     let channels = match matmul::IntegerLayer::of(selector, id) {
