@@ -1,7 +1,8 @@
-"""Time of one run, ours beside ONNX Runtime: latency_study.py PROGRAM DATA [--threads N] [CASE ...]
+"""Time of one run, ours beside ONNX Runtime: latency_study.py PROGRAM DATA [--threads N[,N...]] [CASE ...]
 
 Batch 1. The int8 files are those that `quantize` writes. Both run in fresh processes in turn (A B A B ...), ROUNDS times; the
-medians of the rounds' medians are printed with their ratio (below 1: ours is faster).
+medians of the rounds' medians are printed with their ratio (below 1: ours is faster). Of several numbers of threads, all are taken in
+the same rounds, and how much faster each side is than with the first number is printed too.
 """
 
 import json
@@ -71,6 +72,12 @@ def output_of(command):
     return done.stdout
 
 
+def round_of(command, model, threads, arrays):
+    """Median milliseconds of both with this many threads."""
+    ours = json.loads(output_of([*command, "--threads", threads]))["p50_ms"]
+    return ours, float(output_of([sys.executable, __file__, "--peer", model, threads, arrays]))
+
+
 def quantized(program, case, model, data, folder):
     out = folder / f"{case}.onnx"
     command = [program, "quantize", model, "-o", out]
@@ -93,9 +100,9 @@ def quantized(program, case, model, data, folder):
 
 def main():
     program, data, rest = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
-    threads = 1
+    threads = [1]
     if rest[:1] == ["--threads"]:
-        threads, rest = int(rest[1]), rest[2:]
+        threads, rest = [int(count) for count in rest[1].split(",")], rest[2:]
     for case in rest or [*FLOAT, *STATIC, *DYNAMIC]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
@@ -105,14 +112,19 @@ def main():
             model = data / f"models/{name}.onnx"
             if case not in FLOAT:
                 model = quantized(program, case, model, data, folder)
-            command = [program, "bench", model, "--json", "--threads", threads, "--max-seconds", SECONDS, "--runs", RUNS]
+            command = [program, "bench", model, "--json", "--max-seconds", SECONDS, "--runs", RUNS]
             for name, array in feeds(case, session(model, 1).get_inputs(), dims).items():
                 np.save(arrays / f"{name}.npy", array)
                 command += ["--input", f"{name}={arrays / name}.npy"]
-            peer = [sys.executable, __file__, "--peer", model, threads, arrays]
-            times = [(json.loads(output_of(command))["p50_ms"], float(output_of(peer))) for _ in range(ROUNDS)]
-        a, b = (statistics.median(t[side] for t in times) for side in range(2))
-        print(f"{case:<20} ours {a:9.3f} ms   onnxruntime {b:9.3f} ms   ratio {a / b:5.2f}", flush=True)
+            times = [[round_of(command, model, count, arrays) for count in threads] for _ in range(ROUNDS)]
+        first = None
+        for i, count in enumerate(threads):
+            a, b = (statistics.median(t[i][side] for t in times) for side in range(2))
+            first = first or (a, b)
+            line = f"{case:<20} ours {a:9.3f} ms   onnxruntime {b:9.3f} ms   ratio {a / b:5.2f}"
+            if len(threads) > 1:
+                line += f"   threads {count}   faster by {first[0] / a:5.2f} and {first[1] / b:5.2f}"
+            print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ const STUDIES: &[(&str, &str)] = &[
     ),
     (
         "latency",
-        "time of one run beside ONNX Runtime [--threads N] [CASE …]",
+        "time of one run beside ONNX Runtime [--threads N[,N…]] [CASE …]",
     ),
 ];
 
