@@ -55,6 +55,23 @@ impl<'a, T: Copy> MatRef<'a, T> {
         }
     }
 
+    /// The rows from `first` on, `rows` of them; fewer where the matrix ends before.
+    pub fn row_range(self, first: usize, rows: usize) -> Self {
+        let first = first.min(self.rows);
+        // The offset is not formed for no rows: it may lie past the end.
+        let rows = rows.min(self.rows - first);
+        let offset = if rows == 0 {
+            0
+        } else {
+            first * self.row_stride
+        };
+        Self {
+            data: self.data.get(offset..).unwrap_or_default(),
+            rows,
+            ..self
+        }
+    }
+
     /// The same elements with rows and columns exchanged.
     pub fn transposed(self) -> Self {
         Self {

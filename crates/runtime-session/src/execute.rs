@@ -16,7 +16,8 @@ const INLINE_INPUTS: usize = 8;
 /// Called with each tapped value and its name.
 pub(crate) type Tap<'t> = &'t mut dyn FnMut(&str, &Tensor);
 
-/// The state of one run: buffers, budget, and the times if they are taken. Kept from run to run.
+/// The state of one run: buffers, budget, and the times if they are taken. Kept from run to run, so that one with the
+/// shapes of another before allocates nothing.
 #[derive(Default)]
 pub(crate) struct RunState {
     /// Instruction set and threads of the kernels.
@@ -24,22 +25,63 @@ pub(crate) struct RunState {
     pub(crate) scratch: Scratch,
     pub(crate) memory: Memory,
     pub(crate) timings: Option<Timings>,
+    /// What is fed, in the order of the graph's inputs.
+    pub(crate) feeds: Vec<Option<Value>>,
+    /// The values of the plan's slots; empty while a plan runs, which has taken them.
+    pub(crate) slots: Vec<Option<Value>>,
+    /// The outputs of one step.
+    pub(crate) written: Vec<Option<Value>>,
 }
 
-/// Runs a plan on the values of its inputs and gives its outputs.
+/// Calls `f` with `len` entries of `None`, which take no memory of their own where there are few.
+pub(crate) fn with_inputs<'v, R>(len: usize, f: impl FnOnce(&mut [Option<&'v Value>]) -> R) -> R {
+    let mut few = [None; INLINE_INPUTS];
+    match few.get_mut(..len) {
+        Some(few) => f(few),
+        None => f(&mut vec![None; len]),
+    }
+}
+
+/// Runs a plan on the values of its inputs, and hands each of its outputs to `output`, in order.
 ///
 /// # Errors
-/// [`SessionError::Step`] names the node.
+/// [`SessionError::Step`] names the node; those of `output`.
 pub(crate) fn execute(
     plan: &Plan,
-    feeds: Vec<Option<Value>>,
+    feeds: impl Iterator<Item = Option<Value>>,
     state: &mut RunState,
-    mut tap: Option<Tap<'_>>,
-) -> Result<Vec<Value>, SessionError> {
-    let mut values: Vec<Option<Value>> = vec![None; plan.slots];
+    tap: Option<Tap<'_>>,
+    output: &mut dyn FnMut(Value) -> Result<(), SessionError>,
+) -> Result<(), SessionError> {
+    // A subgraph runs while the steps around it do: it finds none here, and has its own.
+    let mut values = std::mem::take(&mut state.slots);
+    values.resize(plan.slots, None);
     for (&slot, value) in plan.inputs.iter().zip(feeds) {
         values[slot] = value;
     }
+    let done = run_steps(plan, &mut values, state, tap).and_then(|()| {
+        plan.outputs.iter().try_for_each(|operand| {
+            let value = match *operand {
+                Operand::Constant(i) => plan.constants.get(i).cloned(),
+                Operand::Slot(slot) => values[slot].clone(),
+            };
+            output(value.ok_or_else(|| SessionError::UndefinedValue {
+                name: name_of(plan, *operand),
+            })?)
+        })
+    });
+    let rest = values.drain(..).flatten();
+    rest.for_each(|value| state.memory.recycle(value));
+    state.slots = values;
+    done
+}
+
+fn run_steps(
+    plan: &Plan,
+    values: &mut [Option<Value>],
+    state: &mut RunState,
+    mut tap: Option<Tap<'_>>,
+) -> Result<(), SessionError> {
     if let Some(tap) = &mut tap {
         for (operand, id) in &plan.tapped {
             let value = match *operand {
@@ -51,22 +93,20 @@ pub(crate) fn execute(
             }
         }
     }
-    let mut outputs = Vec::new();
+    let mut written = std::mem::take(&mut state.written);
     for step in &plan.steps {
         let started = state.timings.is_some().then(Instant::now);
-        run_step(plan, step, &mut values, &mut outputs, state).map_err(|error| {
-            SessionError::Step {
-                node: step.node.to_string(),
-                error,
-            }
+        run_step(plan, step, values, &mut written, state).map_err(|error| SessionError::Step {
+            node: step.node.to_string(),
+            error,
         })?;
         if let (Some(started), Some(timings)) = (started, &mut state.timings) {
-            let written = step
+            let results = step
                 .outputs
                 .iter()
                 .flatten()
                 .filter_map(|&slot| values[slot].as_ref());
-            let bytes = written
+            let bytes = results
                 .filter_map(Value::as_tensor)
                 .map(Tensor::byte_len)
                 .sum();
@@ -85,21 +125,8 @@ pub(crate) fn execute(
             }
         }
     }
-    let output = |operand: &Operand| {
-        let value = match *operand {
-            Operand::Constant(i) => plan.constants.get(i).cloned(),
-            Operand::Slot(slot) => values[slot].clone(),
-        };
-        value.ok_or_else(|| SessionError::UndefinedValue {
-            name: name_of(plan, *operand),
-        })
-    };
-    let outputs = plan.outputs.iter().map(output).collect();
-    values
-        .into_iter()
-        .flatten()
-        .for_each(|v| state.memory.recycle(v));
-    outputs
+    state.written = written;
+    Ok(())
 }
 
 fn run_step(
@@ -119,34 +146,27 @@ fn run_step(
         .and_then(slot_of)
         .and_then(|slot| values[slot].take());
     let given_over = reuse.as_ref().and(step.in_place);
-    let mut inline = [None; INLINE_INPUTS];
-    let mut many;
-    let gathered: &mut [Option<&Value>] = match inline.get_mut(..step.inputs.len()) {
-        Some(inline) => inline,
-        None => {
-            many = vec![None; step.inputs.len()];
-            &mut many
-        }
-    };
-    for (i, (to, operand)) in gathered.iter_mut().zip(&step.inputs).enumerate() {
-        let Some(operand) = *operand else { continue };
-        let value = match operand {
-            Operand::Constant(i) => plan.constants.get(i),
-            Operand::Slot(slot) => values[slot].as_ref(),
-        };
-        if value.is_none() && given_over != Some(i) {
-            return Err(StepError::UndefinedValue {
-                name: name_of(plan, operand),
-            });
-        }
-        *to = value;
-    }
     outputs.clear();
-    step.step.run(&mut StepContext {
-        inputs: Inputs { values: gathered },
-        outputs: Outputs { values: outputs },
-        state,
-        reuse,
+    with_inputs(step.inputs.len(), |gathered| {
+        for (i, (to, operand)) in gathered.iter_mut().zip(&step.inputs).enumerate() {
+            let Some(operand) = *operand else { continue };
+            let value = match operand {
+                Operand::Constant(i) => plan.constants.get(i),
+                Operand::Slot(slot) => values[slot].as_ref(),
+            };
+            if value.is_none() && given_over != Some(i) {
+                return Err(StepError::UndefinedValue {
+                    name: name_of(plan, operand),
+                });
+            }
+            *to = value;
+        }
+        step.step.run(&mut StepContext {
+            inputs: Inputs { values: gathered },
+            outputs: Outputs { values: outputs },
+            state,
+            reuse,
+        })
     })?;
     let given = outputs.len();
     for (index, slot) in step.outputs.iter().enumerate() {

@@ -41,4 +41,5 @@ pub use error::{SessionError, StepError};
 pub use measure::{Latency, MeasureOptions, measure};
 pub use options::{OptimizationLevel, SessionOptions, TapOrder};
 pub use profile::{Profile, ProfileRow};
+pub use runtime_kernels::Parallelism;
 pub use session::Session;

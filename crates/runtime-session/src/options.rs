@@ -1,7 +1,7 @@
 //! How a session is made.
 
 use onnx_ir::operator::Limits;
-use runtime_kernels::Isa;
+use runtime_kernels::{Isa, Parallelism};
 
 /// How much a session may change what it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +32,9 @@ pub enum TapOrder {
 pub struct SessionOptions {
     /// Threads that one run may use; 0 for one per CPU core. Results do not depend on it.
     pub threads: usize,
+    /// Threads that sessions share, in place of `threads`. The pool serves one run at a time; runs that go on beside it
+    /// have fewer threads, so that together they do not use many more than the pool has.
+    pub parallelism: Option<Parallelism>,
     /// The instruction set of the kernels; the widest that the CPU has where none is named.
     pub isa: Option<Isa>,
     /// How much a session may change what it runs.
@@ -50,6 +53,7 @@ impl Default for SessionOptions {
     fn default() -> Self {
         Self {
             threads: 1,
+            parallelism: None,
             isa: None,
             optimize: OptimizationLevel::default(),
             profile: false,
@@ -65,6 +69,22 @@ impl SessionOptions {
     #[must_use]
     pub fn with_threads(mut self, threads: usize) -> Self {
         self.threads = threads;
+        self
+    }
+
+    /// The same options with threads that other sessions may use too.
+    ///
+    /// ```
+    /// use runtime_session::{Parallelism, SessionOptions};
+    ///
+    /// let shared = Parallelism::with_threads(2)?;
+    /// let [detector, classifier] =
+    ///     [(); 2].map(|()| SessionOptions::default().with_parallelism(shared.clone()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn with_parallelism(mut self, parallelism: Parallelism) -> Self {
+        self.parallelism = Some(parallelism);
         self
     }
 

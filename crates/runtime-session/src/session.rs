@@ -31,18 +31,16 @@ pub struct Session {
     replacing: OnceLock<Box<Session>>,
     weights: Weights,
     context: Context,
-    shapes: ShapeGraph,
-    draft: Draft,
-    plans: PlanCache,
+    bound: BoundModel,
     /// Drafts in which tapped values exist, by their names.
-    tapped: Mutex<Vec<(Vec<String>, Arc<TappedDraft>)>>,
+    tapped: Mutex<Vec<(Vec<String>, Arc<BoundModel>)>>,
     profiler: Profiler,
     /// States that no run holds at the moment.
     idle: Mutex<Vec<RunState>>,
 }
 
-/// A draft in which some values exist that fusion would otherwise remove.
-struct TappedDraft {
+/// A model bound to steps, and its plans so far.
+struct BoundModel {
     draft: Draft,
     shapes: ShapeGraph,
     plans: PlanCache,
@@ -98,12 +96,7 @@ impl Session {
         if options.optimize >= OptimizationLevel::Full {
             optimize(&mut model, &catalog)?;
         }
-        let threads = match options.threads {
-            0 => std::thread::available_parallelism().map_or(1, usize::from),
-            n => n,
-        };
-        let parallelism = Parallelism::with_threads(threads).map_err(SessionError::Threads)?;
-        let context = Context::new(parallelism);
+        let context = Context::new(parallelism(options)?);
         let context = match options.isa {
             Some(isa) => context.with_isa(isa),
             None => context,
@@ -118,13 +111,16 @@ impl Session {
             isa: context.isa,
             depth: 0,
         };
-        let draft = Selector::draft(&model.graph, scope, HashMap::new(), &[])?;
-        let shapes = ShapeGraph::new(&model.graph, &model.opsets, &catalog);
-        Ok(Self {
-            options: options.clone(),
-            shapes,
-            draft,
+        let bound = BoundModel {
+            draft: Selector::draft(&model.graph, scope, HashMap::new(), &[])?,
+            shapes: ShapeGraph::new(&model.graph, &model.opsets, &catalog),
             plans: PlanCache::default(),
+        };
+        Ok(Self {
+            options: options
+                .clone()
+                .with_parallelism(context.parallelism.clone()),
+            bound,
             tapped: Mutex::default(),
             profiler,
             weights,
@@ -161,7 +157,48 @@ impl Session {
     /// [`SessionError`]: an input is missing, not known or of a wrong type or shape; a step fails, with its node;
     /// an output is no tensor (see [`Session::run_values`]).
     pub fn run(&self, inputs: &[(&str, Tensor)]) -> Result<Vec<Tensor>, SessionError> {
-        self.tensors(self.run_values(as_values(inputs))?)
+        let mut outputs = Vec::new();
+        self.run_into(inputs, &mut outputs)?;
+        Ok(outputs)
+    }
+
+    /// As [`Session::run`], and puts the outputs in place of what `outputs` holds. Their memory, where nobody else
+    /// shares it, is used again: a loop that hands the same vector in for each run allocates nothing once it has run with
+    /// inputs of the same shapes. What still allocates: nodes without a kernel, among them those with subgraphs, and inputs
+    /// that lie misaligned.
+    ///
+    /// ```
+    /// # use compress_tensor::{DType, Tensor};
+    /// # use onnx_ir::{Fact, Graph, Model, Node};
+    /// # use runtime_session::{Session, SessionOptions};
+    /// # let mut graph = Graph::new("doubling");
+    /// # let x = graph.add_value("x", Fact::tensor(DType::F32, [3usize]))?;
+    /// # let y = graph.add_value("y", Fact::Unknown)?;
+    /// # graph.add_input(x);
+    /// # graph.add_node(Node::new("Add", [x, x], [y]))?;
+    /// # graph.add_output(y);
+    /// # let session = Session::new(Model::new(graph, 17), &SessionOptions::default())?;
+    /// let mut inputs = [("x", Tensor::vector(vec![0.0f32; 3]))];
+    /// let mut outputs = Vec::new();
+    /// for step in [1.0, 2.0] {
+    ///     inputs[0].1.data_mut::<f32>()?.fill(step);
+    ///     session.run_into(&inputs, &mut outputs)?;
+    ///     assert_eq!(outputs[0].as_slice::<f32>()?, [2.0 * step; 3]);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Session::run`]; `outputs` is then empty.
+    pub fn run_into(
+        &self,
+        inputs: &[(&str, Tensor)],
+        outputs: &mut Vec<Tensor>,
+    ) -> Result<(), SessionError> {
+        if let Some(session) = self.replacing(names(inputs))? {
+            return session.run_into(inputs, outputs);
+        }
+        self.run_bound(&self.bound, inputs, None, outputs)
     }
 
     /// As [`Session::run`], for models that take or give sequences or optional values too.
@@ -176,8 +213,13 @@ impl Session {
         if let Some(session) = self.replacing(inputs.iter().map(|(name, _)| *name))? {
             return session.run_values(inputs);
         }
-        let feeds = self.feeds(inputs)?;
-        self.execute(&self.draft, &self.shapes, &self.plans, feeds, None)
+        let mut outputs = Vec::new();
+        let mut output = |value| {
+            outputs.push(value);
+            Ok(())
+        };
+        self.execute(&self.bound, self.state(), inputs, None, &mut output)?;
+        Ok(outputs)
     }
 
     /// As [`Session::run`], and shows each value named in `names` as soon as it is computed, before its buffer is
@@ -191,19 +233,12 @@ impl Session {
         names: &[&str],
         mut tap: impl FnMut(&str, &Tensor),
     ) -> Result<Vec<Tensor>, SessionError> {
-        if let Some(session) = self.replacing(inputs.iter().map(|(name, _)| *name))? {
+        if let Some(session) = self.replacing(self::names(inputs))? {
             return session.run_with_taps(inputs, names, tap);
         }
-        let feeds = self.feeds(as_values(inputs))?;
-        let tapped = self.tapped_draft(names)?;
-        let outputs = self.execute(
-            &tapped.draft,
-            &tapped.shapes,
-            &tapped.plans,
-            feeds,
-            Some(&mut tap),
-        );
-        self.tensors(outputs?)
+        let (bound, mut outputs) = (self.tapped(names)?, Vec::new());
+        self.run_bound(&bound, inputs, Some(&mut tap), &mut outputs)?;
+        Ok(outputs)
     }
 
     /// Where the time of the runs so far went; empty unless [`SessionOptions::profile`] is set.
@@ -238,29 +273,63 @@ impl Session {
         Ok(Some(self.replacing.get_or_init(|| Box::new(session))))
     }
 
-    fn execute(
+    /// Runs a bound model whose outputs are tensors.
+    fn run_bound(
         &self,
-        draft: &Draft,
-        shape_graph: &ShapeGraph,
-        plans: &PlanCache,
-        feeds: Vec<Option<Value>>,
+        bound: &BoundModel,
+        inputs: &[(&str, Tensor)],
         tap: Option<Tap<'_>>,
-    ) -> Result<Vec<Value>, SessionError> {
-        let key = feeds.iter().map(|value| {
-            let tensor = value.as_ref()?.as_tensor()?;
-            Some((tensor.dtype(), tensor.shape().to_vec()))
-        });
-        let plan = plans.get(key.collect(), self.options.cached_plans, |shapes| {
-            let known = if self.options.optimize >= OptimizationLevel::Basic {
-                shape_graph.known_values(shapes, &self.catalog)
-            } else {
-                HashMap::new()
-            };
-            Plan::lower(draft, &known)
-        });
+        outputs: &mut Vec<Tensor>,
+    ) -> Result<(), SessionError> {
         let mut state = self.state();
+        for old in outputs.drain(..) {
+            state.memory.recycle(Value::Tensor(old));
+        }
+        let graph = &self.model.graph;
+        let mut output = |value| match value {
+            Value::Tensor(tensor) => {
+                outputs.push(tensor);
+                Ok(())
+            }
+            other => Err(SessionError::NotATensor {
+                name: graph.name_of(graph.outputs()[outputs.len()]).to_owned(),
+                kind: other.kind(),
+            }),
+        };
+        let done = self.execute(bound, state, as_values(inputs), tap, &mut output);
+        if done.is_err() {
+            outputs.clear();
+        }
+        done
+    }
+
+    fn execute<'n>(
+        &self,
+        bound: &BoundModel,
+        mut state: RunState,
+        inputs: impl IntoIterator<Item = (&'n str, Value)>,
+        tap: Option<Tap<'_>>,
+        output: &mut dyn FnMut(Value) -> Result<(), SessionError>,
+    ) -> Result<(), SessionError> {
+        let caller = self.context.parallelism.caller();
+        state.context.parallelism = caller.parallelism().clone();
         state.memory.start(self.options.limits);
-        let outputs = execute(&plan, feeds, &mut state, tap);
+        let mut feeds = std::mem::take(&mut state.feeds);
+        let done = self.feed(inputs, &mut feeds).and_then(|()| {
+            let plan = bound
+                .plans
+                .get(&feeds, self.options.cached_plans, |shapes| {
+                    let known = if self.options.optimize >= OptimizationLevel::Basic {
+                        bound.shapes.known_values(shapes, &self.catalog)
+                    } else {
+                        HashMap::new()
+                    };
+                    Plan::lower(&bound.draft, &known)
+                });
+            execute(&plan, feeds.drain(..), &mut state, tap, output)
+        });
+        feeds.clear();
+        state.feeds = feeds;
         state.memory.finish();
         if let Some(timings) = &mut state.timings {
             self.profiler.add(timings);
@@ -269,7 +338,7 @@ impl Session {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .push(state);
-        outputs
+        done
     }
 
     fn state(&self) -> RunState {
@@ -285,7 +354,7 @@ impl Session {
         })
     }
 
-    fn tapped_draft(&self, names: &[&str]) -> Result<Arc<TappedDraft>, SessionError> {
+    fn tapped(&self, names: &[&str]) -> Result<Arc<BoundModel>, SessionError> {
         let optimized = &self.model.graph;
         let kept = names
             .iter()
@@ -318,7 +387,7 @@ impl Session {
             isa: self.context.isa,
             depth: 0,
         };
-        let made = Arc::new(TappedDraft {
+        let made = Arc::new(BoundModel {
             draft: Selector::draft(graph, scope, HashMap::new(), &ids)?,
             shapes: ShapeGraph::new(graph, &model.opsets, &self.catalog),
             plans: PlanCache::default(),
@@ -327,14 +396,15 @@ impl Session {
         Ok(made)
     }
 
-    /// The values of the graph's inputs, in order; defaults where nothing was given.
-    fn feeds<'n>(
+    /// Puts the values of the graph's inputs into `feeds`, in order; defaults where nothing was given.
+    fn feed<'n>(
         &self,
         inputs: impl IntoIterator<Item = (&'n str, Value)>,
-    ) -> Result<Vec<Option<Value>>, SessionError> {
+        feeds: &mut Vec<Option<Value>>,
+    ) -> Result<(), SessionError> {
         let graph = &self.model.graph;
         let ids = graph.inputs();
-        let mut feeds = vec![None; ids.len()];
+        feeds.resize(ids.len(), None);
         for (name, value) in inputs {
             let at = ids.iter().position(|&id| graph.name_of(id) == name);
             let at = at.ok_or_else(|| SessionError::UnknownInput {
@@ -362,24 +432,24 @@ impl Session {
                 })?);
             }
         }
-        Ok(feeds)
+        Ok(())
     }
+}
 
-    fn tensors(&self, values: Vec<Value>) -> Result<Vec<Tensor>, SessionError> {
-        let graph = &self.model.graph;
-        let tensor = |(value, &id): (Value, &ValueId)| match value {
-            Value::Tensor(tensor) => Ok(tensor),
-            other => Err(SessionError::NotATensor {
-                name: graph.name_of(id).to_owned(),
-                kind: other.kind(),
-            }),
-        };
-        values
-            .into_iter()
-            .zip(graph.outputs())
-            .map(tensor)
-            .collect()
+/// The pool that the options name, or one of their number of threads.
+fn parallelism(options: &SessionOptions) -> Result<Parallelism, SessionError> {
+    if let Some(shared) = &options.parallelism {
+        return Ok(shared.clone());
     }
+    let threads = match options.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        n => n,
+    };
+    Parallelism::with_threads(threads).map_err(SessionError::Threads)
+}
+
+fn names<'n>(inputs: &[(&'n str, Tensor)]) -> impl Iterator<Item = &'n str> {
+    inputs.iter().map(|(name, _)| *name)
 }
 
 /// The passes over the graph that a session runs before it binds nodes. What they write into a model's metadata is

@@ -89,6 +89,22 @@ impl ConvShape {
         out_channels: usize,
         kernel: &[usize],
     ) -> Result<Self, KernelError> {
+        let pads = [&params.pads_begin[..], &params.pads_end[..]];
+        let image = (batch, in_channels, input);
+        Self::with_pads(params, pads, image, (out_channels, kernel))
+    }
+
+    /// As [`ConvShape::new`], with the padding before and after each spatial dimension in place of that in `params`: it
+    /// may depend on the image. An image is batch, channels and spatial extents; weights are output channels and kernel.
+    ///
+    /// # Errors
+    /// As [`ConvShape::new`].
+    pub fn with_pads(
+        params: &ConvParams,
+        [before, after]: [&[usize]; 2],
+        (batch, in_channels, input): (usize, usize, &[usize]),
+        (out_channels, kernel): (usize, &[usize]),
+    ) -> Result<Self, KernelError> {
         let rank = input.len();
         if rank == 0 || rank > 3 {
             return Err(KernelError::Invalid {
@@ -117,8 +133,8 @@ impl ConvShape {
         let kernel = widen("spatial dimensions of the kernel", kernel, rank, 1)?;
         let strides = widen("strides", &params.strides, rank, 1)?;
         let dilations = widen("dilations", &params.dilations, rank, 1)?;
-        let pads = widen("pads before", &params.pads_begin, rank, 0)?;
-        let after = widen("pads after", &params.pads_end, rank, 0)?;
+        let pads = widen("pads before", before, rank, 0)?;
+        let after = widen("pads after", after, rank, 0)?;
         let mut output = [0; 3];
         for d in 0..3 {
             for (what, list) in [

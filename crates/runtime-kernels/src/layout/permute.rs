@@ -7,6 +7,9 @@
 use crate::error::{check_extent, check_len, product};
 use crate::{Context, KernelError};
 
+/// Axes that are kept without the allocator.
+const FEW: usize = 8;
+
 /// Edge of the blocks of a transposition, in elements.
 const BLOCK: usize = 32;
 
@@ -47,7 +50,15 @@ pub fn permute<T: Copy + Send + Sync>(
     if x.is_empty() {
         return Ok(());
     }
-    let axes = merged_axes(dims, perm);
+    let (mut few, mut many) = ([Axis::default(); FEW], Vec::new());
+    let axes = match few.get_mut(..dims.len()) {
+        Some(few) => few,
+        None => {
+            many.resize(dims.len(), Axis::default());
+            &mut many[..]
+        }
+    };
+    let axes = merged_axes(dims, perm, axes);
     let (Some(first), Some(last)) = (axes.first().copied(), axes.last().copied()) else {
         y.copy_from_slice(x);
         return Ok(());
@@ -78,35 +89,35 @@ pub fn permute<T: Copy + Send + Sync>(
 }
 
 /// One axis of the result and how far apart its elements lie in the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Axis {
     extent: usize,
     stride: usize,
 }
 
-/// The axes of the result, those of extent 1 left out and those that stay neighbours merged.
-fn merged_axes(dims: &[usize], perm: &[usize]) -> Vec<Axis> {
-    let mut strides = vec![1; dims.len()];
-    for i in (1..dims.len()).rev() {
-        strides[i - 1] = strides[i] * dims[i];
-    }
-    let mut axes: Vec<Axis> = Vec::with_capacity(dims.len());
+/// The axes of the result, those of extent 1 left out and those that stay neighbours merged; written to `axes`, which has
+/// room for all.
+fn merged_axes<'a>(dims: &[usize], perm: &[usize], axes: &'a mut [Axis]) -> &'a [Axis] {
+    let mut count = 0;
     for &p in perm.iter().filter(|&&p| dims[p] != 1) {
         let axis = Axis {
             extent: dims[p],
-            stride: strides[p],
+            stride: dims[p + 1..].iter().product(),
         };
-        match axes.last_mut() {
+        match axes[..count].last_mut() {
             Some(last) if last.stride == axis.extent * axis.stride => {
                 *last = Axis {
                     extent: last.extent * axis.extent,
                     stride: axis.stride,
                 };
             }
-            _ => axes.push(axis),
+            _ => {
+                axes[count] = axis;
+                count += 1;
+            }
         }
     }
-    axes
+    &axes[..count]
 }
 
 /// Copies whole runs: the last axis is contiguous in both.
@@ -217,9 +228,9 @@ mod tests {
 
     #[test]
     fn neighbours_are_merged_and_units_dropped() {
-        let axes = merged_axes(&[2, 3, 1, 5], &[3, 0, 1, 2]);
+        let mut room = [Axis::default(); 4];
         assert_eq!(
-            axes,
+            merged_axes(&[2, 3, 1, 5], &[3, 0, 1, 2], &mut room),
             [
                 Axis {
                     extent: 5,
@@ -231,7 +242,7 @@ mod tests {
                 }
             ]
         );
-        assert!(merged_axes(&[1, 1], &[1, 0]).is_empty());
+        assert!(merged_axes(&[1, 1], &[1, 0], &mut room).is_empty());
     }
 
     #[test]

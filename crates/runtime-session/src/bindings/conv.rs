@@ -5,7 +5,7 @@ use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::{DType, Shape};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Layout, PackedConvF32, conv};
@@ -81,10 +81,9 @@ pub(crate) fn bind_chain(
         .weights
         .get(graph, w, &weight, &filter.form("conv.f32"), || {
             let data = weight.data::<f32>().unwrap_or_default();
-            let params = filter.params(&[], &[]);
             PackedConvF32::new(
                 isa,
-                &params,
+                filter.params(),
                 &data,
                 filter.channels,
                 filter.in_per_group,
@@ -114,10 +113,9 @@ pub(crate) struct Filter {
     pub(crate) channels: usize,
     pub(crate) in_per_group: usize,
     pub(crate) kernel: Vec<usize>,
-    groups: usize,
     window: Window,
-    /// Where the channels of the image and of the result stand.
-    layout: Layout,
+    /// The attributes as the kernels take them, but for the padding, which may depend on the image.
+    params: ConvParams,
 }
 
 impl Filter {
@@ -143,29 +141,34 @@ impl Filter {
         if !declared.as_ref().is_none_or(same) {
             return None;
         }
+        let window = Window::of(node, kernel.len())?;
+        let mut params = ConvParams::default();
+        params.strides.clone_from(&window.strides);
+        params.dilations.clone_from(&window.dilations);
+        params.groups = groups;
         Some(Self {
             channels,
             in_per_group,
             kernel: kernel.to_vec(),
-            groups,
-            window: Window::of(node, kernel.len())?,
-            layout: Layout::ChannelsFirst,
+            window,
+            params,
         })
     }
 
     /// With channels last where the kernels are faster on it: images of two spatial axes, where all channels mix or
     /// none do. Other groups would read strips of a pixel.
     pub(crate) fn in_best_layout(mut self, selector: &Selector<'_>) -> Self {
-        let depthwise = self.in_per_group == 1 && self.channels == self.groups;
-        if selector.fuses() && self.kernel.len() == 2 && (self.groups == 1 || depthwise) {
-            self.layout = Layout::ChannelsLast;
+        let groups = self.params.groups;
+        let depthwise = self.in_per_group == 1 && self.channels == groups;
+        if selector.fuses() && self.kernel.len() == 2 && (groups == 1 || depthwise) {
+            self.params.layout = Layout::ChannelsLast;
         }
         self
     }
 
     /// In which order the images lie.
     pub(crate) fn image_order(&self) -> ImageOrder {
-        match self.layout {
+        match self.params.layout {
             Layout::ChannelsFirst => ImageOrder::Model,
             Layout::ChannelsLast => ImageOrder::Last,
         }
@@ -174,19 +177,15 @@ impl Filter {
     /// What tells packed weights apart that stem from the same tensor: nodes may share it with other
     /// groups.
     pub(crate) fn form(&self, kind: &str) -> String {
-        format!("{kind}.groups{}.{:?}", self.groups, self.layout)
+        format!(
+            "{kind}.groups{}.{:?}",
+            self.params.groups, self.params.layout
+        )
     }
 
-    /// The attributes as the kernels take them.
-    pub(crate) fn params(&self, before: &[usize], after: &[usize]) -> ConvParams {
-        let mut params = ConvParams::default();
-        params.strides.clone_from(&self.window.strides);
-        params.dilations.clone_from(&self.window.dilations);
-        params.pads_begin = before.to_vec();
-        params.pads_end = after.to_vec();
-        params.groups = self.groups;
-        params.layout = self.layout;
-        params
+    /// The attributes as the kernels take them, without padding.
+    pub(crate) fn params(&self) -> &ConvParams {
+        &self.params
     }
 
     /// The extents for an image of shape `[batch, channels, spatial…]`, or `[batch, spatial…, channels]` by the layout,
@@ -194,8 +193,8 @@ impl Filter {
     ///
     /// # Errors
     /// [`StepError`] where they do not fit.
-    pub(crate) fn shape(&self, image: &[usize]) -> Result<(ConvShape, Vec<usize>), StepError> {
-        let (batch, channels, spatial) = match (self.layout, image) {
+    pub(crate) fn shape(&self, image: &[usize]) -> Result<(ConvShape, Shape), StepError> {
+        let (batch, channels, spatial) = match (self.params.layout, image) {
             (Layout::ChannelsFirst, &[batch, channels, ref spatial @ ..])
             | (Layout::ChannelsLast, &[batch, ref spatial @ .., channels])
                 if spatial.len() == self.kernel.len() =>
@@ -208,28 +207,28 @@ impl Filter {
                 return Err(EvalError::rule(rule, format_args!("{image:?}")).into());
             }
         };
-        if self.in_per_group.checked_mul(self.groups) != Some(channels) {
+        let groups = self.params.groups;
+        if self.in_per_group.checked_mul(groups) != Some(channels) {
             let rule = "the image must have the channels of the weights times the groups";
             return Err(EvalError::rule(
                 rule,
-                format_args!("{channels}, {} x {}", self.in_per_group, self.groups),
+                format_args!("{channels}, {} x {groups}", self.in_per_group),
             )
             .into());
         }
         let (before, after) = self.window.pads(spatial, &self.kernel)?;
-        let params = self.params(&before, &after);
-        let shape = ConvShape::new(
-            &params,
-            batch,
-            channels,
-            spatial,
-            self.channels,
-            &self.kernel,
+        let shape = ConvShape::with_pads(
+            &self.params,
+            [&before, &after],
+            (batch, channels, spatial),
+            (self.channels, &self.kernel),
         )?;
-        let result = match self.layout {
-            Layout::ChannelsFirst => [&[batch, self.channels], shape.output_spatial()].concat(),
-            Layout::ChannelsLast => [&[batch], shape.output_spatial(), &[self.channels]].concat(),
-        };
+        let mut result = Shape::from([batch]);
+        let spatial = shape.output_spatial().iter().copied();
+        match self.params.layout {
+            Layout::ChannelsFirst => result.extend([self.channels].into_iter().chain(spatial)),
+            Layout::ChannelsLast => result.extend(spatial.chain([self.channels])),
+        }
         Ok((shape, result))
     }
 }
@@ -262,7 +261,7 @@ impl Step for Conv {
         epilogue.bias = self.bias.as_deref();
         epilogue.residual = residual.as_deref();
         epilogue.activation = self.activation;
-        let mut out = cx.state.memory.buffer::<f32>(&result)?;
+        let mut out = cx.state.memory.tensor::<f32>(&result)?;
         conv(
             &cx.state.context,
             &mut cx.state.scratch,
@@ -270,9 +269,9 @@ impl Step for Conv {
             &x.data::<f32>()?,
             &self.weight,
             &epilogue,
-            &mut out,
+            out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&result, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use super::matmul::broadcast;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Inputs, Step, StepContext};
-use compress_tensor::{DType, Tensor, element_count};
+use compress_tensor::{DType, Shape, element_count};
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, Value};
 use runtime_kernels::elementwise::{
@@ -160,14 +160,14 @@ impl Step for Map {
                     Some(Value::Tensor(x)) => x,
                     _ => cx.inputs.tensor(0)?,
                 };
-                let mut out = cx.state.memory.buffer::<f32>(x.shape())?;
+                let mut out = cx.state.memory.tensor::<f32>(x.shape())?;
                 unary(
                     &cx.state.context,
                     self.function,
                     &x.data::<f32>()?,
-                    &mut out,
+                    out.data_mut::<f32>()?,
                 )?;
-                Tensor::from_vec(x.shape(), out)?
+                out
             }
         };
         cx.outputs.set(0, out);
@@ -218,7 +218,7 @@ impl Step for Zip {
             Order::Forward => (a, b),
             Order::Reversed => (b, a),
         };
-        let mut out = cx.state.memory.buffer::<f32>(&spread.shape)?;
+        let mut out = cx.state.memory.tensor::<f32>(&spread.shape)?;
         let (x, y) = (large.data::<f32>()?, small.data::<f32>()?);
         let parts = spread.parts.max(1);
         let (part, each) = (out.len() / parts, y.len() / parts);
@@ -226,7 +226,7 @@ impl Step for Zip {
             let pieces = x
                 .chunks_exact(part)
                 .zip(y.chunks_exact(each))
-                .zip(out.chunks_exact_mut(part));
+                .zip(out.data_mut::<f32>()?.chunks_exact_mut(part));
             for ((x, y), out) in pieces {
                 let (order, activation) = (spread.order, self.activation);
                 binary(
@@ -241,7 +241,7 @@ impl Step for Zip {
                 )?;
             }
         }
-        cx.outputs.set(0, Tensor::from_vec(&spread.shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -254,7 +254,7 @@ fn count(sizes: &[usize]) -> usize {
 /// How one of two tensors is spread over the other, which has the shape of the result.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Spread {
-    pub(crate) shape: Vec<usize>,
+    pub(crate) shape: Shape,
     /// Leading parts of both that go together, each by `broadcast`.
     pub(crate) parts: usize,
     pub(crate) broadcast: Broadcast,
@@ -273,11 +273,11 @@ impl Spread {
         if *a != *shape && *b != *shape {
             return None;
         }
-        let mut padded = vec![1; shape.len() - small.len()];
-        padded.extend_from_slice(small);
+        let mut padded = Shape::filled(shape.len() - small.len(), 1);
+        padded.extend(small.iter().copied());
         let lead = padded
             .iter()
-            .zip(&shape)
+            .zip(shape.iter())
             .take_while(|(s, n)| s == n)
             .count();
         if lead == shape.len() {

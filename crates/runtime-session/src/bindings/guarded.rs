@@ -2,8 +2,9 @@
 
 use super::reference::Reference;
 use crate::error::{SessionError, StepError};
+use crate::execute::with_inputs;
 use crate::plan::{Bound, Selector};
-use crate::step::{ImageOrder, Inputs, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Outputs, Step, StepContext};
 use compress_tensor::DType;
 use onnx_ir::NodeId;
 use std::sync::Arc;
@@ -91,23 +92,30 @@ impl<K: Partial> Step for Guarded<K> {
         };
         // The input that was handed over is put back for the question, and for reference evaluation.
         let reuse = cx.reuse.take();
-        let mut values = cx.inputs.values.to_vec();
-        if let Some(slot) = values.get_mut(index) {
-            *slot = reuse.as_ref();
+        let accepts = with_inputs(cx.inputs.values.len(), |values| {
+            values.copy_from_slice(cx.inputs.values);
+            if let Some(slot) = values.get_mut(index) {
+                *slot = reuse.as_ref();
+            }
+            let inputs = Inputs { values };
+            if self.kernel.accepts(inputs) {
+                return Ok(true);
+            }
+            self.reference.run(&mut StepContext {
+                inputs,
+                outputs: Outputs {
+                    values: cx.outputs.values,
+                },
+                state: cx.state,
+                reuse: None,
+            })?;
+            Ok::<_, StepError>(false)
+        })?;
+        if !accepts {
+            return Ok(());
         }
-        let inputs = Inputs { values: &values };
-        if self.kernel.accepts(inputs) {
-            cx.reuse = reuse;
-            return self.kernel.run(cx);
-        }
-        self.reference.run(&mut StepContext {
-            inputs,
-            outputs: crate::step::Outputs {
-                values: cx.outputs.values,
-            },
-            state: cx.state,
-            reuse: None,
-        })
+        cx.reuse = reuse;
+        self.kernel.run(cx)
     }
 }
 

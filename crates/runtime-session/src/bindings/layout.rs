@@ -6,10 +6,11 @@ use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
 use crate::plan::{Bound, FROM_LAST, Selector, TO_LAST};
 use crate::step::{ImageOrder, Inputs, Step, StepContext};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId, Value};
 use runtime_kernels::layout::{gather_rows, permute};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Calls a generic function for the element type of a tensor.
@@ -74,11 +75,11 @@ struct Transpose {
 
 impl Transpose {
     /// The permutation for a rank; reversed where the node names none.
-    fn perm(&self, rank: usize) -> Option<Vec<usize>> {
+    fn perm(&self, rank: usize) -> Option<Shape> {
         let Some(perm) = &self.perm else {
             return Some((0..rank).rev().collect());
         };
-        let perm: Vec<usize> = perm
+        let perm: Shape = perm
             .iter()
             .map(|&a| usize::try_from(a).ok())
             .collect::<Option<_>>()?;
@@ -90,22 +91,22 @@ impl Transpose {
     fn run_as<T: Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
         let perm = self.perm(x.rank()).unwrap_or_default();
-        let shape: Vec<usize> = perm.iter().map(|&a| x.shape()[a]).collect();
+        let shape: Shape = perm.iter().map(|&a| x.shape()[a]).collect();
         // Axes of size 1 may stand anywhere: without them many permutations are none.
         let order = || perm.iter().filter(|&&a| x.shape()[a] != 1);
         if order().is_sorted() {
             cx.outputs.set(0, x.reshape(&shape)?);
             return Ok(());
         }
-        let mut out = cx.state.memory.buffer::<T>(&shape)?;
+        let mut out = cx.state.memory.tensor::<T>(&shape)?;
         permute(
             &cx.state.context,
             x.shape(),
             &perm,
             &x.data::<T>()?,
-            &mut out,
+            out.data_mut::<T>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -115,7 +116,7 @@ impl Partial for Transpose {
         "permute"
     }
     fn image_order(&self) -> ImageOrder {
-        match self.perm(4).and_then(|perm| perm.try_into().ok()) {
+        match self.perm(4).and_then(|perm| perm[..].try_into().ok()) {
             Some(TO_LAST) => ImageOrder::FromLast,
             Some(FROM_LAST) => ImageOrder::ToLast,
             _ => ImageOrder::Model,
@@ -158,25 +159,24 @@ impl Concat {
     fn run_as<T: Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let first = cx.inputs.tensor(0)?;
         let axis = position(self.axis, first.rank()).unwrap_or(0);
-        let mut shape = first.shape().to_vec();
-        let count = cx.inputs.values.len();
-        let mut parts = Vec::with_capacity(count);
+        let mut shape = Shape::from(first.shape());
         shape[axis] = 0;
-        for i in 0..count {
-            let x = cx.inputs.tensor(i)?;
-            shape[axis] += x.shape()[axis];
-            parts.push((x.data::<T>()?, x.shape()[axis..].iter().product::<usize>()));
+        for i in 0..cx.inputs.values.len() {
+            shape[axis] += cx.inputs.tensor(i)?.shape()[axis];
         }
-        let mut out = cx.state.memory.buffer::<T>(&shape)?;
+        let mut out = cx.state.memory.tensor::<T>(&shape)?;
         let row: usize = shape[axis..].iter().product();
-        for (i, mut out) in out.chunks_exact_mut(row.max(1)).enumerate() {
-            for (data, len) in &parts {
-                let (part, rest) = out.split_at_mut(*len);
-                part.copy_from_slice(&data[i * len..(i + 1) * len]);
-                out = rest;
+        let mut at = 0;
+        for i in 0..cx.inputs.values.len() {
+            let x = cx.inputs.tensor(i)?;
+            let (data, len) = (x.data::<T>()?, x.shape()[axis..].iter().product::<usize>());
+            let rows = out.data_mut::<T>()?.chunks_exact_mut(row.max(1));
+            for (row, part) in rows.zip(data.chunks_exact(len.max(1))) {
+                row[at..at + len].copy_from_slice(part);
             }
+            at += len;
         }
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -223,53 +223,75 @@ struct Gather {
 }
 
 impl Gather {
-    fn indices(&self, inputs: Inputs<'_>) -> Option<Vec<usize>> {
+    /// Whether each index names an element of the axis.
+    fn fits(&self, inputs: Inputs<'_>) -> Option<()> {
         let (x, indices) = (inputs.tensor(0).ok()?, inputs.tensor(1).ok()?);
         let size = *x.shape().get(position(self.axis, x.rank())?)?;
-        let index = |i: i64| position(i, size);
-        match indices.dtype() {
-            DType::I64 => indices
-                .data::<i64>()
-                .ok()?
-                .iter()
-                .map(|&i| index(i))
-                .collect(),
+        let inside = |i: i64| position(i, size).is_some();
+        let all = match indices.dtype() {
+            DType::I64 => indices.data::<i64>().ok()?.iter().all(|&i| inside(i)),
             DType::I32 => indices
                 .data::<i32>()
                 .ok()?
                 .iter()
-                .map(|&i| index(i.into()))
-                .collect(),
-            _ => None,
-        }
+                .all(|&i| inside(i.into())),
+            _ => false,
+        };
+        all.then_some(())
     }
 
     fn run_as<T: Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
-        let (x, indices) = (
-            cx.inputs.tensor(0)?,
-            self.indices(cx.inputs).unwrap_or_default(),
-        );
+        let (x, indices) = (cx.inputs.tensor(0)?, cx.inputs.tensor(1)?);
+        match indices.dtype() {
+            DType::I32 => {
+                let indices = indices.data::<i32>()?;
+                self.gather::<T>(cx, x, |i| indices.get(i).copied().map(i64::from))
+            }
+            _ => {
+                let indices = indices.data::<i64>()?;
+                self.gather::<T>(cx, x, |i| indices.get(i).copied())
+            }
+        }
+    }
+
+    fn gather<T: Pooled>(
+        &self,
+        cx: &mut StepContext<'_>,
+        x: &Tensor,
+        index: impl Fn(usize) -> Option<i64> + Sync,
+    ) -> Result<(), StepError> {
         let axis = position(self.axis, x.rank()).unwrap_or(0);
         let (outer, inner) = (&x.shape()[..axis], &x.shape()[axis + 1..]);
-        let shape = [outer, cx.inputs.tensor(1)?.shape(), inner].concat();
+        let indices = cx.inputs.tensor(1)?;
+        let mut shape = Shape::from(outer);
+        shape.extend(indices.shape().iter().chain(inner).copied());
         let row: usize = inner.iter().product();
-        let mut out = cx.state.memory.buffer::<T>(&shape)?;
-        let (from, to) = (x.shape()[axis] * row, indices.len() * row);
+        let size = x.shape()[axis];
+        // An index past the axis is refused by the kernel.
+        let index = |i| {
+            index(i)
+                .and_then(|i| position(i, size))
+                .unwrap_or(usize::MAX)
+        };
+        let mut out = cx.state.memory.tensor::<T>(&shape)?;
+        let (from, to) = (size * row, indices.len() * row);
         if let (true, Ok(data)) = (from > 0 && to > 0, x.as_slice::<T>()) {
-            for (x, y) in data.chunks_exact(from).zip(out.chunks_exact_mut(to)) {
-                gather_rows(&cx.state.context, row, x, &indices, y)?;
+            let tables = data.chunks_exact(from);
+            for (x, y) in tables.zip(out.data_mut::<T>()?.chunks_exact_mut(to)) {
+                gather_rows(&cx.state.context, row, x, index, y)?;
             }
         } else if from > 0 && to > 0 {
             // A table in a file, misaligned: only the rows that are asked for are copied into place.
-            let (size, bytes) = (row * size_of::<T>(), x.bytes());
-            let tables = bytes.chunks_exact(x.shape()[axis] * size);
-            for (x, y) in tables.zip(out.chunks_exact_mut(to)) {
-                for (y, &i) in y.chunks_exact_mut(row).zip(&indices) {
-                    y.copy_from_slice(&T::read(&x[i * size..(i + 1) * size]));
+            let (bytes, row_bytes) = (x.bytes(), row * size_of::<T>());
+            let tables = bytes.chunks_exact(size * row_bytes);
+            for (x, y) in tables.zip(out.data_mut::<T>()?.chunks_exact_mut(to)) {
+                for (i, y) in y.chunks_exact_mut(row).enumerate() {
+                    let at = index(i) * row_bytes;
+                    y.copy_from_slice(&T::read(&x[at..at + row_bytes]));
                 }
             }
         }
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -282,7 +304,7 @@ impl Partial for Gather {
         index == 0
     }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
-        inputs.tensor(0).is_ok_and(is_moved) && self.indices(inputs).is_some()
+        inputs.tensor(0).is_ok_and(is_moved) && self.fits(inputs).is_some()
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         for_element!(cx.inputs.tensor(0)?.dtype(), run_as(self, cx))
@@ -304,67 +326,84 @@ impl Slice {
         Self { attributes }
     }
 
-    /// The first element and the size for each axis; `None` for other steps or odd inputs.
-    fn ranges(&self, inputs: Inputs<'_>) -> Option<Vec<(usize, usize)>> {
-        let shape = inputs.tensor(0).ok()?.shape();
-        let ints = |i: usize| -> Option<Option<Vec<i64>>> {
-            if let Some(attributes) = &self.attributes {
-                return Some(attributes.get(i - 1).cloned().flatten());
+    /// Starts, ends, axes or steps (1 to 4); `Some(None)` where they are left out.
+    fn list<'a>(&'a self, inputs: Inputs<'a>, index: usize) -> Option<Option<Cow<'a, [i64]>>> {
+        if let Some(attributes) = &self.attributes {
+            let list = attributes.get(index - 1).and_then(Option::as_deref);
+            return Some(list.map(Cow::Borrowed));
+        }
+        Some(match inputs.optional(index).ok()? {
+            None => None,
+            Some(t) if t.dtype() == DType::I64 => Some(t.data::<i64>().ok()?),
+            Some(t) => {
+                let wide = t.data::<i32>().ok()?.iter().map(|&n| n.into()).collect();
+                Some(Cow::Owned(wide))
             }
-            Some(match inputs.optional(i).ok()? {
-                None => None,
-                Some(t) if t.dtype() == DType::I64 => Some(t.data::<i64>().ok()?.into_owned()),
-                Some(t) => Some(t.data::<i32>().ok()?.iter().map(|&n| n.into()).collect()),
-            })
-        };
-        let (starts, ends) = (ints(1)??, ints(2)??);
-        let axes = ints(3)?.unwrap_or_else(|| (0..).take(starts.len()).collect());
-        let steps = ints(4)?.unwrap_or_else(|| vec![1; starts.len()]);
-        if ends.len() != starts.len() || axes.len() != starts.len() || steps.iter().any(|&s| s != 1)
-        {
+        })
+    }
+
+    /// The first element and the size along each axis; `None` for other steps or odd inputs.
+    fn ranges(&self, inputs: Inputs<'_>) -> Option<(Shape, Shape)> {
+        let shape = inputs.tensor(0).ok()?.shape();
+        let (starts, ends) = (self.list(inputs, 1)??, self.list(inputs, 2)??);
+        let (axes, steps) = (self.list(inputs, 3)?, self.list(inputs, 4)?);
+        let fits = |list: &Cow<'_, [i64]>| list.len() == starts.len();
+        let plain = |steps: &Cow<'_, [i64]>| steps.iter().all(|&s| s == 1);
+        if !fits(&ends) || !axes.as_ref().is_none_or(fits) || !steps.as_ref().is_none_or(plain) {
             return None;
         }
-        let mut ranges: Vec<(usize, usize)> = shape.iter().map(|&n| (0, n)).collect();
-        for ((&start, &end), &axis) in starts.iter().zip(&ends).zip(&axes) {
-            let axis = position(axis, shape.len())?;
+        let (mut first, mut sizes) = (Shape::filled(shape.len(), 0), Shape::from(shape));
+        for (i, (&start, &end)) in starts.iter().zip(ends.iter()).enumerate() {
+            let axis = match &axes {
+                None => (i < shape.len()).then_some(i)?,
+                Some(axes) => position(axes[i], shape.len())?,
+            };
             let size = i64::try_from(shape[axis]).ok()?;
             let bound = |n: i64| if n < 0 { n.saturating_add(size) } else { n }.clamp(0, size);
             let (start, end) = (bound(start), bound(end));
-            ranges[axis] = (
-                usize::try_from(start).ok()?,
-                usize::try_from((end - start).max(0)).ok()?,
-            );
+            first[axis] = usize::try_from(start).ok()?;
+            sizes[axis] = usize::try_from((end - start).max(0)).ok()?;
         }
-        Some(ranges)
+        Some((first, sizes))
     }
 
     fn run_as<T: Pooled>(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
-        let ranges = self.ranges(cx.inputs).unwrap_or_default();
-        let shape: Vec<usize> = ranges.iter().map(|r| r.1).collect();
-        let mut out = cx.state.memory.buffer::<T>(&shape)?;
+        let (first, sizes) = self.ranges(cx.inputs).unwrap_or_default();
+        let mut out = cx.state.memory.tensor::<T>(&sizes)?;
         let data = x.data::<T>()?;
         // From the innermost axis that is cut on, elements are neighbours.
-        let cut = ranges
+        let cut = sizes
             .iter()
             .zip(x.shape())
-            .rposition(|(r, &n)| r.1 != n)
+            .rposition(|(size, n)| size != n)
             .unwrap_or(0);
         let inner: usize = x.shape().iter().skip(cut + 1).product();
-        let (start, len) = ranges.get(cut).copied().unwrap_or((0, 1));
-        let mut starts = vec![start * inner];
-        let mut stride = inner * x.shape().get(cut).copied().unwrap_or(1);
-        for (axis, &(start, len)) in ranges.iter().enumerate().take(cut).rev() {
-            starts = (start..start + len)
-                .flat_map(|i| starts.iter().map(move |s| s + i * stride))
-                .collect();
-            stride *= x.shape()[axis];
+        let len = sizes.get(cut).copied().unwrap_or(1) * inner;
+        let mut at = Shape::filled(cut, 0);
+        for out in out.data_mut::<T>()?.chunks_exact_mut(len.max(1)) {
+            let mut from = 0;
+            for axis in 0..x.rank().min(cut + 1) {
+                let i = first[axis] + at.get(axis).copied().unwrap_or(0);
+                from = from * x.shape()[axis] + i;
+            }
+            from *= inner;
+            out.copy_from_slice(&data[from..from + len]);
+            advance(&mut at, &sizes);
         }
-        for (out, from) in out.chunks_exact_mut((len * inner).max(1)).zip(starts) {
-            out.copy_from_slice(&data[from..from + len * inner]);
-        }
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
+    }
+}
+
+/// The next place in row-major order; the first one after the last.
+fn advance(at: &mut [usize], sizes: &[usize]) {
+    for (i, &size) in at.iter_mut().zip(sizes).rev() {
+        *i += 1;
+        if *i < size {
+            return;
+        }
+        *i = 0;
     }
 }
 

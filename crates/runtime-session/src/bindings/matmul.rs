@@ -6,7 +6,7 @@ use super::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, Step, StepContext};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
@@ -187,7 +187,7 @@ impl Step for Linear {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
         let (k, n) = (self.weight.rows(), self.weight.cols());
-        let mut shape = x.shape().to_vec();
+        let mut shape = Shape::from(x.shape());
         let inner = shape.last_mut().filter(|last| **last == k);
         *inner.ok_or_else(|| inner_sizes(x.shape(), &[k, n]))? = n;
         let rows = x.len().checked_div(k).unwrap_or(0);
@@ -195,7 +195,7 @@ impl Step for Linear {
             None => None,
             Some(r) => Some(r.data::<f32>()?),
         };
-        let mut out = cx.state.memory.buffer::<f32>(&shape)?;
+        let mut out = cx.state.memory.tensor::<f32>(&shape)?;
         let mut epilogue = Epilogue::default();
         epilogue.alpha = self.alpha;
         epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);
@@ -208,9 +208,9 @@ impl Step for Linear {
             FloatOperand::Matrix(MatRef::row_major(&data, rows, k)?),
             FloatOperand::Packed(&self.weight),
             &epilogue,
-            &mut out,
+            out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -254,24 +254,26 @@ impl Partial for MatMul {
                 format_args!("{:?} and {:?}", a.shape(), b.shape()),
             )
         })?;
-        let shape = [&batch[..], &[m, n]].concat();
-        let mut out = cx.state.memory.buffer::<f32>(&shape)?;
+        let mut shape = batch.clone();
+        shape.extend([m, n]);
+        let mut out = cx.state.memory.tensor::<f32>(&shape)?;
         let count = out.len().checked_div(m * n).unwrap_or(0);
         let (a_data, b_data) = (a.data::<f32>()?, b.data::<f32>()?);
-        let lhs = matrices(&a_data, offsets(a_batch, &batch), m, k)?;
-        let rhs = matrices(&b_data, offsets(b_batch, &batch), k, n)?;
+        let (lhs, rhs) = (Batch::of(a_batch, &batch), Batch::of(b_batch, &batch));
+        let lhs_rows = MatRef::row_major(&a_data, a_data.len().checked_div(k).unwrap_or(0), k)?;
+        let rhs_rows = MatRef::row_major(&b_data, b_data.len().checked_div(n).unwrap_or(0), n)?;
         let mut epilogue = Epilogue::default();
         epilogue.alpha = self.alpha;
         gemm_batched(
             &cx.state.context,
             &mut cx.state.scratch,
             count,
-            |i| lhs[i],
-            |i| rhs[i],
+            |i| FloatOperand::Matrix(lhs_rows.row_range(lhs.at(i) * m, m)),
+            |i| FloatOperand::Matrix(rhs_rows.row_range(rhs.at(i) * k, k)),
             &epilogue,
-            &mut out,
+            out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -288,7 +290,7 @@ fn split(shape: &[usize]) -> Result<(&[usize], [usize; 2]), EvalError> {
 }
 
 /// The sizes that two shapes broadcast to.
-pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
+pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Shape> {
     let rank = a.len().max(b.len());
     let size = |s: &[usize], i: usize| (i + s.len()).checked_sub(rank).map_or(1, |i| s[i]);
     let axis = |i| match (size(a, i), size(b, i)) {
@@ -300,36 +302,34 @@ pub(crate) fn broadcast(a: &[usize], b: &[usize]) -> Option<Vec<usize>> {
     (0..rank).map(axis).collect()
 }
 
-/// For each matrix of the broadcast batch: which matrix of the operand it reads.
-fn offsets(own: &[usize], batch: &[usize]) -> Vec<usize> {
-    let mut at = vec![0usize];
-    let mut stride: usize = own.iter().product();
-    for (axis, &size) in batch.iter().enumerate() {
-        let own_size = (axis + own.len())
-            .checked_sub(batch.len())
-            .map_or(1, |i| own[i]);
-        stride = stride.checked_div(own_size).unwrap_or(0);
-        let step = if own_size == 1 { 0 } else { stride };
-        at = at
-            .iter()
-            .flat_map(|&base| (0..size).map(move |i| base + i * step))
-            .collect();
-    }
-    at
+/// Which matrix of an operand the matrices of the broadcast batch read.
+struct Batch<'b> {
+    sizes: &'b [usize],
+    /// How far apart the operand's matrices lie along each axis; 0 where one serves all.
+    steps: Shape,
 }
 
-fn matrices(
-    data: &[f32],
-    at: Vec<usize>,
-    rows: usize,
-    cols: usize,
-) -> Result<Vec<FloatOperand<'_>>, KernelError> {
-    let size = rows * cols;
-    let matrix = |at: usize| {
-        let from = data.get(at * size..).unwrap_or_default();
-        MatRef::row_major(from, rows, cols).map(FloatOperand::Matrix)
-    };
-    at.into_iter().map(matrix).collect()
+impl<'b> Batch<'b> {
+    /// Of an operand with batch sizes `own`.
+    fn of(own: &[usize], sizes: &'b [usize]) -> Self {
+        let mut steps = Shape::filled(sizes.len(), 0);
+        let mut stride = 1usize;
+        for (step, &size) in steps.iter_mut().rev().zip(own.iter().rev()) {
+            *step = if size == 1 { 0 } else { stride };
+            stride = stride.saturating_mul(size);
+        }
+        Self { sizes, steps }
+    }
+
+    /// The operand's matrix for matrix `index` of the batch.
+    fn at(&self, mut index: usize) -> usize {
+        let mut at = 0;
+        for (&size, step) in self.sizes.iter().zip(self.steps.iter()).rev() {
+            at += index % size.max(1) * step;
+            index /= size.max(1);
+        }
+        at
+    }
 }
 
 #[cfg(test)]
@@ -338,11 +338,16 @@ mod tests {
 
     #[test]
     fn a_batch_of_one_is_read_again_and_again() {
-        assert_eq!(broadcast(&[2, 1], &[3]), Some(vec![2, 3]));
+        assert_eq!(broadcast(&[2, 1], &[3]), Some([2, 3].into()));
         assert_eq!(broadcast(&[2], &[3]), None);
-        assert_eq!(offsets(&[2, 1], &[2, 3]), [0, 0, 0, 1, 1, 1]);
-        assert_eq!(offsets(&[3], &[2, 3]), [0, 1, 2, 0, 1, 2]);
-        assert_eq!(offsets(&[], &[2]), [0, 0]);
-        assert_eq!(offsets(&[0], &[0]), [0usize; 0]);
+        let read = |own: &[usize], batch: &[usize]| -> Vec<usize> {
+            let count = batch.iter().product();
+            (0..count).map(|i| Batch::of(own, batch).at(i)).collect()
+        };
+        assert_eq!(read(&[2, 1], &[2, 3]), [0, 0, 0, 1, 1, 1]);
+        assert_eq!(read(&[3], &[2, 3]), [0, 1, 2, 0, 1, 2]);
+        assert_eq!(read(&[], &[2]), [0, 0]);
+        assert_eq!(read(&[0], &[0]), [0usize; 0]);
+        assert_eq!(read(&[2, 2], &[2, 2]), [0, 1, 2, 3]);
     }
 }

@@ -4,7 +4,6 @@ use super::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, StepContext};
-use compress_tensor::Tensor;
 use onnx_ir::operator::Attrs;
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
@@ -79,16 +78,16 @@ impl Partial for Softmax {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
         let extents = self.extents(x.shape()).unwrap_or_default();
-        let mut out = cx.state.memory.buffer::<f32>(x.shape())?;
+        let mut out = cx.state.memory.tensor::<f32>(x.shape())?;
         softmax(
             &cx.state.context,
             &mut cx.state.scratch,
             self.kind,
             extents,
             &x.data::<f32>()?,
-            &mut out,
+            out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(x.shape(), out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -173,36 +172,43 @@ impl Partial for Norm {
             None => Default::default(),
             Some(beta) => beta.data::<f32>()?,
         };
-        let mut out = cx.state.memory.buffer::<f32>(x.shape())?;
+        let mut out = cx.state.memory.tensor::<f32>(x.shape())?;
         let context = &cx.state.context;
         let [batch, channels] = [0, 1].map(|i| x.shape().get(i).copied().unwrap_or(1));
         let inner = x.shape().iter().skip(2).product();
         match *self {
-            Self::Layer { epsilon, .. } => {
-                layer_norm(context, epsilon, &data, &gamma, &beta, &mut out)?
+            Self::Layer { epsilon, .. } => layer_norm(
+                context,
+                epsilon,
+                &data,
+                &gamma,
+                &beta,
+                out.data_mut::<f32>()?,
+            )?,
+            Self::Rms { epsilon, .. } => {
+                rms_norm(context, epsilon, &data, &gamma, out.data_mut::<f32>()?)?
             }
-            Self::Rms { epsilon, .. } => rms_norm(context, epsilon, &data, &gamma, &mut out)?,
             Self::Batch { epsilon } => {
                 let (mean, variance) = (
                     cx.inputs.tensor(3)?.data::<f32>()?,
                     cx.inputs.tensor(4)?.data::<f32>()?,
                 );
-                let scale: Vec<f32> = gamma
-                    .iter()
-                    .zip(&*variance)
-                    .map(|(g, v)| g / (v + epsilon).sqrt())
-                    .collect();
-                let centred = beta.iter().zip(&*mean).zip(&scale);
-                let offset: Vec<f32> = centred.map(|((b, m), s)| b - m * s).collect();
+                let mut factors = cx.state.memory.tensor::<f32>(&[2, channels])?;
+                let (scale, offset) = factors.data_mut::<f32>()?.split_at_mut(channels);
+                for (c, (s, o)) in scale.iter_mut().zip(offset.iter_mut()).enumerate() {
+                    *s = gamma[c] / (variance[c] + epsilon).sqrt();
+                    *o = beta[c] - mean[c] * *s;
+                }
                 let extents = [batch, channels, inner];
                 affine_channels(
                     context,
                     extents,
                     &data,
-                    (&scale, &offset),
+                    (&*scale, &*offset),
                     Activation::None,
-                    &mut out,
+                    out.data_mut::<f32>()?,
                 )?;
+                cx.state.memory.recycle(factors.into());
             }
             Self::Group { groups, epsilon } => {
                 let groups = groups.unwrap_or(channels);
@@ -213,11 +219,11 @@ impl Partial for Norm {
                     epsilon,
                     &data,
                     (&gamma, &beta),
-                    &mut out,
+                    out.data_mut::<f32>()?,
                 )?;
             }
         }
-        cx.outputs.set(0, Tensor::from_vec(x.shape(), out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }

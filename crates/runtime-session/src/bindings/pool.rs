@@ -6,7 +6,7 @@ use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Inputs, Step, StepContext};
-use compress_tensor::{DType, Tensor, element_count};
+use compress_tensor::{DType, Shape, Tensor, element_count};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::pool::{
@@ -89,7 +89,7 @@ impl Windows {
     ///
     /// # Errors
     /// [`StepError`] where they do not fit.
-    pub(crate) fn shape(&self, image: &[usize]) -> Result<(PoolShape, Vec<usize>), StepError> {
+    pub(crate) fn shape(&self, image: &[usize]) -> Result<(PoolShape, Shape), StepError> {
         let spatial = match image.split_first_chunk::<2>() {
             Some((_, spatial)) if spatial.len() == self.kernel.len() => spatial,
             _ => {
@@ -102,7 +102,7 @@ impl Windows {
         };
         let (before, after) = self.window.pads(spatial, &self.kernel)?;
         let (strides, dilations) = (&self.window.strides, &self.window.dilations);
-        let mut result = image[..2].to_vec();
+        let mut result = Shape::from(&image[..2]);
         for (axis, &size) in spatial.iter().enumerate() {
             // An empty image has no windows, however it is padded.
             if size == 0 {
@@ -156,15 +156,19 @@ impl Windows {
     pub(crate) fn shape_last(
         &self,
         image: &[usize],
-    ) -> Result<(PoolShape, usize, Vec<usize>), StepError> {
+    ) -> Result<(PoolShape, usize, Shape), StepError> {
         let &[batch, ref spatial @ .., channels] = image else {
             let rule = "an image has a batch and channels";
             return Err(EvalError::rule(rule, format_args!("{image:?}")).into());
         };
-        let (shape, mut result) = self.shape(&[&[batch, 1], spatial].concat())?;
-        result.remove(1);
-        result.push(channels);
-        Ok((shape, channels, result))
+        let one_channel: Shape = [batch, 1]
+            .into_iter()
+            .chain(spatial.iter().copied())
+            .collect();
+        let (shape, planes) = self.shape(&one_channel)?;
+        let spatial = planes.iter().skip(2).copied();
+        let result = [batch].into_iter().chain(spatial).chain([channels]);
+        Ok((shape, channels, result.collect()))
     }
 
     fn max_of_bytes<T: QuantByte + Pooled>(
@@ -173,9 +177,14 @@ impl Windows {
     ) -> Result<Tensor, StepError> {
         let x = cx.inputs.tensor(0)?;
         let (shape, result) = self.shape(x.shape())?;
-        let mut out = cx.state.memory.buffer::<T>(&result)?;
-        max_pool_int8(&cx.state.context, &shape, &x.data::<T>()?, &mut out)?;
-        Ok(Tensor::from_vec(&result, out)?)
+        let mut out = cx.state.memory.tensor::<T>(&result)?;
+        max_pool_int8(
+            &cx.state.context,
+            &shape,
+            &x.data::<T>()?,
+            out.data_mut::<T>()?,
+        )?;
+        Ok(out)
     }
 }
 
@@ -204,15 +213,15 @@ impl Partial for Windows {
             DType::I8 => self.max_of_bytes::<i8>(cx)?,
             _ => {
                 let (shape, result) = self.shape(x.shape())?;
-                let mut out = cx.state.memory.buffer::<f32>(&result)?;
+                let mut out = cx.state.memory.tensor::<f32>(&result)?;
                 pool(
                     &cx.state.context,
                     self.op,
                     &shape,
                     &x.data::<f32>()?,
-                    &mut out,
+                    out.data_mut::<f32>()?,
                 )?;
-                Tensor::from_vec(&result, out)?
+                out
             }
         };
         cx.outputs.set(0, out);
@@ -241,15 +250,15 @@ impl Partial for Global {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
         let (planes, inner, result) = planes(x.shape());
-        let mut out = cx.state.memory.buffer::<f32>(&result)?;
+        let mut out = cx.state.memory.tensor::<f32>(&result)?;
         global_pool(
             &cx.state.context,
             self.op,
             (planes, inner),
             &x.data::<f32>()?,
-            &mut out,
+            out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&result, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -264,10 +273,10 @@ impl Last {
     ) -> Result<Tensor, StepError> {
         let x = cx.inputs.tensor(0)?;
         let (shape, channels, result) = shape_last(self.0.as_ref(), x.shape())?;
-        let mut out = cx.state.memory.buffer::<T>(&result)?;
+        let mut out = cx.state.memory.tensor::<T>(&result)?;
         let (context, data) = (&cx.state.context, x.data::<T>()?);
-        max_pool_int8_channels_last(context, &shape, channels, &data, &mut out)?;
-        Ok(Tensor::from_vec(&result, out)?)
+        max_pool_int8_channels_last(context, &shape, channels, &data, out.data_mut::<T>()?)?;
+        Ok(out)
     }
 }
 
@@ -282,10 +291,17 @@ impl Step for Last {
             DType::I8 if self.1 == Pool::Max => self.max_of_bytes::<i8>(cx)?,
             _ => {
                 let (shape, channels, result) = shape_last(self.0.as_ref(), x.shape())?;
-                let mut out = cx.state.memory.buffer::<f32>(&result)?;
+                let mut out = cx.state.memory.tensor::<f32>(&result)?;
                 let (context, data) = (&cx.state.context, x.data::<f32>()?);
-                pool_channels_last(context, self.1, &shape, channels, &data, &mut out)?;
-                Tensor::from_vec(&result, out)?
+                pool_channels_last(
+                    context,
+                    self.1,
+                    &shape,
+                    channels,
+                    &data,
+                    out.data_mut::<f32>()?,
+                )?;
+                out
             }
         };
         cx.outputs.set(0, out);
@@ -301,7 +317,7 @@ impl Step for Last {
 pub(crate) fn shape_last(
     windows: Option<&Windows>,
     image: &[usize],
-) -> Result<(PoolShape, usize, Vec<usize>), StepError> {
+) -> Result<(PoolShape, usize, Shape), StepError> {
     if let Some(windows) = windows {
         return windows.shape_last(image);
     }
@@ -311,14 +327,14 @@ pub(crate) fn shape_last(
     };
     let whole = [height, width];
     let shape = PoolShape::new(batch, (&whole, &[1, 1]), &whole, &[], &[], (&[], &[]))?;
-    Ok((shape, channels, vec![batch, 1, 1, channels]))
+    Ok((shape, channels, [batch, 1, 1, channels].into()))
 }
 
 /// Planes, elements of each, and the shape with all spatial sizes 1, of `[batch, channels, spatial…]`.
-pub(crate) fn planes(shape: &[usize]) -> (usize, usize, Vec<usize>) {
+pub(crate) fn planes(shape: &[usize]) -> (usize, usize, Shape) {
     let (outer, spatial) = shape.split_at(shape.len().min(2));
-    let mut result = outer.to_vec();
-    result.resize(shape.len(), 1);
+    let mut result = Shape::from(outer);
+    result.extend(spatial.iter().map(|_| 1));
     let count = |sizes| element_count(sizes).unwrap_or(0);
     (count(outer), count(spatial), result)
 }

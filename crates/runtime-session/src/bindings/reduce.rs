@@ -5,10 +5,11 @@ use super::normalize::position;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, StepContext};
-use compress_tensor::{DType, Tensor, element_count};
+use compress_tensor::{DType, Shape, element_count};
 use onnx_ir::NodeId;
 use onnx_ir::operator::Attrs;
 use runtime_kernels::norm::{Reduce as Kind, reduce};
+use std::borrow::Cow;
 
 /// Binds a reduction; `None` for nodes that are none.
 ///
@@ -58,20 +59,16 @@ struct Reduce {
 
 impl Reduce {
     /// `[outer, axis, inner]` and the shape of the result; `None` where the axes are not neighbours.
-    fn extents(&self, inputs: Inputs<'_>) -> Option<([usize; 3], Vec<usize>)> {
+    fn extents(&self, inputs: Inputs<'_>) -> Option<([usize; 3], Shape)> {
         let shape = inputs.tensor(0).ok()?.shape();
         let axes = match (&self.axes, inputs.optional(1).ok()?) {
-            (Some(axes), _) => axes.clone(),
-            (None, Some(axes)) if axes.dtype() == DType::I64 => {
-                axes.data::<i64>().ok()?.into_owned()
-            }
+            (Some(axes), _) => Cow::Borrowed(&axes[..]),
+            (None, Some(axes)) if axes.dtype() == DType::I64 => axes.data::<i64>().ok()?,
             (None, Some(_)) => return None,
-            (None, None) => Vec::new(),
+            (None, None) => Cow::Borrowed(&[][..]),
         };
-        let mut axes: Vec<usize> = axes
-            .into_iter()
-            .map(|a| position(a, shape.len()))
-            .collect::<Option<_>>()?;
+        let axes = axes.iter().map(|&a| position(a, shape.len()));
+        let mut axes: Shape = axes.collect::<Option<_>>()?;
         if axes.is_empty() {
             if self.noop {
                 return None;
@@ -89,9 +86,9 @@ impl Reduce {
             size(&shape[first..=last]),
             size(&shape[last + 1..]),
         ];
-        let mut result = shape[..first].to_vec();
+        let mut result = Shape::from(&shape[..first]);
         result.extend(axes.iter().filter(|_| self.keep).map(|_| 1));
-        result.extend_from_slice(&shape[last + 1..]);
+        result.extend(shape[last + 1..].iter().copied());
         Some((extents, result))
     }
 }
@@ -108,15 +105,15 @@ impl Partial for Reduce {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let (extents, result) = self.extents(cx.inputs).unwrap_or_default();
         let x = cx.inputs.tensor(0)?;
-        let mut out = cx.state.memory.buffer::<f32>(&result)?;
+        let mut out = cx.state.memory.tensor::<f32>(&result)?;
         reduce(
             &cx.state.context,
             self.kind,
             extents,
             &x.data::<f32>()?,
-            &mut out,
+            out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&result, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }

@@ -224,7 +224,13 @@ impl SubgraphRunner for Bodies<'_, '_, '_> {
             }
         }
         feeds.extend(body.captured.iter().map(|&i| self.inputs.value(i).cloned()));
-        execute(&body.plan, feeds, self.state, None).map_err(|e| {
+        let mut outputs = Vec::with_capacity(graph.outputs().len());
+        let mut take = |value| {
+            outputs.push(value);
+            Ok(())
+        };
+        let done = execute(&body.plan, feeds.into_iter(), self.state, None, &mut take);
+        done.map(|()| outputs).map_err(|e| {
             let text = e.to_string();
             if let SessionError::Step {
                 error:

@@ -62,15 +62,15 @@ impl Reorder {
             cx.outputs.set(0, x.reshape(&shape)?);
             return Ok(());
         }
-        let mut out = cx.state.memory.buffer::<T>(&shape)?;
+        let mut out = cx.state.memory.tensor::<T>(&shape)?;
         permute(
             &cx.state.context,
             x.shape(),
             &self.perm,
             &x.data::<T>()?,
-            &mut out,
+            out.data_mut::<T>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }

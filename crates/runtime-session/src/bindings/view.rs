@@ -5,9 +5,10 @@ use super::normalize::position;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Inputs, Step, StepContext};
-use compress_tensor::{DType, Tensor, element_count};
+use compress_tensor::{DType, Shape, Tensor, element_count};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{NodeId, Value};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Binds `Identity`, and `Dropout` outside of training whose mask nobody reads.
@@ -74,7 +75,7 @@ struct Axes {
 
 impl Axes {
     /// The new shape; `None` where the axes do not fit.
-    fn shape(&self, shape: &[usize], input: Option<&Tensor>) -> Option<Vec<usize>> {
+    fn shape(&self, shape: &[usize], input: Option<&Tensor>) -> Option<Shape> {
         let rank = shape.len();
         if matches!(self.change, Change::Flatten) {
             let axis = if self.axis == i64::try_from(rank).ok()? {
@@ -82,23 +83,19 @@ impl Axes {
             } else {
                 position(self.axis, rank)?
             };
-            return Some(vec![
-                element_count(&shape[..axis])?,
-                element_count(&shape[axis..])?,
-            ]);
+            let (rows, cols) = shape.split_at(axis);
+            return Some([element_count(rows)?, element_count(cols)?].into());
         }
         let axes = match (&self.axes, input) {
-            (Some(axes), _) => Some(axes.clone()),
-            (None, Some(axes)) => Some(axes.data::<i64>().ok()?.into_owned()),
+            (Some(axes), _) => Some(Cow::Borrowed(&axes[..])),
+            (None, Some(axes)) => Some(axes.data::<i64>().ok()?),
             (None, None) => None,
         };
         match (&self.change, axes) {
             (Change::Unsqueeze, Some(axes)) => {
                 let rank = rank + axes.len();
-                let axes: Vec<usize> = axes
-                    .into_iter()
-                    .map(|a| position(a, rank))
-                    .collect::<Option<_>>()?;
+                let axes = axes.iter().map(|&a| position(a, rank));
+                let axes: Shape = axes.collect::<Option<_>>()?;
                 let mut rest = shape.iter();
                 let size = |i: usize| {
                     if axes.contains(&i) {
@@ -107,14 +104,12 @@ impl Axes {
                         rest.next().copied()
                     }
                 };
-                let sizes: Vec<usize> = (0..rank).map(size).collect::<Option<_>>()?;
+                let sizes: Shape = (0..rank).map(size).collect::<Option<_>>()?;
                 rest.next().is_none().then_some(sizes)
             }
             (Change::Squeeze, Some(axes)) => {
-                let axes: Vec<usize> = axes
-                    .into_iter()
-                    .map(|a| position(a, rank))
-                    .collect::<Option<_>>()?;
+                let axes = axes.iter().map(|&a| position(a, rank));
+                let axes: Shape = axes.collect::<Option<_>>()?;
                 let fits = axes.iter().all(|&a| shape[a] == 1);
                 let kept = shape.iter().enumerate().filter(|(i, _)| !axes.contains(i));
                 fits.then(|| kept.map(|(_, &n)| n).collect())
@@ -199,8 +194,8 @@ impl Partial for Reshape {
 }
 
 /// The sizes that `Reshape` means: 0 copies the size of the input, -1 takes what is left.
-fn resolve(wanted: &[i64], shape: &[usize], len: usize, allow_zero: bool) -> Option<Vec<usize>> {
-    let mut sizes = Vec::with_capacity(wanted.len());
+fn resolve(wanted: &[i64], shape: &[usize], len: usize, allow_zero: bool) -> Option<Shape> {
+    let mut sizes = Shape::new();
     let mut open = None;
     for (i, &n) in wanted.iter().enumerate() {
         sizes.push(match n {
@@ -226,9 +221,12 @@ mod tests {
 
     #[test]
     fn zero_copies_a_size_and_minus_one_takes_the_rest() {
-        assert_eq!(resolve(&[0, -1], &[2, 3, 4], 24, false), Some(vec![2, 12]));
-        assert_eq!(resolve(&[-1], &[2, 3], 6, false), Some(vec![6]));
-        assert_eq!(resolve(&[0, 3], &[0, 3], 0, true), Some(vec![0, 3]));
+        assert_eq!(
+            resolve(&[0, -1], &[2, 3, 4], 24, false),
+            Some([2, 12].into())
+        );
+        assert_eq!(resolve(&[-1], &[2, 3], 6, false), Some([6].into()));
+        assert_eq!(resolve(&[0, 3], &[0, 3], 0, true), Some([0, 3].into()));
         assert_eq!(resolve(&[-1, 0], &[0, 0], 0, true), None);
         assert_eq!(resolve(&[-1, -1], &[4], 4, false), None);
         assert_eq!(resolve(&[2, 2, 0], &[4], 4, false), None);

@@ -1,5 +1,6 @@
 //! Attributes of operators that slide a window over an image: convolution and pooling.
 
+use compress_tensor::Shape;
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Attribute, Node};
 
@@ -67,14 +68,14 @@ impl Window {
         &self,
         image: &[usize],
         kernel: &[usize],
-    ) -> Result<(Vec<usize>, Vec<usize>), EvalError> {
+    ) -> Result<(Shape, Shape), EvalError> {
         let rank = self.strides.len();
         match self.auto_pad {
-            AutoPad::NotSet => return Ok((self.pads[..rank].to_vec(), self.pads[rank..].to_vec())),
-            AutoPad::Valid => return Ok((vec![0; rank], vec![0; rank])),
+            AutoPad::NotSet => return Ok((self.pads[..rank].into(), self.pads[rank..].into())),
+            AutoPad::Valid => return Ok((Shape::filled(rank, 0), Shape::filled(rank, 0))),
             AutoPad::SameUpper | AutoPad::SameLower => {}
         }
-        let (mut before, mut after) = (Vec::with_capacity(rank), Vec::with_capacity(rank));
+        let (mut before, mut after) = (Shape::new(), Shape::new());
         for (axis, (&size, &taps)) in image.iter().zip(kernel).enumerate() {
             let stride = self.strides[axis];
             if stride == 0 {
@@ -113,15 +114,15 @@ mod tests {
         let image = [5, 6];
         assert_eq!(
             window("SAME_UPPER").pads(&image, &[2, 4]),
-            Ok((vec![0, 1], vec![1, 2]))
+            Ok(([0, 1].into(), [1, 2].into()))
         );
         assert_eq!(
             window("SAME_LOWER").pads(&image, &[2, 4]),
-            Ok((vec![1, 2], vec![0, 1]))
+            Ok(([1, 2].into(), [0, 1].into()))
         );
         assert_eq!(
             window("VALID").pads(&image, &[2, 4]),
-            Ok((vec![0, 0], vec![0, 0]))
+            Ok(([0, 0].into(), [0, 0].into()))
         );
     }
 

@@ -4,6 +4,7 @@ mod pool;
 
 pub(crate) use pool::{BufferPool, Pooled};
 
+use crate::error::StepError;
 use compress_tensor::{DType, Tensor, element_count};
 use onnx_ir::Value;
 use onnx_ir::operator::{EvalError, Limits};
@@ -46,20 +47,28 @@ impl Memory {
         Ok(())
     }
 
-    /// A buffer for a tensor of this shape; its contents are arbitrary.
+    /// A tensor of this shape that nobody shares; its elements are arbitrary.
     ///
     /// # Errors
-    /// [`EvalError::TooLarge`] beyond the limit.
-    pub(crate) fn buffer<T: Pooled>(&mut self, shape: &[usize]) -> Result<Vec<T>, EvalError> {
+    /// [`StepError::Eval`] with [`EvalError::TooLarge`] beyond the limit.
+    pub(crate) fn tensor<T: Pooled>(&mut self, shape: &[usize]) -> Result<Tensor, StepError> {
         let limit = self.limits.max_tensor_bytes;
-        let fits = |n: &usize| T::DTYPE.byte_len(*n).is_some_and(|bytes| bytes <= limit);
-        match element_count(shape).filter(fits) {
-            Some(len) => Ok(self.pool.take(len)),
-            None => Err(EvalError::TooLarge {
-                shape: shape.to_vec(),
-                limit,
-            }),
+        let fits = |n: usize| T::DTYPE.byte_len(n).is_some_and(|bytes| bytes <= limit);
+        if !element_count(shape).is_some_and(fits) {
+            let shape = shape.to_vec();
+            return Err(EvalError::TooLarge { shape, limit }.into());
         }
+        Ok(self.pool.take::<T>(shape)?)
+    }
+
+    /// A tensor that holds one number.
+    ///
+    /// # Errors
+    /// As [`Memory::tensor`].
+    pub(crate) fn scalar<T: Pooled>(&mut self, value: T) -> Result<Tensor, StepError> {
+        let mut scalar = self.tensor::<T>(&[])?;
+        scalar.data_mut::<T>()?.fill(value);
+        Ok(scalar)
     }
 
     /// Takes the buffers of a dead value back.
@@ -69,18 +78,12 @@ impl Memory {
             return;
         }
         match tensor.dtype() {
-            DType::F32 => self.recycle_as::<f32>(tensor),
-            DType::U8 => self.recycle_as::<u8>(tensor),
-            DType::I8 => self.recycle_as::<i8>(tensor),
-            DType::I32 => self.recycle_as::<i32>(tensor),
-            DType::I64 => self.recycle_as::<i64>(tensor),
+            DType::F32 => self.pool.give::<f32>(tensor),
+            DType::U8 => self.pool.give::<u8>(tensor),
+            DType::I8 => self.pool.give::<i8>(tensor),
+            DType::I32 => self.pool.give::<i32>(tensor),
+            DType::I64 => self.pool.give::<i64>(tensor),
             _ => {}
-        }
-    }
-
-    fn recycle_as<T: Pooled>(&mut self, tensor: Tensor) {
-        if let Ok(buffer) = tensor.into_vec::<T>() {
-            self.pool.give(buffer);
         }
     }
 }
@@ -93,15 +96,15 @@ mod tests {
     fn a_shared_tensor_is_not_recycled() {
         let mut memory = Memory::default();
         memory.start(Limits::default());
-        let tensor = Tensor::from_vec(&[1000], memory.buffer::<f32>(&[1000]).unwrap()).unwrap();
+        let tensor = memory.tensor::<f32>(&[1000]).unwrap();
         let address = tensor.bytes().as_ptr();
         let other = tensor.clone();
         memory.recycle(tensor.into());
-        let fresh = memory.buffer::<f32>(&[1000]).unwrap();
-        assert_ne!(fresh.as_ptr().cast(), address);
+        let fresh = memory.tensor::<f32>(&[1000]).unwrap();
+        assert_ne!(fresh.bytes().as_ptr(), address);
         memory.recycle(other.into());
-        let reused = memory.buffer::<f32>(&[990]).unwrap();
-        assert_eq!(reused.as_ptr().cast(), address);
+        let reused = memory.tensor::<f32>(&[990]).unwrap();
+        assert_eq!(reused.bytes().as_ptr(), address);
         assert_eq!(reused.len(), 990);
     }
 
@@ -109,14 +112,12 @@ mod tests {
     fn a_result_beyond_the_limit_is_refused() {
         let mut memory = Memory::default();
         memory.start(Limits::default().with_max_tensor_bytes(1024));
-        assert!(memory.buffer::<f32>(&[256]).is_ok());
-        let refused = memory.buffer::<f32>(&[257]);
-        assert_eq!(
-            refused,
-            Err(EvalError::TooLarge {
-                shape: vec![257],
-                limit: 1024
-            })
-        );
+        assert!(memory.tensor::<f32>(&[256]).is_ok());
+        let refused = memory.tensor::<f32>(&[257]).unwrap_err();
+        let limit = EvalError::TooLarge {
+            shape: vec![257],
+            limit: 1024,
+        };
+        assert_eq!(refused, StepError::Eval(limit));
     }
 }

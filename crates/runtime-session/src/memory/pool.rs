@@ -4,94 +4,91 @@
 //! eight to each power of two, so that what one run leaves serves the next one of a similar size; and a buffer is kept
 //! until a number of runs in a row had no use for it.
 
-use compress_tensor::Element;
+use compress_tensor::{Element, Tensor, TensorError, element_count};
 
-/// Elements below which the system's allocator is as good.
-const MIN_POOLED: usize = 64;
 /// Elements that a buffer may be larger than twice what is asked for.
 const SLACK: usize = 1024;
 
 /// Runs in a row without use after which a buffer is dropped.
 const IDLE_RUNS: u8 = 8;
 
+/// Tensors that a list has room for beyond twice those that it holds.
+const SPARE: usize = 8;
+
 /// An element type whose buffers are pooled.
 pub(crate) trait Pooled: Element {
-    fn list(pool: &mut BufferPool) -> &mut FreeList<Self>;
+    fn list(pool: &mut BufferPool) -> &mut FreeList;
 }
 
-/// Free buffers by element type.
+/// Dead tensors by element type, to be used again with all that belongs to them.
 #[derive(Default)]
 pub(crate) struct BufferPool {
-    f32: FreeList<f32>,
-    u8: FreeList<u8>,
-    i8: FreeList<i8>,
-    i32: FreeList<i32>,
-    i64: FreeList<i64>,
+    f32: FreeList,
+    u8: FreeList,
+    i8: FreeList,
+    i32: FreeList,
+    i64: FreeList,
 }
 
-/// Free buffers of one type, each with the number of runs that ended since one used it.
-pub(crate) struct FreeList<T> {
-    free: Vec<(Vec<T>, u8)>,
-}
-
-impl<T> Default for FreeList<T> {
-    fn default() -> Self {
-        Self { free: Vec::new() }
-    }
+/// Dead tensors of one type, each with the number of runs that ended since one used it.
+#[derive(Default)]
+pub(crate) struct FreeList {
+    free: Vec<(Tensor, u8)>,
 }
 
 impl BufferPool {
-    /// A buffer of `len` elements with arbitrary contents.
-    pub(crate) fn take<T: Pooled>(&mut self, len: usize) -> Vec<T> {
-        if len < MIN_POOLED {
-            return vec![T::default(); len];
-        }
+    /// A tensor that nobody shares, with arbitrary elements.
+    ///
+    /// # Errors
+    /// [`TensorError::TooLarge`] if the size overflows.
+    pub(crate) fn take<T: Pooled>(&mut self, shape: &[usize]) -> Result<Tensor, TensorError> {
+        let len = element_count(shape).unwrap_or(usize::MAX);
         let free = &mut T::list(self).free;
         let fits = |n: usize| (len..=len.saturating_mul(2).saturating_add(SLACK)).contains(&n);
         let best = free
             .iter()
             .enumerate()
-            .filter(|(_, (buffer, _))| fits(buffer.capacity()))
-            .min_by_key(|(_, (buffer, _))| buffer.capacity())
-            .map(|(i, _)| i);
+            .map(|(i, (tensor, _))| (tensor.capacity(), i))
+            .filter(|&(capacity, _)| fits(capacity))
+            .min();
         match best {
-            Some(i) => {
-                let (mut buffer, _) = free.swap_remove(i);
-                // Keeps what is there: only a part that was cut off before is filled again.
-                buffer.resize(len, T::default());
-                buffer
-            }
+            Some((_, i)) => free.swap_remove(i).0.reuse::<T>(shape),
             None => {
                 let mut buffer = Vec::with_capacity(class(len));
                 buffer.resize(len, T::default());
-                buffer
+                Tensor::from_vec(shape, buffer)
             }
         }
     }
 
-    /// Takes a buffer for later use.
-    pub(crate) fn give<T: Pooled>(&mut self, buffer: Vec<T>) {
-        if buffer.capacity() >= MIN_POOLED {
-            T::list(self).free.push((buffer, 0));
-        }
+    /// Takes a tensor for later use.
+    pub(crate) fn give<T: Pooled>(&mut self, tensor: Tensor) {
+        T::list(self).free.push((tensor, 0));
     }
 
     /// Ends a run: drops the buffers that the last runs had no use for.
     pub(crate) fn trim(&mut self) {
-        self.f32.trim();
-        self.u8.trim();
-        self.i8.trim();
-        self.i32.trim();
-        self.i64.trim();
+        let Self {
+            f32,
+            u8,
+            i8,
+            i32,
+            i64,
+        } = self;
+        for list in [f32, u8, i8, i32, i64] {
+            list.trim();
+        }
     }
 }
 
-impl<T> FreeList<T> {
+impl FreeList {
     fn trim(&mut self) {
         self.free.retain_mut(|(_, idle)| {
             *idle += 1;
             *idle <= IDLE_RUNS
         });
+        // The next run may give more at a time: its outputs of before, and what it needs beside what is there.
+        self.free.reserve(self.free.len() + SPARE);
     }
 }
 
@@ -104,7 +101,7 @@ fn class(len: usize) -> usize {
 macro_rules! pooled {
     ($($t:ident),*) => {$(
         impl Pooled for $t {
-            fn list(pool: &mut BufferPool) -> &mut FreeList<Self> {
+            fn list(pool: &mut BufferPool) -> &mut FreeList {
                 &mut pool.$t
             }
         }
@@ -117,14 +114,18 @@ pooled!(f32, u8, i8, i32, i64);
 mod tests {
     use super::*;
 
+    fn capacity_of<T: Pooled>(pool: &mut BufferPool, len: usize) -> usize {
+        pool.take::<T>(&[len]).unwrap().capacity()
+    }
+
     #[test]
     fn the_smallest_buffer_that_fits_is_taken() {
         let mut pool = BufferPool::default();
-        pool.give(vec![0f32; 5000]);
-        pool.give(vec![0f32; 3000]);
-        assert_eq!(pool.take::<f32>(2900).capacity(), 3000);
-        assert_eq!(pool.take::<f32>(2900).capacity(), 5000);
-        assert_eq!(pool.take::<f32>(2900).capacity(), 3072);
+        pool.give::<f32>(Tensor::vector(vec![0f32; 5000]));
+        pool.give::<f32>(Tensor::vector(vec![0f32; 3000]));
+        assert_eq!(capacity_of::<f32>(&mut pool, 2900), 3000);
+        assert_eq!(capacity_of::<f32>(&mut pool, 2900), 5000);
+        assert_eq!(capacity_of::<f32>(&mut pool, 2900), 3072);
     }
 
     #[test]
@@ -139,13 +140,13 @@ mod tests {
     #[test]
     fn a_buffer_that_runs_do_not_use_is_dropped() {
         let mut pool = BufferPool::default();
-        pool.give(vec![0u8; 5000]);
+        pool.give::<u8>(Tensor::vector(vec![0u8; 5000]));
         for _ in 0..IDLE_RUNS {
             pool.trim();
         }
-        let buffer = pool.take::<u8>(5000);
+        let buffer = pool.take::<u8>(&[5000]).unwrap();
         assert_eq!(buffer.capacity(), 5000);
-        pool.give(buffer);
+        pool.give::<u8>(buffer);
         for _ in 0..IDLE_RUNS {
             pool.trim();
             assert_eq!(pool.u8.free.len(), 1);

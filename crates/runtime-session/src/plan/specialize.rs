@@ -13,7 +13,7 @@
 //! substitution is all that later ones need. A value that is not found is computed as the plan runs: slower, not
 //! different.
 
-use compress_tensor::{DType, Tensor};
+use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::eval::{NoSubgraphs, eval_operator};
 use onnx_ir::fact::{KnownValue, TensorFact};
 use onnx_ir::infer::infer_shapes;
@@ -28,7 +28,7 @@ const MAX_KEPT_BYTES: usize = 4096;
 const MAX_COMPUTED_BYTES: usize = 64 << 10;
 
 /// Types and shapes of inputs; `None` for an input that was not fed or is no tensor.
-type Shapes = [Option<(DType, Vec<usize>)>];
+type Shapes = [Option<(DType, Shape)>];
 
 /// A graph without its weights, for shape inference.
 pub(crate) struct ShapeGraph {
@@ -133,7 +133,7 @@ impl ShapeGraph {
             let (Some(dims), Some((_, shape))) = (declared, input) else {
                 continue;
             };
-            for (dim, &size) in dims.iter().zip(shape) {
+            for (dim, &size) in dims.iter().zip(shape.iter()) {
                 let Some(symbol) = dim.as_symbol() else {
                     continue;
                 };
@@ -346,7 +346,7 @@ mod tests {
         let catalog = Catalog::standard();
         let shapes = ShapeGraph::new(&model.graph, &model.opsets, catalog);
         for (batch, length) in [(1usize, 2), (5, 7), (8, 1)] {
-            let inputs = [Some((DType::F32, vec![batch, length, 4]))];
+            let inputs = [Some((DType::F32, [batch, length, 4].into()))];
             let substituted = shapes.substitute(&inputs).unwrap();
             let ints = |v| substituted[&v].data::<i64>().unwrap().into_owned();
             let n = i64::try_from(batch).unwrap();
@@ -388,7 +388,7 @@ mod tests {
             infer_shapes(&mut model, catalog).unwrap();
             let shapes = ShapeGraph::new(&model.graph, &model.opsets, catalog);
             for n in sizes {
-                let known = shapes.known_values(&[Some((DType::F32, vec![n]))], catalog);
+                let known = shapes.known_values(&[Some((DType::F32, [n].into()))], catalog);
                 let left = if start < 0 {
                     n.saturating_sub(3)
                 } else {
@@ -413,7 +413,7 @@ mod tests {
         g.add_input(b);
         let model = Model::new(g, 17);
         let shapes = ShapeGraph::new(&model.graph, &model.opsets, Catalog::standard());
-        let inputs = |n: usize, m: usize| [n, m].map(|n| Some((DType::F32, vec![n])));
+        let inputs = |n: usize, m: usize| [n, m].map(|n| Some((DType::F32, [n].into())));
         assert!(shapes.substitute(&inputs(2, 2)).is_some());
         assert!(shapes.substitute(&inputs(2, 1)).is_none());
     }

@@ -139,12 +139,12 @@ fn pack(
     filter: &Filter,
     weight: &QuantizedWeight,
 ) -> Result<PackedConvInt8, KernelError> {
-    let (params, zero_points) = (filter.params(&[], &[]), &weight.zero_points);
+    let (params, zero_points) = (filter.params(), &weight.zero_points);
     let (channels, in_per_group, kernel) = (filter.channels, filter.in_per_group, &filter.kernel);
     let pack = |data: Int8Input<'_>| {
         PackedConvInt8::new(
             isa,
-            &params,
+            params,
             data,
             zero_points,
             channels,

@@ -6,7 +6,6 @@ use crate::error::StepError;
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
-use compress_tensor::Tensor;
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
 use runtime_kernels::elementwise::{Broadcast, Order};
@@ -140,13 +139,13 @@ impl Pair {
             Order::Forward => (&x, &z, self.scales),
             Order::Reversed => (&z, &x, BinaryScales { a: b, b: a, y }),
         };
-        let mut out = cx.state.memory.buffer::<T>(&spread.shape)?;
+        let mut out = cx.state.memory.tensor::<T>(&spread.shape)?;
         let context = &cx.state.context;
         match self.function {
-            Function::Add => add_int8(context, scales, large, small, &mut out)?,
-            Function::Mul => mul_int8(context, scales, large, small, &mut out)?,
+            Function::Add => add_int8(context, scales, large, small, out.data_mut::<T>()?)?,
+            Function::Mul => mul_int8(context, scales, large, small, out.data_mut::<T>()?)?,
         }
-        cx.outputs.set(0, Tensor::from_vec(&spread.shape, out)?);
+        cx.outputs.set(0, out);
         Ok(())
     }
 }

@@ -1,13 +1,13 @@
 //! `QuantizeLinear`, `DequantizeLinear` (one scale, 8 bits) and `DynamicQuantizeLinear`.
 
-use super::params::{Byte, integers};
+use super::params::{Byte, integer};
 use crate::bindings::activation::scalar;
 use crate::bindings::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Inputs, StepContext};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::DType;
 use onnx_ir::NodeId;
 use runtime_kernels::quantized::{QuantByte, ScaleZero, dequantize, dynamic_scale, quantize};
 
@@ -37,10 +37,7 @@ fn params(inputs: Inputs<'_>, default: Byte) -> Option<(ScaleZero, Byte)> {
     let scale = scalar(inputs.tensor(1).ok()?)?;
     let (zero_point, byte) = match inputs.optional(2).ok()? {
         None => (0, default),
-        Some(z) => (
-            *integers(z).filter(|z| z.len() == 1)?.first()?,
-            Byte::of(z.dtype())?,
-        ),
+        Some(z) => (integer(z)?, Byte::of(z.dtype())?),
     };
     Some((ScaleZero { scale, zero_point }, byte))
 }
@@ -56,9 +53,14 @@ impl Quantize {
         params: ScaleZero,
     ) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
-        let mut out = cx.state.memory.buffer::<T>(x.shape())?;
-        quantize(&cx.state.context, params, &x.data::<f32>()?, &mut out)?;
-        cx.outputs.set(0, Tensor::from_vec(x.shape(), out)?);
+        let mut out = cx.state.memory.tensor::<T>(x.shape())?;
+        quantize(
+            &cx.state.context,
+            params,
+            &x.data::<f32>()?,
+            out.data_mut::<T>()?,
+        )?;
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -96,9 +98,14 @@ impl Dequantize {
         params: ScaleZero,
     ) -> Result<(), StepError> {
         let q = cx.inputs.tensor(0)?;
-        let mut out = cx.state.memory.buffer::<f32>(q.shape())?;
-        dequantize(&cx.state.context, params, &q.data::<T>()?, &mut out)?;
-        cx.outputs.set(0, Tensor::from_vec(q.shape(), out)?);
+        let mut out = cx.state.memory.tensor::<f32>(q.shape())?;
+        dequantize(
+            &cx.state.context,
+            params,
+            &q.data::<T>()?,
+            out.data_mut::<f32>()?,
+        )?;
+        cx.outputs.set(0, out);
         Ok(())
     }
 }
@@ -143,14 +150,12 @@ impl Partial for DynamicQuantize {
         let x = cx.inputs.tensor(0)?;
         let data = x.data::<f32>()?;
         let params = dynamic_scale(&cx.state.context, &data);
-        let mut out = cx.state.memory.buffer::<u8>(x.shape())?;
-        quantize(&cx.state.context, params, &data, &mut out)?;
-        cx.outputs.set(0, Tensor::from_vec(x.shape(), out)?);
-        cx.outputs.set(1, Tensor::scalar(params.scale));
-        cx.outputs.set(
-            2,
-            Tensor::scalar(u8::try_from(params.zero_point).unwrap_or_default()),
-        );
+        let mut out = cx.state.memory.tensor::<u8>(x.shape())?;
+        quantize(&cx.state.context, params, &data, out.data_mut::<u8>()?)?;
+        cx.outputs.set(0, out);
+        let zero_point = u8::try_from(params.zero_point).unwrap_or_default();
+        cx.outputs.set(1, cx.state.memory.scalar(params.scale)?);
+        cx.outputs.set(2, cx.state.memory.scalar(zero_point)?);
         Ok(())
     }
 }

@@ -1,19 +1,19 @@
 //! Integer matrix products: `DQ -> MatMul | Gemm -> (Q)`, `QLinearMatMul`, `MatMulInteger` and its dynamic chain
 //! `Mul(Cast(MatMulInteger(x, w)), s_x s_w) + bias`.
 
-use super::output::{IntegerProduct, Output};
+use super::output::{IntegerProduct, Output, store_floats};
 use super::params::{self, Byte, Quantized, QuantizedWeight};
 use crate::bindings::matmul::inner_sizes;
 use crate::error::{SessionError, StepError};
 use crate::execute::RunState;
 use crate::plan::{Bound, Selector};
 use crate::step::{Step, StepContext};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId, ValueId};
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::gemm::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, Side, gemm_int8};
-use runtime_kernels::quantized::IntegerEpilogue;
+use runtime_kernels::quantized::{Dequantize, IntegerEpilogue};
 use runtime_kernels::{Isa, KernelError, MatRef};
 use std::sync::Arc;
 
@@ -384,15 +384,10 @@ impl Step for IntegerLinear {
             ZeroPoint::Constant(z) => z,
             ZeroPoint::Input => zero_point_of(cx.inputs.optional(1)?)?,
         };
-        let x = cx.inputs.tensor(0)?;
-        let out = multiply(
-            x,
-            zero_point,
-            &self.weight,
-            &self.bias,
-            &self.output,
-            cx.state,
-        )?;
+        let (weight, bias) = (&self.weight, &self.bias);
+        let out = multiply(cx, zero_point, weight, bias, |product, shape, state| {
+            self.output.store(product, shape, state)
+        })?;
         cx.outputs.set(0, out);
         Ok(())
     }
@@ -417,13 +412,20 @@ impl Step for DynamicLinear {
         let scale = crate::bindings::activation::scalar(scale).ok_or_else(|| {
             EvalError::rule("the scale must be one f32", format_args!("{scale:?}"))
         })?;
-        let output = Output::Floats {
-            scales: self.scales.iter().map(|s| scale * s).collect(),
-            bias: self.bias.clone(),
-            activation: self.activation,
-        };
-        let x = cx.inputs.tensor(0)?;
-        let out = multiply(x, zero_point, &self.weight, &[], &output, cx.state)?;
+        let mut scales = cx.state.memory.tensor::<f32>(&[self.scales.len()])?;
+        let products = scales.data_mut::<f32>()?.iter_mut().zip(&self.scales);
+        products.for_each(|(product, s)| *product = scale * s);
+        let epilogue = Dequantize::new(scales.as_slice::<f32>()?)
+            .with_bias(&self.bias)
+            .with_activation(self.activation);
+        let out = multiply(
+            cx,
+            zero_point,
+            &self.weight,
+            &[],
+            |product, shape, state| store_floats(product, &epilogue, shape, state),
+        )?;
+        cx.state.memory.recycle(scales.into());
         cx.outputs.set(0, out);
         Ok(())
     }
@@ -431,9 +433,9 @@ impl Step for DynamicLinear {
 
 fn zero_point_of(tensor: Option<&Tensor>) -> Result<i32, StepError> {
     let Some(tensor) = tensor else { return Ok(0) };
-    match params::integers(tensor).as_deref() {
-        Some([z]) => Ok(*z),
-        _ => Err(EvalError::rule(
+    match params::integer(tensor) {
+        Some(z) => Ok(z),
+        None => Err(EvalError::rule(
             "the activation has one zero point",
             format_args!("{tensor:?}"),
         )
@@ -441,16 +443,17 @@ fn zero_point_of(tensor: Option<&Tensor>) -> Result<i32, StepError> {
     }
 }
 
+/// Input 0 times `weight`; `store` is given the product and the shape of the result.
 fn multiply(
-    x: &Tensor,
+    cx: &mut StepContext<'_>,
     zero_point: i32,
     weight: &PackedInt8,
     bias: &[i32],
-    output: &Output,
-    state: &mut RunState,
+    store: impl FnOnce(&Product<'_>, &[usize], &mut RunState) -> Result<Tensor, StepError>,
 ) -> Result<Tensor, StepError> {
+    let x = cx.inputs.tensor(0)?;
     let (k, n) = (weight.rows(), weight.cols());
-    let mut shape = x.shape().to_vec();
+    let mut shape = Shape::from(x.shape());
     let inner = shape.last_mut().filter(|last| **last == k);
     *inner.ok_or_else(|| inner_sizes(x.shape(), &[k, n]))? = n;
     let rows = x.len().checked_div(k).unwrap_or(0);
@@ -472,7 +475,7 @@ fn multiply(
         rhs: Int8Operand::Packed(weight),
         bias,
     });
-    output.store(&product, &shape, state)
+    store(&product, &shape, cx.state)
 }
 
 struct Product<'a>(Int8Gemm<'a>);

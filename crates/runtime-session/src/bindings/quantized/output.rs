@@ -67,32 +67,45 @@ impl Output {
     ) -> Result<Tensor, StepError> {
         Ok(match self {
             Self::Sums => {
-                let mut out = state.memory.buffer::<i32>(shape)?;
-                product.compute(state, &RawOutput, &mut out)?;
-                Tensor::from_vec(shape, out)?
+                let mut out = state.memory.tensor::<i32>(shape)?;
+                product.compute(state, &RawOutput, out.data_mut::<i32>()?)?;
+                out
             }
             Self::Bytes(requantization, Byte::U8) => {
-                let mut out = state.memory.buffer::<u8>(shape)?;
-                product.compute(state, requantization, &mut out)?;
-                Tensor::from_vec(shape, out)?
+                let mut out = state.memory.tensor::<u8>(shape)?;
+                product.compute(state, requantization, out.data_mut::<u8>()?)?;
+                out
             }
             Self::Bytes(requantization, Byte::I8) => {
-                let mut out = state.memory.buffer::<i8>(shape)?;
-                product.compute(state, requantization, &mut out)?;
-                Tensor::from_vec(shape, out)?
+                let mut out = state.memory.tensor::<i8>(shape)?;
+                product.compute(state, requantization, out.data_mut::<i8>()?)?;
+                out
             }
             Self::Floats {
                 scales,
                 bias,
                 activation,
             } => {
-                let mut out = state.memory.buffer::<f32>(shape)?;
                 let epilogue = Dequantize::new(scales)
                     .with_bias(bias)
                     .with_activation(*activation);
-                product.compute(state, &epilogue, &mut out)?;
-                Tensor::from_vec(shape, out)?
+                store_floats(product, &epilogue, shape, state)?
             }
         })
     }
+}
+
+/// Computes `product` into a float tensor of this shape.
+///
+/// # Errors
+/// [`StepError`].
+pub(crate) fn store_floats(
+    product: &impl IntegerProduct,
+    epilogue: &Dequantize<'_>,
+    shape: &[usize],
+    state: &mut RunState,
+) -> Result<Tensor, StepError> {
+    let mut out = state.memory.tensor::<f32>(shape)?;
+    product.compute(state, epilogue, out.data_mut::<f32>()?)?;
+    Ok(out)
 }

@@ -225,6 +225,19 @@ pub(crate) fn integers(tensor: &Tensor) -> Option<Vec<i32>> {
     })
 }
 
+/// The only element of an 8- or 32-bit integer tensor.
+pub(crate) fn integer(tensor: &Tensor) -> Option<i32> {
+    if tensor.len() != 1 {
+        return None;
+    }
+    match tensor.dtype() {
+        DType::U8 => tensor.data::<u8>().ok()?.first().map(|&z| z.into()),
+        DType::I8 => tensor.data::<i8>().ok()?.first().map(|&z| z.into()),
+        DType::I32 => tensor.data::<i32>().ok()?.first().copied(),
+        _ => None,
+    }
+}
+
 /// Whether a node is the operator of the default domain or of ONNX Runtime's.
 fn is_linear(node: &Node, op_type: &str) -> bool {
     node.op_type == op_type && (node.is(op_type) || node.domain == "com.microsoft")

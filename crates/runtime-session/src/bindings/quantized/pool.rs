@@ -6,7 +6,6 @@ use crate::error::StepError;
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
-use compress_tensor::Tensor;
 use onnx_ir::NodeId;
 use runtime_kernels::pool::{
     PoolScales, average_pool_int8, average_pool_int8_channels_last, global_average_pool_int8,
@@ -65,24 +64,37 @@ impl Mean {
         let context = &cx.state.context;
         if self.channels_last {
             let (shape, channels, result) = shape_last(self.windows.as_ref(), x.shape())?;
-            let mut out = cx.state.memory.buffer::<T>(&result)?;
+            let mut out = cx.state.memory.tensor::<T>(&result)?;
             let scales = self.scales;
-            average_pool_int8_channels_last(context, &shape, scales, channels, &data, &mut out)?;
-            cx.outputs.set(0, Tensor::from_vec(&result, out)?);
+            average_pool_int8_channels_last(
+                context,
+                &shape,
+                scales,
+                channels,
+                &data,
+                out.data_mut::<T>()?,
+            )?;
+            cx.outputs.set(0, out);
             return Ok(());
         }
         let out = match &self.windows {
             Some(windows) => {
                 let (shape, result) = windows.shape(x.shape())?;
-                let mut out = cx.state.memory.buffer::<T>(&result)?;
-                average_pool_int8(context, &shape, self.scales, &data, &mut out)?;
-                Tensor::from_vec(&result, out)?
+                let mut out = cx.state.memory.tensor::<T>(&result)?;
+                average_pool_int8(context, &shape, self.scales, &data, out.data_mut::<T>()?)?;
+                out
             }
             None => {
                 let (planes, inner, result) = planes(x.shape());
-                let mut out = cx.state.memory.buffer::<T>(&result)?;
-                global_average_pool_int8(context, (planes, inner), self.scales, &data, &mut out)?;
-                Tensor::from_vec(&result, out)?
+                let mut out = cx.state.memory.tensor::<T>(&result)?;
+                global_average_pool_int8(
+                    context,
+                    (planes, inner),
+                    self.scales,
+                    &data,
+                    out.data_mut::<T>()?,
+                )?;
+                out
             }
         };
         cx.outputs.set(0, out);

@@ -173,9 +173,14 @@ impl<T: QuantByte + Pooled> Step for Table<T> {
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
-        let mut out = cx.state.memory.buffer::<T>(x.shape())?;
-        lookup(&cx.state.context, &self.0, &x.data::<T>()?, &mut out)?;
-        cx.outputs.set(0, Tensor::from_vec(x.shape(), out)?);
+        let mut out = cx.state.memory.tensor::<T>(x.shape())?;
+        lookup(
+            &cx.state.context,
+            &self.0,
+            &x.data::<T>()?,
+            out.data_mut::<T>()?,
+        )?;
+        cx.outputs.set(0, out);
         Ok(())
     }
 }

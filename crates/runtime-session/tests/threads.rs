@@ -1,0 +1,69 @@
+//! Runs at the same time, on threads that sessions share.
+
+use compress_tensor::{DType, Tensor};
+use onnx_ir::{Dim, Fact, Graph, Model, Node};
+use runtime_session::{Parallelism, Session, SessionOptions};
+
+fn numbers(shape: &[usize], seed: u32) -> Tensor {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    let count = shape.iter().product::<usize>();
+    Tensor::from_vec(shape, (0..count).map(|_| next()).collect::<Vec<_>>()).unwrap()
+}
+
+/// Products that are worth sharing out, and functions of their elements.
+fn layers(seed: u32) -> Model {
+    let mut g = Graph::new("layers");
+    let dims = [Dim::symbol("rows"), 192usize.into()];
+    let mut x = g.add_value("x", Fact::tensor(DType::F32, dims)).unwrap();
+    g.add_input(x);
+    for layer in 0..3 {
+        let w = numbers(&[192, 192], seed + layer);
+        let w = g.add_initializer(&format!("w{layer}"), w).unwrap();
+        for (op, inputs) in [("MatMul", vec![x, w]), ("Tanh", vec![])] {
+            let y = g.add_value(format!("{op}{layer}"), Fact::Unknown).unwrap();
+            let inputs = if inputs.is_empty() { vec![x] } else { inputs };
+            g.add_node(Node::new(op, inputs, [y])).unwrap();
+            x = y;
+        }
+    }
+    g.add_output(x);
+    Model::new(g, 17)
+}
+
+#[test]
+fn many_callers_of_sessions_with_one_pool_get_what_one_caller_alone_gets() {
+    let shared = Parallelism::with_threads(2).unwrap();
+    let sequential = SessionOptions::default();
+    let options = SessionOptions::default().with_parallelism(shared);
+    let models = [layers(1), layers(2)];
+    let sessions = [&sequential, &options].map(|options| {
+        models
+            .each_ref()
+            .map(|m| Session::new(m.clone(), options).unwrap())
+    });
+    let [alone, together] = sessions;
+    let inputs = [150, 64, 151].map(|rows| numbers(&[rows, 192], rows as u32));
+    let expected = alone.map(|session| {
+        inputs
+            .each_ref()
+            .map(|x| session.run(&[("x", x.clone())]).unwrap().remove(0))
+    });
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let (together, inputs, expected) = (&together, &inputs, &expected);
+            scope.spawn(move || {
+                let mut outputs = Vec::new();
+                for run in 0..12 {
+                    let (model, input) = ((caller + run) % 2, (caller / 2 + run) % 3);
+                    let feeds = [("x", inputs[input].clone())];
+                    together[model].run_into(&feeds, &mut outputs).unwrap();
+                    assert_eq!(outputs[0].bytes(), expected[model][input].bytes());
+                }
+            });
+        }
+    });
+}
