@@ -1,4 +1,4 @@
-//! CPU kernels on slices: GEMM, convolution, pooling, elementwise, normalisation, in f32 and
+//! CPU kernels on slices: GEMM, convolution, pooling, elementwise, normalisation, recurrent layers, in f32 and
 //! exact int8, chosen at run time per instruction set.
 //!
 //! Every kernel takes a [`Context`] (instruction set and threads), slices, and a configuration;
@@ -21,6 +21,7 @@ mod matrix;
 pub mod norm;
 pub mod pool;
 pub mod quantized;
+pub mod recurrent;
 pub mod table;
 mod threads;
 

@@ -244,6 +244,32 @@ fn direct(
     Ok(())
 }
 
+/// `out = lhs * weights + bias`, row-major, without scratch memory: the rows of the left operand, which must be contiguous,
+/// are read in place.
+///
+/// # Errors
+/// As [`gemm`]; [`KernelError::Invalid`] for rows that are not contiguous.
+pub(crate) fn gemm_in_place(
+    ctx: &Context,
+    lhs: MatRef<'_, f32>,
+    weights: &PackedF32,
+    bias: Bias<'_>,
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    let epilogue = Epilogue {
+        bias,
+        ..Epilogue::default()
+    };
+    let (l, r) = (FloatOperand::Matrix(lhs), FloatOperand::Packed(weights));
+    let (rows, cols) = check(l, r, &epilogue, out.len())?;
+    let source = FloatRows::of(lhs).ok_or(KernelError::Invalid {
+        what: "distance of a row's elements",
+        value: lhs.col_stride(),
+    })?;
+    let finish = finish_of(&epilogue, cols);
+    direct(ctx, &source, weights, &finish, tile(out, rows, cols)?)
+}
+
 /// `count` products of one shape: `out[i] = epilogue(lhs(i) * rhs(i))`, results one after another.
 ///
 /// The residual, if any, holds all results; the bias is shared.
@@ -471,7 +497,7 @@ simd_dispatch! {
 
 /// The first `n` elements of `src`.
 #[inline(always)]
-fn vector<S: Simd>(s: S, src: &[f32], n: usize) -> S::F {
+pub(crate) fn vector<S: Simd>(s: S, src: &[f32], n: usize) -> S::F {
     if n == S::LANES {
         s.load(src)
     } else {

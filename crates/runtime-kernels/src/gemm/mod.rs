@@ -12,7 +12,7 @@ pub(crate) mod rows;
 pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
 pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
 
-pub(crate) use float::FloatFinish;
+pub(crate) use float::{FloatFinish, gemm_in_place, vector};
 pub(crate) use int8::Int8Finish;
 
 /// On which side of a matrix product an operand stands.

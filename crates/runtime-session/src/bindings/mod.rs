@@ -11,6 +11,7 @@ mod matmul;
 mod normalize;
 mod pool;
 mod quantized;
+mod recurrent;
 mod reduce;
 mod reference;
 mod reorder;
@@ -68,6 +69,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
         "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => {
             quantized::linear::bind(selector, id)?
         }
+        "LSTM" | "GRU" | "RNN" => recurrent::bind(selector, id)?,
         op if op.starts_with("Reduce") => reduce::bind(selector, id)?,
         _ => normalize::bind(selector, id)?,
     };
