@@ -417,7 +417,11 @@ impl Session {
                 other => other,
             };
             // A file may list an input twice.
-            for (_, feed) in ids.iter().zip(&mut feeds).filter(|(id, _)| **id == ids[at]) {
+            for (_, feed) in ids
+                .iter()
+                .zip(feeds.iter_mut())
+                .filter(|(id, _)| **id == ids[at])
+            {
                 *feed = Some(value.clone());
             }
         }

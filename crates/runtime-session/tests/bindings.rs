@@ -392,3 +392,76 @@ fn slices_and_concatenations_copy_runs() {
     let y = net.node(gather);
     net.check_equal(y, &["gather", "copy", "copy", "copy"]);
 }
+
+#[test]
+fn a_convolution_of_signals_takes_bias_residual_and_activation_along() {
+    for (shape, kernel) in [
+        ([2, 3, 9], 3),
+        ([1, 3, 1], 3),
+        ([2, 1, 40], 5),
+        ([1, 2, 100], 3),
+    ] {
+        let mut net = Net::new(&shape);
+        let channels = shape[1];
+        let (w, b, x) = (
+            net.weight(&[channels, channels, kernel]),
+            net.weight(&[channels]),
+            net.x,
+        );
+        let conv = Node::new("Conv", [x, w, b].map(Some), [None::<ValueId>; 0])
+            .with("pads", vec![(kernel / 2) as i64; 2]);
+        let c = net.node(conv);
+        let s = net.op("Add", &[x, c]);
+        let r = net.op("Relu", &[s]);
+        let w = net.weight(&[4, channels, 2]);
+        let strided = Node::new("Conv", [r, w].map(Some), [None::<ValueId>; 0])
+            .with("auto_pad", "SAME_LOWER")
+            .with("strides", vec![2i64]);
+        let y = net.node(strided);
+        net.check_close(y, &["conv.f32", "conv.f32"]);
+    }
+}
+
+#[test]
+fn pads_of_each_mode_follow_the_reference() {
+    let cases = [
+        ("constant", [0, 1, 2, 1, 0, 3]),
+        ("edge", [0, 1, 2, 1, 0, 5]),
+        ("reflect", [0, 1, 2, 0, 2, 3]),
+        // A mirror in a mirror, and elements taken away: reference evaluation behind the kernel's name.
+        ("reflect", [0, 4, 0, 0, 0, 0]),
+        ("constant", [0, 0, -1, 0, 0, 2]),
+    ];
+    for (mode, pads) in cases {
+        let mut net = Net::new(&[2, 3, 4]);
+        let (pads, value) = (
+            net.constant(Tensor::vector(pads.to_vec())),
+            net.constant(Tensor::scalar(0.5f32)),
+        );
+        let node = Node::new("Pad", [net.x, pads, value].map(Some), [None::<ValueId>; 0])
+            .with("mode", mode);
+        let y = net.node(node);
+        net.check_equal(y, &["pad.f32"]);
+    }
+    let mut net = Net::new(&[2, 3, 4]);
+    let (pads, axes) = (
+        net.constant(Tensor::vector(vec![1i64, 2])),
+        net.constant(Tensor::vector(vec![-2i64])),
+    );
+    let inputs = [Some(net.x), Some(pads), None, Some(axes)];
+    let y = net.node(Node::new("Pad", inputs, [None::<ValueId>; 0]));
+    net.check_equal(y, &["pad.f32"]);
+}
+
+#[test]
+fn a_power_of_two_is_a_square() {
+    let mut net = Net::new(&[3, 7]);
+    let (two, x) = (net.constant(Tensor::scalar(2.0f32)), net.x);
+    let y = net.op("Pow", &[x, two]);
+    net.check_equal(y, &["elementwise.f32"]);
+    let mut net = Net::new(&[3]);
+    let column = Tensor::from_vec(&[1, 1], vec![2.0f32]).unwrap();
+    let (two, x) = (net.constant(column), net.x);
+    let y = net.op("Pow", &[x, two]);
+    net.check_equal(y, &["reference"]);
+}

@@ -1,7 +1,9 @@
-//! Moving elements without changing them: permutation of axes, gathering of rows.
+//! Moving elements without changing them: permutation of axes, gathering of rows, padding.
 
 mod gather;
+mod pad;
 mod permute;
 
 pub use gather::gather_rows;
+pub use pad::{Padding, pad};
 pub use permute::permute;

@@ -5,15 +5,21 @@ use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
-use compress_tensor::{DType, Shape};
+use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
-use onnx_ir::{Node, NodeId};
+use onnx_ir::{Node, NodeId, ValueId};
 use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Layout, PackedConvF32, conv};
 use runtime_kernels::elementwise::Activation;
+use runtime_kernels::layout::permute;
 use std::sync::Arc;
 
 /// Spatial axes that the kernels take.
 const MAX_SPATIAL: usize = 3;
+
+/// Positions of a signal that fill the vectors of a product with channels first.
+const SHORT_SIGNAL: i64 = 64;
+/// Multiply-adds per result from which on turning a long signal costs less than it gains.
+const TURNED_DEPTH: usize = 256;
 
 /// Whether a node is a `Conv` with constant f32 weights and bias.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
@@ -62,7 +68,9 @@ pub(crate) fn bind_chain(
     let Some(filter) = Filter::of(node, weight.shape()) else {
         return Ok(None);
     };
-    let filter = filter.in_best_layout(selector);
+    let filter = filter
+        .in_best_layout(selector)
+        .with_signals_turned(selector, node.output(0));
     let mut bias = vec![0.0; filter.channels];
     let own = selector.constant_input(chain.product, 2);
     let extra = chain.bias.and_then(|v| selector.constant(v));
@@ -166,11 +174,37 @@ impl Filter {
         self
     }
 
+    /// With channels last inside the step for signals, which have one spatial axis, where the products are worth turning
+    /// the signals. With channels first, the few positions of a short signal would leave most of a vector empty. The
+    /// layout of plans knows images only.
+    fn with_signals_turned(mut self, selector: &Selector<'_>, y: Option<ValueId>) -> Self {
+        if !selector.fuses() || self.kernel.len() != 1 || self.params.groups != 1 {
+            return self;
+        }
+        let fact = y.and_then(|y| selector.graph.value(y).fact.as_tensor());
+        let length = fact.and_then(|f| f.shape.as_ref()?.get(2)?.as_known());
+        let depth = self.in_per_group.saturating_mul(self.kernel[0]);
+        let least = match length {
+            Some(length) if length <= SHORT_SIGNAL => 0,
+            Some(_) => TURNED_DEPTH,
+            None => TURNED_DEPTH / 2,
+        };
+        if depth >= least {
+            self.params.layout = Layout::ChannelsLast;
+        }
+        self
+    }
+
+    /// Whether the step turns signals.
+    fn turns_signals(&self) -> bool {
+        self.kernel.len() == 1 && self.params.layout == Layout::ChannelsLast
+    }
+
     /// In which order the images lie.
     pub(crate) fn image_order(&self) -> ImageOrder {
         match self.params.layout {
-            Layout::ChannelsFirst => ImageOrder::Model,
-            Layout::ChannelsLast => ImageOrder::Last,
+            Layout::ChannelsLast if !self.turns_signals() => ImageOrder::Last,
+            _ => ImageOrder::Model,
         }
     }
 
@@ -252,26 +286,68 @@ impl Step for Conv {
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
-        let (shape, result) = self.filter.shape(x.shape())?;
-        let residual = match cx.inputs.optional(1)? {
-            None => None,
-            Some(r) => Some(r.data::<f32>()?),
-        };
+        let residual = cx.inputs.optional(1)?;
+        if !self.filter.turns_signals() {
+            let residual = residual.map(Tensor::data::<f32>).transpose()?;
+            let y = self.convolve(cx, x.shape(), &x.data::<f32>()?, residual.as_deref())?;
+            cx.outputs.set(0, y);
+            return Ok(());
+        }
+        let turned = turned(cx, x)?;
+        let residual = residual.map(|r| self::turned(cx, r)).transpose()?;
+        let data = residual.as_ref().map(Tensor::data::<f32>).transpose()?;
+        let y = self.convolve(cx, turned.shape(), &turned.data::<f32>()?, data.as_deref())?;
+        drop(data);
+        let result = self::turned(cx, &y)?;
+        for done in [Some(turned), residual, Some(y)].into_iter().flatten() {
+            cx.state.memory.recycle(done.into());
+        }
+        cx.outputs.set(0, result);
+        Ok(())
+    }
+}
+
+impl Conv {
+    /// The result for an image in the filter's layout.
+    fn convolve(
+        &self,
+        cx: &mut StepContext<'_>,
+        shape: &[usize],
+        image: &[f32],
+        residual: Option<&[f32]>,
+    ) -> Result<Tensor, StepError> {
+        let (shape, result) = self.filter.shape(shape)?;
         let mut epilogue = ConvEpilogue::default();
         epilogue.bias = self.bias.as_deref();
-        epilogue.residual = residual.as_deref();
+        epilogue.residual = residual;
         epilogue.activation = self.activation;
         let mut out = cx.state.memory.tensor::<f32>(&result)?;
         conv(
             &cx.state.context,
             &mut cx.state.scratch,
             &shape,
-            &x.data::<f32>()?,
+            image,
             &self.weight,
             &epilogue,
             out.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, out);
-        Ok(())
+        Ok(out)
     }
+}
+
+/// Signals `[batch, channels, length]` as `[batch, length, channels]`, or the other way; a view where that moves
+/// nothing.
+fn turned(cx: &mut StepContext<'_>, signals: &Tensor) -> Result<Tensor, StepError> {
+    let &[batch, a, b] = signals.shape() else {
+        // Other ranks are refused by the filter.
+        return Ok(signals.clone());
+    };
+    let shape = [batch, b, a];
+    if a == 1 || b == 1 {
+        return Ok(signals.reshape(&shape)?);
+    }
+    let mut turned = cx.state.memory.tensor::<f32>(&shape)?;
+    let (from, to) = (signals.data::<f32>()?, turned.data_mut::<f32>()?);
+    permute(&cx.state.context, signals.shape(), &[0, 2, 1], &from, to)?;
+    Ok(turned)
 }

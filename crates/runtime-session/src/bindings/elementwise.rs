@@ -100,8 +100,17 @@ fn unary_of(selector: &mut Selector<'_>, id: NodeId) -> Option<Unary> {
         "Round" => Unary::Round,
         "Floor" => Unary::Floor,
         "Ceil" => Unary::Ceil,
+        "Pow" if squares(selector, id) => Unary::Square,
         _ => return None,
     })
+}
+
+/// Whether a `Pow` has the exponent 2 and the shape of its base.
+fn squares(selector: &mut Selector<'_>, id: NodeId) -> bool {
+    let base = selector.graph.node(id).input(0);
+    let rank = base.and_then(|x| selector.rank(x)).unwrap_or(0);
+    let exponent = selector.constant_input(id, 1);
+    exponent.is_some_and(|e| e.rank() <= rank && e.to_f64_vec().is_ok_and(|e| e == [2.0]))
 }
 
 fn binary_of(op_type: &str) -> Option<Binary> {

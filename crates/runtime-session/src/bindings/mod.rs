@@ -9,6 +9,7 @@ mod guarded;
 mod layout;
 mod matmul;
 mod normalize;
+mod pad;
 mod pool;
 mod quantized;
 mod recurrent;
@@ -69,6 +70,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
         "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => {
             quantized::linear::bind(selector, id)?
         }
+        "Pad" => pad::bind(selector, id)?,
         "LSTM" | "GRU" | "RNN" => recurrent::bind(selector, id)?,
         op if op.starts_with("Reduce") => reduce::bind(selector, id)?,
         _ => normalize::bind(selector, id)?,

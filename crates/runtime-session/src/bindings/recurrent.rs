@@ -272,10 +272,10 @@ impl Partial for Recurrent {
         let (states, result) = (self.state_shape(shape), self.result_shape(shape));
         let mut h = self.initial(cx, INITIAL_H, &states)?;
         let mut c = match self.is_lstm() {
-            true => self.initial(cx, INITIAL_C, &states)?,
-            false => Vec::new(),
+            true => Some(self.initial(cx, INITIAL_C, &states)?),
+            false => None,
         };
-        let mut y = cx.state.memory.buffer::<f32>(&result)?;
+        let mut y = cx.state.memory.tensor::<f32>(&result)?;
         let layer = RecurrentLayer {
             cell: self.cell,
             directions: self.directions,
@@ -293,15 +293,18 @@ impl Partial for Recurrent {
             shape,
             (&x.data::<f32>()?, lengths.as_deref()),
             RecurrentState {
-                h: &mut h,
-                c: &mut c,
+                h: h.data_mut::<f32>()?,
+                c: match &mut c {
+                    Some(c) => c.data_mut::<f32>()?,
+                    None => &mut [],
+                },
             },
-            &mut y,
+            y.data_mut::<f32>()?,
         )?;
-        cx.outputs.set(0, Tensor::from_vec(&result, y)?);
-        cx.outputs.set(1, Tensor::from_vec(&states, h)?);
-        if self.is_lstm() {
-            cx.outputs.set(2, Tensor::from_vec(&states, c)?);
+        cx.outputs.set(0, y);
+        cx.outputs.set(1, h);
+        if let Some(c) = c {
+            cx.outputs.set(2, c);
         }
         Ok(())
     }
@@ -314,12 +317,13 @@ impl Recurrent {
         cx: &mut StepContext<'_>,
         index: usize,
         shape: &[usize],
-    ) -> Result<Vec<f32>, StepError> {
+    ) -> Result<Tensor, StepError> {
         let given = cx.inputs.optional(index)?;
-        let mut state = cx.state.memory.buffer::<f32>(shape)?;
+        let mut state = cx.state.memory.tensor::<f32>(shape)?;
+        let data = state.data_mut::<f32>()?;
         match given {
-            Some(given) => state.copy_from_slice(&given.data::<f32>()?),
-            None => state.fill(0.0),
+            Some(given) => data.copy_from_slice(&given.data::<f32>()?),
+            None => data.fill(0.0),
         }
         Ok(state)
     }
