@@ -16,6 +16,7 @@ pub use compress_tensor::{DType, Granularity, QuantParams, RangeRule, Tensor};
 pub use error::QuantError;
 pub use observer::{Method, Range, TensorStats};
 pub use weight::{
-    BlockQuantized, InputMoments, MeanError, QuantizedWeight, Rounded, RoundingOptions, WeightRule,
-    quantize_blocks, quantize_per_channel, quantize_per_tensor, round_to_inputs,
+    BlockQuantized, InputMoments, MeanError, QuantizedWeight, Rounded, RoundedBlocks,
+    RoundingOptions, WeightRule, quantize_blocks, quantize_per_channel, quantize_per_tensor,
+    round_blocks_to_inputs, round_to_inputs,
 };

@@ -3,6 +3,7 @@
 mod blocks;
 mod channels;
 mod moments;
+mod product;
 mod rounding;
 
 #[cfg(feature = "graph")]
@@ -10,4 +11,6 @@ pub(crate) use blocks::check_blocks;
 pub use blocks::{BlockQuantized, quantize_blocks};
 pub use channels::{QuantizedWeight, WeightRule, quantize_per_channel, quantize_per_tensor};
 pub use moments::InputMoments;
-pub use rounding::{MeanError, Rounded, RoundingOptions, round_to_inputs};
+pub use rounding::{
+    MeanError, Rounded, RoundedBlocks, RoundingOptions, round_blocks_to_inputs, round_to_inputs,
+};

@@ -38,7 +38,12 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "compress-quant",
-        may_know: &["compress-tensor", "onnx-ir", "runtime-session"],
+        may_know: &[
+            "compress-tensor",
+            "onnx-ir",
+            "runtime-kernels",
+            "runtime-session",
+        ],
         never: &["prost", "clap"],
     },
     Layer {

@@ -103,6 +103,23 @@ pub fn quantize_blocks(
     block: usize,
 ) -> Result<BlockQuantized, QuantError> {
     check_blocks(bits, block)?;
+    let (rows, n) = columns(weight)?;
+    let k = weight.shape()[0];
+    let middle = f32::from(1u8 << (bits - 1));
+    let scales = peak_scales(&rows, k, block, middle);
+    let blocks = k.div_ceil(block);
+    let mut codes = Vec::with_capacity(rows.len());
+    for (row, scales) in rows.chunks(k.max(1)).zip(scales.chunks(blocks.max(1))) {
+        for (weights, scale) in row.chunks(block).zip(scales) {
+            let code = |w: &f32| (w / scale).round().clamp(-middle, middle - 1.0);
+            codes.extend(weights.iter().map(code));
+        }
+    }
+    pack(&codes, scales, (k, n), bits, block)
+}
+
+/// The columns of a `[K, N]` matrix one after the other, and `N`.
+pub(super) fn columns(weight: &Tensor) -> Result<(Vec<f32>, usize), QuantError> {
     let &[k, n] = weight.shape() else {
         return Err(QuantError::AxisOutOfRange {
             axis: 1,
@@ -113,37 +130,56 @@ pub fn quantize_blocks(
     if let Some((index, &value)) = data.iter().enumerate().find(|(_, v)| !v.is_finite()) {
         return Err(QuantError::NotFinite { index, value });
     }
-    let blocks = k.div_ceil(block);
-    let middle = f32::from(1u8 << (bits - 1));
-    let last = middle * 2.0 - 1.0;
-    let bytes_per_block = block * bits / 8;
-    let mut codes = vec![0u8; n * blocks * bytes_per_block];
-    let mut scales = vec![0f32; n * blocks];
+    let mut rows = Vec::with_capacity(data.len());
     for column in 0..n {
-        for b in 0..blocks {
-            let rows = b * block..((b + 1) * block).min(k);
-            let peak = rows
-                .clone()
-                .map(|r| data[r * n + column])
-                .fold(0f32, |p, w| if w.abs() > p.abs() { w } else { p });
-            // The sign goes into the scale, so that the peak takes the longer, negative half.
-            let scale = if peak == 0.0 { 1.0 } else { -peak / middle };
-            let scale = if scale < 0.0 {
-                -positive(-scale)
+        rows.extend((0..k).map(|row| data[row * n + column]));
+    }
+    Ok((rows, n))
+}
+
+/// For each block of each row of `k` weights the scale that puts the entry of greatest magnitude on `-middle`.
+pub(super) fn peak_scales(rows: &[f32], k: usize, block: usize, middle: f32) -> Vec<f32> {
+    let scale = |weights: &[f32]| {
+        let greater = |p: f32, &w: &f32| if w.abs() > p.abs() { w } else { p };
+        let peak = weights.iter().fold(0f32, greater);
+        // The sign goes into the scale, so that the peak takes the longer, negative half.
+        let scale = if peak == 0.0 { 1.0 } else { -peak / middle };
+        if scale < 0.0 {
+            -positive(-scale)
+        } else {
+            positive(scale)
+        }
+    };
+    let rows = rows.chunks(k.max(1));
+    rows.flat_map(|row| row.chunks(block).map(scale)).collect()
+}
+
+/// Codes about 0, `[N, K]`, and scales, `[N, blocks]`, as the operator holds them; what fills up the last block is 0.
+pub(super) fn pack(
+    codes: &[f32],
+    scales: Vec<f32>,
+    (k, n): (usize, usize),
+    bits: usize,
+    block: usize,
+) -> Result<BlockQuantized, QuantError> {
+    let blocks = k.div_ceil(block);
+    let bytes_per_block = block * bits / 8;
+    let middle = 1u8 << (bits - 1);
+    let zero = if bits == 8 {
+        middle
+    } else {
+        middle | middle << 4
+    };
+    let mut packed = vec![zero; n * blocks * bytes_per_block];
+    let rows = packed.chunks_mut((blocks * bytes_per_block).max(1));
+    for (out, codes) in rows.zip(codes.chunks(k.max(1))) {
+        for (i, &code) in codes.iter().enumerate() {
+            let code = (code + f32::from(middle)) as u8;
+            if bits == 8 {
+                out[i] = code;
             } else {
-                positive(scale)
-            };
-            scales[column * blocks + b] = scale;
-            let out = &mut codes[(column * blocks + b) * bytes_per_block..][..bytes_per_block];
-            for i in 0..block {
-                let row = b * block + i;
-                let w = if row < k { data[row * n + column] } else { 0.0 };
-                let code = ((w / scale).round() + middle).clamp(0.0, last) as u8;
-                if bits == 8 {
-                    out[i] = code;
-                } else {
-                    out[i / 2] |= code << (4 * (i % 2));
-                }
+                let shift = 4 * (i % 2);
+                out[i / 2] = out[i / 2] & !(15 << shift) | code << shift;
             }
         }
     }
@@ -151,7 +187,7 @@ pub fn quantize_blocks(
         bits,
         block,
         rows: k,
-        codes: Tensor::from_vec(&[n, blocks, bytes_per_block], codes)?,
+        codes: Tensor::from_vec(&[n, blocks, bytes_per_block], packed)?,
         scales: Tensor::from_vec(&[n, blocks], scales)?,
     })
 }

@@ -1,5 +1,8 @@
 //! Means and products of a layer's inputs, from which the error of its outputs follows for any weights.
 
+use super::product::{Part, Turned, multiply};
+use runtime_kernels::Scratch;
+
 /// Sums of products `Σ x·xᵀ` and sums `Σ x` over rows of inputs: of fixed size, whatever the number of rows.
 ///
 /// For an error `d` of a row of weights the mean squared error of the product is `dᵀ·H·d` with `H = Σ x·xᵀ / rows`.
@@ -16,9 +19,9 @@ pub struct InputMoments {
 }
 
 /// Rows that are taken about their mean together.
-const BLOCK: usize = 64;
-/// Rows whose products are added in one pass.
-const TOGETHER: usize = 4;
+const BLOCK: usize = 256;
+/// Rows of the matrix that are computed at once.
+const PANEL: usize = 128;
 
 impl InputMoments {
     /// Moments of inputs of `width` numbers, before the first row: [`InputMoments::bytes`] of memory.
@@ -54,7 +57,7 @@ impl InputMoments {
     /// within f32. Fewer rows leave directions of which nothing is known, and errors would gather there.
     pub fn suffice(&self) -> bool {
         let within = |square: f64| square < f64::from(f32::MAX);
-        self.rows > 0 && self.rows >= self.width as u64 && self.squares().into_iter().all(within)
+        self.width > 0 && self.rows >= self.width as u64 && self.squares().into_iter().all(within)
     }
 
     /// Adds rows, one after the other in `rows`; what is left over at the end is no row and not looked at.
@@ -62,18 +65,18 @@ impl InputMoments {
         let k = self.width.max(1);
         let whole = rows.len() / k;
         self.rows += whole as u64;
-        let mut centred = Vec::new();
-        let mut line = vec![0f32; self.width];
+        let (mut centred, mut scratch) = (Vec::new(), Scratch::new());
         for block in rows[..whole * k].chunks(BLOCK * k) {
-            self.add_block(block, &mut centred, &mut line);
+            self.add_block(block, &mut centred, &mut scratch);
         }
     }
 
     /// `Σ x·xᵀ = Σ y·yᵀ + m·sᵀ + s·mᵀ + n·m·mᵀ` with `y = x - m` and `s = Σ y`, for any `m`: here the mean, rounded to
     /// f32, so that `s` is nearly zero.
-    fn add_block(&mut self, block: &[f32], centred: &mut Vec<f32>, line: &mut [f32]) {
+    fn add_block(&mut self, block: &[f32], centred: &mut Vec<f32>, scratch: &mut Scratch) {
         let k = self.width;
-        let n = (block.len() / k.max(1)) as f64;
+        let rows = block.len() / k.max(1);
+        let n = rows as f64;
         let mut sums = vec![0f64; k];
         for row in block.chunks_exact(k.max(1)) {
             for (sum, &x) in sums.iter_mut().zip(row) {
@@ -81,42 +84,35 @@ impl InputMoments {
             }
         }
         let mean: Vec<f32> = sums.iter().map(|s| (s / n) as f32).collect();
-        // Empty rows behind the last one fill up the last pass.
-        let rows = (block.len() / k.max(1)).next_multiple_of(TOGETHER);
         centred.clear();
-        centred.resize(rows * k, 0.0);
-        for (out, row) in centred
-            .chunks_exact_mut(k.max(1))
-            .zip(block.chunks_exact(k.max(1)))
-        {
-            for ((y, &x), &m) in out.iter_mut().zip(row).zip(&mean) {
-                *y = x - m;
-            }
+        for row in block.chunks_exact(k.max(1)) {
+            centred.extend(row.iter().zip(&mean).map(|(x, m)| x - m));
         }
         let rest: Vec<f64> = sums
             .iter()
             .zip(&mean)
             .map(|(s, &m)| s - n * f64::from(m))
             .collect();
+        let mut panel = vec![0f32; PANEL.min(k) * k];
         let mut out = self.products.as_mut_slice();
-        for i in 0..k {
-            let line = &mut line[i..];
-            line.fill(0.0);
-            for rows in centred.chunks_exact(TOGETHER * k) {
-                let row = |r: usize| &rows[r * k + i..(r + 1) * k];
-                let [a, b, c, d] = [row(0), row(1), row(2), row(3)];
-                let (ai, bi, ci, di) = (a[0], b[0], c[0], d[0]);
-                let each = line.iter_mut().zip(a).zip(b).zip(c);
-                for ((((sum, &a), &b), &c), &d) in each.zip(d) {
-                    *sum += ai * a + bi * b + ci * c + di * d;
+        for start in (0..k).step_by(PANEL) {
+            let (height, width) = (PANEL.min(k - start), k - start);
+            let part = |cols: usize| Part {
+                data: &centred[start..],
+                rows,
+                cols,
+                stride: k,
+            };
+            let panel = &mut panel[..height * width];
+            multiply(part(height), part(width), Turned::Left, scratch, panel);
+            for (i, line) in (start..).zip(panel.chunks_exact(width)) {
+                let (mi, si) = (f64::from(mean[i]), rest[i]);
+                let (sums, behind) = out.split_at_mut(k - i);
+                out = behind;
+                let others = mean[i..].iter().zip(&rest[i..]);
+                for ((sum, &y), (&m, &s)) in sums.iter_mut().zip(&line[i - start..]).zip(others) {
+                    *sum += f64::from(y) + mi * s + (si + n * mi) * f64::from(m);
                 }
-            }
-            let (mi, si) = (f64::from(mean[i]), rest[i]);
-            let (sums, behind) = out.split_at_mut(k - i);
-            out = behind;
-            let others = mean[i..].iter().zip(&rest[i..]);
-            for ((sum, &y), (&m, &s)) in sums.iter_mut().zip(line.iter()).zip(others) {
-                *sum += f64::from(y) + mi * s + (si + n * mi) * f64::from(m);
             }
         }
         for (total, sum) in self.sums.iter_mut().zip(sums) {
