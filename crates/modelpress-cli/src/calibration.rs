@@ -4,11 +4,12 @@ use crate::context::Context;
 use crate::error::Error;
 use modelpress::data::Dataset;
 use modelpress::ir::Model;
-use modelpress::quant::graph::{Calibration, QuantizeConfig, calibrate};
+use modelpress::quant::graph::{Calibration, Mode, QuantizeConfig, calibrate_for};
 
-/// Runs `model` on the samples and gathers the statistics that `config` needs.
+/// Runs `model` on the samples and gathers the statistics that `mode` and `config` need.
 pub(crate) fn gather(
     cx: &Context,
+    mode: Mode,
     model: &Model,
     data: &Dataset,
     config: &QuantizeConfig,
@@ -19,5 +20,6 @@ pub(crate) fn gather(
         progress.add(batch.samples.len());
         Ok::<_, modelpress::data::DataError>(batch.inputs)
     });
-    Ok(calibrate(model, samples, config, &cx.session_options())?)
+    let options = cx.session_options();
+    Ok(calibrate_for(mode, model, samples, config, &options)?)
 }

@@ -107,6 +107,12 @@ pub(crate) enum Usage {
         "static quantization needs samples or statistics: give --calib NAME=FILE.npy or --stats FILE"
     )]
     NoCalibration,
+    #[error("--rounding calibrated needs samples: give --calib NAME=FILE.npy")]
+    NoSamples,
+    #[error(
+        "--calib has no effect on --mode dynamic and weight-only without --rounding calibrated"
+    )]
+    IdleCalibration,
     #[error("--metric spearman-cosine compares two sentences: give the second one with --input-b")]
     NoSecondSentence,
     #[error("{flag} is for --mode {mode} only")]

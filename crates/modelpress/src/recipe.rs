@@ -28,8 +28,9 @@ use crate::evaluate::{Accuracy, EvaluateError, ScoreError, classify};
 use crate::ir::Model;
 use crate::optimize::{OptimizeError, OptimizeOptions};
 use crate::quant::graph::{
-    Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Rounding, Target,
-    WeightOnlyConfig, calibrate, quantize_dynamic, quantize_static, quantize_weights,
+    self, Calibration, CalibrationError, Format, QuantizeConfig, QuantizeError, Report, Rounding,
+    Target, WeightOnlyConfig, calibrate_for, quantize_dynamic, quantize_dynamic_calibrated,
+    quantize_static, quantize_weights, quantize_weights_calibrated,
 };
 use crate::quant::{Method, WeightRule};
 use crate::session::{Session, SessionError, SessionOptions};
@@ -47,7 +48,7 @@ pub const METADATA_KEY: &str = "modelpress.recipe";
 pub struct Recipe {
     /// The standard passes.
     pub optimize: Option<OptimizeOptions>,
-    /// Statistics of the activations, for static quantization.
+    /// Statistics of the activations, for static quantization; for the others samples that weights are rounded to.
     pub calibrate: Option<CalibrateStage>,
     /// Quantization.
     pub quantize: Option<QuantizeStage>,
@@ -55,7 +56,7 @@ pub struct Recipe {
     pub evaluate: Option<EvaluateStage>,
 }
 
-/// [`calibrate()`]: samples that are run, statistics that are read, or both.
+/// [`calibrate_for()`]: samples that are run, statistics that are read, or both.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
@@ -92,8 +93,13 @@ pub struct QuantizeStage {
     pub target: Target,
     /// How activation ranges are chosen.
     pub method: Option<Method>,
-    /// How weights become codes in static quantization; `nearest` where it is not given.
+    /// How weights become codes; `nearest` where it is not given. `calibrated` needs samples.
     pub rounding: Option<Rounding>,
+    /// Bits of a weight in weight-only quantization, 4 or 8; 8 where it is not given.
+    pub bits: Option<usize>,
+    /// Weights that share one scale in weight-only quantization, a power of two of at least 16; one scale per channel
+    /// where it is not given, and 32 weights with 4 bits.
+    pub block: Option<usize>,
     /// Whether integer operators stand in the file instead of Q/DQ pairs.
     pub format: FileFormat,
     /// Only these nodes.
@@ -164,6 +170,17 @@ pub enum RecipeError {
     /// Static quantization without statistics.
     #[error("static quantization needs a [calibrate] stage with inputs or statistics")]
     NotCalibrated,
+    /// Rounding to samples without samples.
+    #[error("rounding = \"calibrated\" needs a [calibrate] stage with inputs")]
+    NoSamples,
+    /// Samples that nothing is rounded to.
+    #[error(
+        "[calibrate] has no effect on mode = \"{mode}\" without rounding = \"calibrated\": leave it out"
+    )]
+    IdleCalibration {
+        /// The mode.
+        mode: &'static str,
+    },
     /// A setting or stage that the mode would not look at.
     #[error("{setting} has no effect on mode = \"{mode}\": leave it out")]
     NotInMode {
@@ -249,15 +266,38 @@ impl Recipe {
                 Mode::Static => {
                     config.validate()?;
                     let calibrate = self.calibrate.as_ref().ok_or(RecipeError::NotCalibrated)?;
-                    let (statistics, samples) = calibrate.run(&result, &config, folder, options)?;
+                    let mode = graph::Mode::Static;
+                    let (statistics, samples) =
+                        calibrate.run(mode, &result, &config, folder, options)?;
                     report.calibration_samples = samples;
                     quantize_static(&result, &statistics, &config)?
                 }
                 Mode::Dynamic => {
                     config.weight_rule = WeightRule::LeastSquares;
-                    quantize_dynamic(&result, &config)?
+                    match &self.calibrate {
+                        Some(calibrate) => {
+                            let mode = graph::Mode::Dynamic;
+                            let (inputs, samples) =
+                                calibrate.run(mode, &result, &config, folder, options)?;
+                            report.calibration_samples = samples;
+                            quantize_dynamic_calibrated(&result, &inputs, &config)?
+                        }
+                        None => quantize_dynamic(&result, &config)?,
+                    }
                 }
-                Mode::WeightOnly => quantize_weights(&result, WeightOnlyConfig::Int8, &config)?,
+                Mode::WeightOnly => {
+                    let weights = stage.weights();
+                    match &self.calibrate {
+                        Some(calibrate) => {
+                            let mode = weights.mode();
+                            let (inputs, samples) =
+                                calibrate.run(mode, &result, &config, folder, options)?;
+                            report.calibration_samples = samples;
+                            quantize_weights_calibrated(&result, weights, &inputs, &config)?
+                        }
+                        None => quantize_weights(&result, weights, &config)?,
+                    }
+                }
             };
             result = quantized;
             report.quantization = Some(done);
@@ -274,17 +314,36 @@ impl Recipe {
 impl Recipe {
     /// Refuses what the mode would not look at.
     fn check_mode(&self, stage: &QuantizeStage) -> Result<(), RecipeError> {
+        let (is_static, is_weight_only) =
+            (stage.mode == Mode::Static, stage.mode == Mode::WeightOnly);
         let mode = match stage.mode {
-            Mode::Static => return Ok(()),
+            Mode::Static => "static",
             Mode::Dynamic => "dynamic",
             Mode::WeightOnly => "weight-only",
         };
+        let calibrated = stage.rounding == Some(Rounding::Calibrated);
+        let samples = self
+            .calibrate
+            .as_ref()
+            .is_some_and(|c| !c.inputs.is_empty());
+        if calibrated && !samples {
+            return Err(RecipeError::NoSamples);
+        }
+        if !is_static && !calibrated && self.calibrate.is_some() {
+            return Err(RecipeError::IdleCalibration { mode });
+        }
+        let statistics = self.calibrate.as_ref().map(|c| &c.statistics);
+        let statistics = statistics.is_some_and(|s| !s.is_empty());
         let given = [
-            ("[calibrate]", self.calibrate.is_some()),
-            ("target", stage.target != Target::default()),
-            ("method", stage.method.is_some()),
-            ("rounding", stage.rounding.is_some()),
-            ("format", stage.format != FileFormat::default()),
+            ("statistics", !is_static && statistics),
+            ("target", !is_static && stage.target != Target::default()),
+            ("method", !is_static && stage.method.is_some()),
+            (
+                "format",
+                !is_static && stage.format != FileFormat::default(),
+            ),
+            ("bits", !is_weight_only && stage.bits.is_some()),
+            ("block", !is_weight_only && stage.block.is_some()),
         ];
         match given.into_iter().find(|(_, given)| *given) {
             Some((setting, _)) => Err(RecipeError::NotInMode { setting, mode }),
@@ -296,6 +355,7 @@ impl Recipe {
 impl CalibrateStage {
     fn run(
         &self,
+        mode: graph::Mode,
         model: &Model,
         config: &QuantizeConfig,
         folder: &Path,
@@ -319,13 +379,18 @@ impl CalibrateStage {
             let data = Dataset::open(model, &within(&self.inputs, folder), &self.data)?;
             samples = data.len();
             let batches = data.batches().map(|batch| batch.map(|b| b.inputs));
-            add(calibrate(model, batches, config, options)?)?;
+            add(calibrate_for(mode, model, batches, config, options)?)?;
         }
         Ok((merged.ok_or(RecipeError::NotCalibrated)?, samples))
     }
 }
 
 impl QuantizeStage {
+    /// How weight-only quantization holds weights.
+    fn weights(&self) -> WeightOnlyConfig {
+        WeightOnlyConfig::of(self.bits.unwrap_or(8), self.block)
+    }
+
     /// What the stage sets.
     pub fn config(&self) -> QuantizeConfig {
         let mut config = QuantizeConfig::default();
@@ -459,7 +524,7 @@ mod tests {
 
     #[test]
     fn an_unknown_setting_is_an_error() {
-        let error = Recipe::from_toml("[quantize]\nbits = 8\n").unwrap_err();
+        let error = Recipe::from_toml("[quantize]\nwords = 8\n").unwrap_err();
         assert!(matches!(error, RecipeError::Read(_)));
     }
 
@@ -471,20 +536,55 @@ mod tests {
     }
 
     #[test]
+    fn weights_of_few_bits_are_rounded_to_samples() {
+        let folder = tempfile::tempdir().unwrap();
+        let x = Tensor::from_vec(&[4, 2], vec![1.0f32, 0.9, 0.2, 0.1, -1.0, -0.8, 0.8, 0.7]);
+        npy::write(folder.path().join("x.npy"), &x.unwrap()).unwrap();
+        let options = SessionOptions::default();
+        for (mode, more, op) in [
+            ("weight-only", "bits = 4\nblock = 16\n", "MatMulNBits"),
+            ("weight-only", "", "DequantizeLinear"),
+            ("dynamic", "", "MatMulInteger"),
+        ] {
+            let text = format!(
+                "[calibrate]\ninputs = [\"x.npy\"]\n\
+                 [quantize]\nmode = \"{mode}\"\nrounding = \"calibrated\"\n{more}"
+            );
+            let recipe = Recipe::from_toml(&text).unwrap();
+            let (found, report) = recipe.run(&model(), folder.path(), &options).unwrap();
+            assert_eq!(report.calibration_samples, 4);
+            assert_eq!(report.quantization.unwrap().notes, [""; 0]);
+            assert!(found.graph.nodes().any(|(_, n)| n.op_type == op));
+        }
+    }
+
+    #[test]
+    fn samples_and_rounding_to_them_go_together() {
+        let run = |text: &str| {
+            let recipe = Recipe::from_toml(text).unwrap();
+            recipe.run(&model(), Path::new("."), &SessionOptions::default())
+        };
+        for mode in ["static", "dynamic", "weight-only"] {
+            let quantize = format!("[quantize]\nmode = \"{mode}\"\nrounding = \"calibrated\"\n");
+            for text in [&quantize, &format!("[calibrate]\n{quantize}")] {
+                assert!(matches!(run(text), Err(RecipeError::NoSamples)), "{text}");
+            }
+        }
+        for mode in ["dynamic", "weight-only"] {
+            let idle = run(&format!("[calibrate]\n[quantize]\nmode = \"{mode}\"\n"));
+            assert!(matches!(idle, Err(RecipeError::IdleCalibration { .. })));
+        }
+    }
+
+    #[test]
     fn what_the_mode_would_not_look_at_is_an_error() {
         for (text, named) in [
-            (
-                "[calibrate]\n[quantize]\nmode = \"dynamic\"\n",
-                "[calibrate]",
-            ),
             (
                 "[quantize]\nmode = \"weight-only\"\nformat = \"qlinear\"\n",
                 "format",
             ),
-            (
-                "[quantize]\nmode = \"dynamic\"\nrounding = \"nearest\"\n",
-                "rounding",
-            ),
+            ("[quantize]\nmode = \"dynamic\"\nbits = 8\n", "bits"),
+            ("[quantize]\nblock = 32\n", "block"),
             (
                 "[quantize]\nmode = \"dynamic\"\ntarget = \"tflite\"\n",
                 "target",

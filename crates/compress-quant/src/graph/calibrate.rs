@@ -1,8 +1,10 @@
 //! Statistics of a model's tensors: of fixed size, saved, merged and read again.
 
+use super::config::{QuantizeConfig, Rounding};
 use super::error::{CalibrationError, QuantizeError};
 use super::inputs::LayerInputs;
 use super::prepare::prepare;
+use super::round::Rounder;
 use crate::TensorStats;
 use compress_tensor::write_atomically;
 use onnx_ir::Model;
@@ -80,9 +82,21 @@ impl Calibration {
         }
     }
 
-    /// What [`Rounding::Calibrated`](super::Rounding::Calibrated) rounds to, where it was gathered.
-    pub(super) fn inputs(&self) -> Option<&LayerInputs> {
-        self.inputs.as_ref()
+    /// What weights are rounded with, if not to nearest.
+    ///
+    /// # Errors
+    /// [`QuantizeError::NoInputs`].
+    pub(super) fn rounder(
+        &self,
+        config: &QuantizeConfig,
+    ) -> Result<Option<Rounder<'_>>, QuantizeError> {
+        match config.rounding {
+            Rounding::Nearest => Ok(None),
+            Rounding::Calibrated => Ok(Some(Rounder {
+                inputs: self.inputs.as_ref().ok_or(QuantizeError::NoInputs)?,
+                threads: config.threads,
+            })),
+        }
     }
 
     /// The statistics of one tensor.

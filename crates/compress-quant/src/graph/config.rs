@@ -37,8 +37,9 @@ pub enum Rounding {
     /// Each weight to the nearest code.
     #[default]
     Nearest,
-    /// In `Conv` and `Gemm` to the codes with which the layer's outputs on calibration inputs change least, the mean of the error going
-    /// into the bias; see [`round_to_inputs`](crate::round_to_inputs). For static quantization; what
+    /// In `Conv`, `Gemm` and `MatMul` with a matrix to the codes with which the layer's outputs on calibration inputs
+    /// change least, the mean of the error going into the bias; see [`round_to_inputs`](crate::round_to_inputs) and
+    /// [`round_blocks_to_inputs`](crate::round_blocks_to_inputs). What
     /// [`Calibration::save`](super::Calibration::save) writes is not enough for it.
     Calibrated,
 }
@@ -148,7 +149,6 @@ impl QuantizeConfig {
             ("target", self.target != default.target),
             ("activations", self.activations.is_some()),
             ("activation_rule", self.activation_rule.is_some()),
-            ("rounding", self.rounding != default.rounding),
             ("method", self.method != default.method),
             ("format", self.format != default.format),
             (

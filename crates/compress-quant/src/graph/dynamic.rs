@@ -3,17 +3,17 @@
 //! `MatMul(x, W)` becomes `Cast(MatMulInteger(q, W_q, z)) * (s * s_w)` with `q, s, z =
 //! DynamicQuantizeLinear(x)`, shared by all readers of `x`: the form that ONNX Runtime fuses into one kernel.
 
-use super::config::{Mode, QuantizeConfig, WeightGranularity};
+use super::calibrate::Calibration;
+use super::codes::{Layer, Request, rounder_of};
+use super::config::{Mode, QuantizeConfig};
 use super::edit::{drop_unread, in_subgraphs, node_name, record, sqnr_db, stored_bytes};
 use super::error::QuantizeError;
 use super::prepare::prepare;
-use super::report::{LayerReport, Report, SkippedNode};
-use super::select::{
-    Bias, IN_SUBGRAPHS, Role, Weight, check_patterns, is_per_channel, nothing, select_in,
-};
+use super::report::{LayerReport, Note, Report, SkippedNode};
+use super::round::Rounder;
+use super::select::{Bias, IN_SUBGRAPHS, Role, Weight, check_patterns, nothing, select_in};
 use crate::QuantError;
-use crate::weight::{quantize_per_channel, quantize_per_tensor};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::Tensor;
 use onnx_ir::{Catalog, Fact, Graph, Model, Node, NodeId, ValueId};
 use std::collections::HashMap;
 
@@ -28,20 +28,55 @@ pub fn quantize_dynamic(
     model: &Model,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
+    quantize(model, None, config)
+}
+
+/// As [`quantize_dynamic`], with what [`calibrate_for`](super::calibrate_for) gathered of the layers' inputs for
+/// [`Mode::Dynamic`]: `config.rounding` may then be [`Rounding::Calibrated`](super::Rounding::Calibrated).
+///
+/// # Errors
+/// [`QuantizeError`]; [`QuantizeError::OtherModel`] for statistics of another model.
+pub fn quantize_dynamic_calibrated(
+    model: &Model,
+    calibration: &Calibration,
+    config: &QuantizeConfig,
+) -> Result<(Model, Report), QuantizeError> {
+    quantize(model, Some(calibration), config)
+}
+
+/// `config` with the operators that are quantized where none are named.
+pub(super) fn with_operators(config: &QuantizeConfig) -> QuantizeConfig {
+    let mut config = config.clone();
+    if config.operators.is_none() {
+        config.operators = Some(vec!["MatMul".to_owned(), "Gemm".to_owned()]);
+    }
+    config
+}
+
+fn quantize(
+    model: &Model,
+    calibration: Option<&Calibration>,
+    config: &QuantizeConfig,
+) -> Result<(Model, Report), QuantizeError> {
     config.validate_for(Mode::Dynamic)?;
     let bytes_before = stored_bytes(&model.graph);
     let mut model = prepare(model)?;
     check_patterns(&model.graph, config)?;
+    let rounder = rounder_of(&model, calibration, config)?;
     let mut report = Report {
         bytes_before,
         ..Report::default()
     };
-    quantize_graph(&mut model, config, &mut report)?;
+    quantize_graph(&mut model, config, rounder, &mut report)?;
     if report.layers.is_empty() {
         return Err(nothing(&report.skipped));
     }
     onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
-    record(&mut model, "dynamic activations=u8 weights=i8".to_owned());
+    let rounding = config.rounding;
+    record(
+        &mut model,
+        format!("dynamic activations=u8 weights=i8 rounding={rounding:?}"),
+    );
     report.bytes_after = stored_bytes(&model.graph);
     Ok((model, report))
 }
@@ -54,9 +89,12 @@ const UNASKED: &str = "dynamic quantization leaves convolutions float unless the
 fn quantize_graph(
     model: &mut Model,
     config: &QuantizeConfig,
+    rounder: Option<Rounder<'_>>,
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
-    in_subgraphs(model, |inner| quantize_graph(inner, config, report))?;
+    in_subgraphs(model, |inner| {
+        quantize_graph(inner, config, rounder, report)
+    })?;
     let selection = select_in(model, config, Bias::Float)?;
     let others = selection
         .skipped
@@ -84,7 +122,15 @@ fn quantize_graph(
             });
             continue;
         };
-        let layer = product(graph, id, form, weight, bias, config, &mut dynamic)?;
+        let request = Request { config, rounder };
+        let notes = &mut report.notes;
+        let layer = product(
+            graph,
+            (id, form, weight, bias),
+            request,
+            &mut dynamic,
+            notes,
+        )?;
         report.layers.push(layer);
     }
     Ok(())
@@ -117,12 +163,10 @@ impl Form {
 
 fn product(
     graph: &mut Graph,
-    id: NodeId,
-    form: Form,
-    weight: Weight,
-    bias: Option<usize>,
-    config: &QuantizeConfig,
+    (id, form, weight, bias): (NodeId, Form, Weight, Option<usize>),
+    request: Request<'_>,
     dynamic: &mut HashMap<ValueId, Dynamic>,
+    notes: &mut Vec<Note>,
 ) -> Result<LayerReport, QuantizeError> {
     let node = graph.node(id).clone();
     let name = node_name(graph, id);
@@ -143,13 +187,10 @@ fn product(
         error,
     };
     let is_conv = form == Form::Convolution;
-    let quantized = match config.weight_granularity {
-        WeightGranularity::PerChannel if is_per_channel(&node, tensor.rank()) => {
-            quantize_per_channel(&tensor, weight.axis, DType::I8, config.weight_rule)
-        }
-        _ => quantize_per_tensor(&tensor, DType::I8, config.weight_rule),
-    }
-    .map_err(values)?;
+    let layer = Layer { id, weight, bias };
+    let (quantized, product_sqnr_db) = layer.codes(graph, &tensor, request, notes)?;
+    // Its bias may have grown.
+    let node = graph.node(id).clone();
     let back = quantized
         .params
         .dequantize(&quantized.values)
@@ -241,6 +282,7 @@ fn product(
         node: name,
         op: node.qualified_op(),
         weight_sqnr_db: Some(sqnr_db),
+        product_sqnr_db,
         bytes_before: tensor.byte_len(),
         bytes_after,
         ..LayerReport::default()

@@ -127,7 +127,7 @@ pub enum QuantizeError {
     },
     /// The statistics lack the layers' inputs, which rounding to them needs.
     #[error(
-        "the statistics hold no inputs of layers to round weights to: statistics files do not keep them"
+        "there are no inputs of layers to round weights to: calibrate with samples for this mode, statistics files do not keep them"
     )]
     NoInputs,
     /// The operator set is older than quantized operators need.

@@ -1,15 +1,18 @@
 //! Gathering statistics by running the model: streaming, several samples at a time.
 
 use super::calibrate::{Calibration, fingerprint};
-use super::config::{QuantizeConfig, Rounding};
-use super::error::CalibrationError;
+use super::codes::Inputs;
+use super::config::{Mode, QuantizeConfig, Rounding};
+use super::dynamic::with_operators;
+use super::error::{CalibrationError, QuantizeError};
 use super::inputs::Gathering;
 use super::plan::Plan;
 use super::prepare::prepare;
+use super::select::{Bias, select_in};
 use crate::TensorStats;
 use crate::observer::Moments;
 use compress_tensor::{DType, Tensor};
-use onnx_ir::Model;
+use onnx_ir::{Graph, Model};
 use runtime_session::{Session, SessionOptions, TapOrder};
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -36,28 +39,33 @@ where
     I: IntoIterator<Item = Result<Sample, E>>,
     I::IntoIter: Send,
 {
+    calibrate_for(Mode::Static, model, samples, config, options)
+}
+
+/// As [`calibrate`], for any mode: all but static quantization read nothing but what
+/// [`Rounding::Calibrated`] rounds weights to, and that alone is gathered for them, whatever `config.rounding`.
+///
+/// # Errors
+/// [`CalibrationError`] names the first sample that failed and the tensor.
+pub fn calibrate_for<E, I>(
+    mode: Mode,
+    model: &Model,
+    samples: I,
+    config: &QuantizeConfig,
+    options: &SessionOptions,
+) -> Result<Calibration, CalibrationError>
+where
+    E: std::fmt::Display,
+    I: IntoIterator<Item = Result<Sample, E>>,
+    I::IntoIter: Send,
+{
     let prepared = prepare(model).map_err(Box::new)?;
-    let plan = Plan::of(&prepared, config).map_err(Box::new)?;
     let fingerprint = fingerprint(&prepared);
-    let graph = &prepared.graph;
-    let mut names = Vec::new();
-    let mut empty = Vec::new();
-    for &value in plan.quantized.keys() {
-        names.push(graph.name_of(value).to_owned());
-        let mut stats = TensorStats::new();
-        if !config.method.needs_histogram() {
-            stats = stats.without_histogram();
-        }
-        // Only a model's inputs may keep a grid of their own.
-        if !graph.is_input(value) {
-            stats = stats.without_levels();
-        }
-        empty.push(stats);
-    }
-    let inputs = match config.rounding {
-        Rounding::Nearest => None,
-        Rounding::Calibrated => Some(Gathering::of(graph, &plan)),
-    };
+    let Wanted {
+        names,
+        empty,
+        inputs,
+    } = Wanted::of(mode, &prepared, config).map_err(Box::new)?;
     let samples = samples.into_iter();
     let threads = match options.threads {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -75,9 +83,17 @@ where
         options.tap_order = TapOrder::Memory;
     }
     let session = Session::new(prepared, &options).map_err(Box::new)?;
+    let mut taps: Vec<&str> = names.iter().map(String::as_str).collect();
+    let others = inputs.iter().flat_map(Gathering::values);
+    let others: Vec<String> = others
+        .filter(|v| !taps.contains(v))
+        .map(str::to_owned)
+        .collect();
+    taps.extend(others.iter().map(String::as_str));
     let run = Run {
         session: &session,
-        names: names.iter().map(String::as_str).collect(),
+        names: &names,
+        taps,
         samples: Mutex::new(samples.enumerate()),
         ordered: Mutex::new(Ordered::new(names.len())),
         moved_on: Condvar::new(),
@@ -102,10 +118,77 @@ where
     Ok(Calibration::new(fingerprint, tensors, inputs))
 }
 
+/// What a calibration gathers.
+struct Wanted {
+    /// Values whose statistics are gathered, and these as they start.
+    names: Vec<String>,
+    empty: Vec<TensorStats>,
+    /// What layers read.
+    inputs: Option<Gathering>,
+}
+
+impl Wanted {
+    fn of(mode: Mode, prepared: &Model, config: &QuantizeConfig) -> Result<Self, QuantizeError> {
+        let graph = &prepared.graph;
+        let selection = match mode {
+            Mode::Static => {
+                let plan = Plan::of(prepared, config)?;
+                let calibrated = config.rounding == Rounding::Calibrated;
+                let (names, empty) = statistics(graph, &plan, config);
+                return Ok(Self {
+                    names,
+                    empty,
+                    inputs: calibrated
+                        .then(|| Gathering::of(graph, &plan.selection, Inputs::Given)),
+                });
+            }
+            Mode::Dynamic => select_in(prepared, &with_operators(config), Bias::Float)?,
+            Mode::Weights => select_in(prepared, config, Bias::Float)?,
+            Mode::Blocks => {
+                let mut selection = select_in(prepared, config, Bias::Float)?;
+                selection.roles.retain(|&id, _| graph.node(id).is("MatMul"));
+                selection
+            }
+        };
+        let read = match mode {
+            Mode::Dynamic => Inputs::Dynamic,
+            _ => Inputs::Given,
+        };
+        Ok(Self {
+            names: Vec::new(),
+            empty: Vec::new(),
+            inputs: Some(Gathering::of(graph, &selection, read)),
+        })
+    }
+}
+
+/// The names of the values that are quantized, and statistics of each before the first sample.
+fn statistics(
+    graph: &Graph,
+    plan: &Plan,
+    config: &QuantizeConfig,
+) -> (Vec<String>, Vec<TensorStats>) {
+    let each = plan.quantized.keys().map(|&value| {
+        let mut stats = TensorStats::new();
+        if !config.method.needs_histogram() {
+            stats = stats.without_histogram();
+        }
+        // Only a model's inputs may keep a grid of their own.
+        if !graph.is_input(value) {
+            stats = stats.without_levels();
+        }
+        (graph.name_of(value).to_owned(), stats)
+    });
+    each.unzip()
+}
+
 /// What the workers of one calibration share.
 struct Run<'a, S> {
     session: &'a Session,
-    names: Vec<&'a str>,
+    /// Values whose statistics are gathered.
+    names: &'a [String],
+    /// These, and what else is looked at.
+    taps: Vec<&'a str>,
     samples: Mutex<S>,
     ordered: Mutex<Ordered>,
     /// A sample ended, or failed.
@@ -218,7 +301,7 @@ where
                 Err(error) => drop(failed.get_or_insert((name.to_owned(), error))),
             }
         };
-        let ran = self.session.run_with_taps(&inputs, &self.names, tap);
+        let ran = self.session.run_with_taps(&inputs, &self.taps, tap);
         ran.map_err(|error| CalibrationError::Run {
             sample: index,
             error: Box::new(error),

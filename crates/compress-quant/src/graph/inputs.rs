@@ -1,8 +1,8 @@
 //! Moments of what the layers of a model read: which layers, gathered in the order of samples.
 
+use super::codes::Inputs;
 use super::patches::Patches;
-use super::plan::Plan;
-use super::select::Role;
+use super::select::{Role, Selection};
 use crate::InputMoments;
 use compress_tensor::Tensor;
 use onnx_ir::{Graph, Node, NodeId};
@@ -15,6 +15,8 @@ const SAMPLES: usize = 64;
 const ROWS_PER_INPUT: u64 = 4;
 /// Bytes that the moments of all layers may take together.
 const BUDGET: u64 = 1 << 30;
+/// Rows that are gathered before they go into the moments.
+const ROWS_AT_ONCE: usize = 256;
 /// Places of a sample that are taken, spread evenly.
 const PLACES: usize = 32;
 
@@ -43,17 +45,74 @@ impl LayerInput {
 
 /// Moments of layers' inputs, one for each group of a convolution.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct LayerInputs(Vec<(LayerInput, Vec<InputMoments>)>);
+pub(super) struct LayerInputs(Vec<(LayerInput, Seen)>);
+
+/// What was seen of a layer's inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Seen {
+    /// Of each group.
+    pub moments: Vec<InputMoments>,
+    /// Of each group: what quantizing each input at run time takes from it, summed over the rows. Empty unless that is
+    /// gathered.
+    lost: Vec<Vec<f64>>,
+}
+
+impl Seen {
+    /// Of each group: `E[x - x̂]` with `x̂` the inputs as quantized at run time, where that was gathered.
+    pub(super) fn mean_loss(&self) -> Option<Vec<Vec<f64>>> {
+        let mean = |(lost, moments): (&Vec<f64>, &InputMoments)| {
+            let rows = moments.rows().max(1) as f64;
+            lost.iter().map(|sum| sum / rows).collect()
+        };
+        let groups = self.lost.iter().zip(&self.moments);
+        (!self.lost.is_empty()).then(|| groups.map(mean).collect())
+    }
+
+    fn merge(&mut self, other: &Seen) {
+        let pairs = self.moments.iter_mut().zip(&other.moments);
+        pairs.for_each(|(mine, theirs)| mine.merge(theirs));
+        // Of statistics for different modes what remains is what both hold.
+        if other.lost.is_empty() {
+            self.lost.clear();
+        }
+        for (mine, theirs) in self.lost.iter_mut().zip(&other.lost) {
+            mine.iter_mut().zip(theirs).for_each(|(m, t)| *m += t);
+        }
+    }
+}
+
+/// `Σ (x - x̂)` over rows of `width` numbers, with `x̂` what `DynamicQuantizeLinear` makes of them within `tensor`.
+fn lost(rows: &[f32], width: usize, tensor: &Tensor) -> Vec<f64> {
+    let mut sums = vec![0f64; width];
+    let Ok(data) = tensor.data::<f32>() else {
+        return sums;
+    };
+    let ends = data
+        .iter()
+        .fold((0f32, 0f32), |(low, high), &x| (low.min(x), high.max(x)));
+    let step = (ends.1 - ends.0) / 255.0;
+    if !(step.is_finite() && step > 0.0) {
+        return sums;
+    }
+    let zero = (-ends.0 / step).round_ties_even().clamp(0.0, 255.0);
+    for row in rows.chunks_exact(width.max(1)) {
+        for (sum, &x) in sums.iter_mut().zip(row) {
+            let code = ((x / step).round_ties_even() + zero).clamp(0.0, 255.0);
+            *sum += f64::from(x - (code - zero) * step);
+        }
+    }
+    sums
+}
 
 impl LayerInputs {
     /// The moments of a layer's inputs, where they tell what its weights should be rounded to.
     ///
     /// # Errors
     /// Why not, for the report.
-    pub(super) fn get(&self, input: &LayerInput) -> Result<&[InputMoments], String> {
+    pub(super) fn get(&self, input: &LayerInput) -> Result<&Seen, String> {
         let width = input.patches.width();
         let found = self.0.iter().find(|(i, _)| i == input);
-        let Some((_, moments)) = found else {
+        let Some((_, seen)) = found else {
             return Err(match input.bytes() {
                 bytes if bytes > BUDGET / 8 => format!(
                     "products of its {width} inputs take {} MiB, those of all layers may take {}",
@@ -63,8 +122,8 @@ impl LayerInputs {
                 _ => "products of its inputs were not gathered".to_owned(),
             });
         };
-        match moments.iter().find(|m| !m.suffice()) {
-            None => Ok(moments),
+        match seen.moments.iter().find(|m| !m.suffice()) {
+            None => Ok(seen),
             Some(few) if few.rows() < width as u64 => Err(format!(
                 "{} rows of inputs were seen, {width} are needed: calibrate with more samples",
                 few.rows()
@@ -76,7 +135,7 @@ impl LayerInputs {
     pub(super) fn merge(&mut self, other: &LayerInputs) {
         for (input, theirs) in &other.0 {
             match self.0.iter_mut().find(|(i, _)| i == input) {
-                Some((_, mine)) => mine.iter_mut().zip(theirs).for_each(|(m, t)| m.merge(t)),
+                Some((_, mine)) => mine.merge(theirs),
                 None => self.0.push((input.clone(), theirs.clone())),
             }
         }
@@ -88,24 +147,29 @@ impl LayerInputs {
 /// A thread waits at each layer until the sample before has passed it, so threads follow one another through
 /// the model and none waits for a later sample.
 pub(super) struct Gathering {
+    /// Whether inputs are quantized at run time.
+    dynamic: bool,
     layers: Vec<(LayerInput, Mutex<Turn>, Condvar)>,
 }
 
 struct Turn {
     next: usize,
-    moments: Vec<InputMoments>,
+    seen: Seen,
+    /// Rows of each group that are not among the moments yet: a matrix of products takes long to go through.
+    waiting: Vec<Vec<f32>>,
     /// A sample failed: nobody need wait any more.
     over: bool,
 }
 
 impl Gathering {
-    /// For the layers of `plan` that can be rounded to their inputs, as many of the smallest as the budget allows.
-    pub(super) fn of(graph: &Graph, plan: &Plan) -> Self {
-        Self::within(graph, plan, BUDGET)
+    /// For the selected layers that can be rounded to their inputs, as many of the smallest as the budget allows.
+    pub(super) fn of(graph: &Graph, selection: &Selection, inputs: Inputs) -> Self {
+        Self::within(graph, selection, inputs, BUDGET)
     }
 
-    fn within(graph: &Graph, plan: &Plan, budget: u64) -> Self {
-        let core = |id: &NodeId| match plan.selection.roles.get(id)? {
+    fn within(graph: &Graph, selection: &Selection, inputs: Inputs, budget: u64) -> Self {
+        let dynamic = inputs == Inputs::Dynamic;
+        let core = |id: &NodeId| match selection.roles.get(id)? {
             Role::Core {
                 weight: Some(weight),
                 ..
@@ -113,7 +177,7 @@ impl Gathering {
             _ => None,
         };
         let mut inputs: Vec<LayerInput> = Vec::new();
-        for input in plan.selection.order.iter().filter_map(core) {
+        for input in selection.order.iter().filter_map(core) {
             if !inputs.contains(&input) {
                 inputs.push(input);
             }
@@ -130,24 +194,34 @@ impl Gathering {
         }
         let taken = inputs.into_iter().zip(taken).filter(|(_, taken)| *taken);
         let layer = |(input, _): (LayerInput, bool)| {
-            let moments =
-                (0..input.patches.groups).map(|_| InputMoments::new(input.patches.width()));
+            let (groups, width) = (input.patches.groups, input.patches.width());
             let turn = Turn {
                 next: 0,
-                moments: moments.collect(),
+                seen: Seen {
+                    moments: vec![InputMoments::new(width); groups],
+                    lost: vec![vec![0.0; width]; if dynamic { groups } else { 0 }],
+                },
+                waiting: vec![Vec::new(); groups],
                 over: false,
             };
             (input, Mutex::new(turn), Condvar::new())
         };
         Self {
+            dynamic,
             layers: taken.map(layer).collect(),
         }
     }
 
+    /// The values that samples are to show.
+    pub(super) fn values(&self) -> impl Iterator<Item = &str> {
+        self.layers.iter().map(|(input, ..)| input.value.as_str())
+    }
+
     pub(super) fn finish(self) -> LayerInputs {
         let moments = |(input, turn, _): (LayerInput, Mutex<Turn>, Condvar)| {
-            let turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
-            (input, turn.moments)
+            let mut turn = turn.into_inner().unwrap_or_else(PoisonError::into_inner);
+            turn.add_waiting(0);
+            (input, turn.seen)
         };
         LayerInputs(self.layers.into_iter().map(moments).collect())
     }
@@ -191,7 +265,16 @@ impl SampleInputs<'_> {
     fn pass(&mut self, at: usize, tensor: Option<&Tensor>) {
         self.passed[at] = true;
         let (input, turn, changed) = &self.all.layers[at];
-        let rows = || tensor.map(|t| input.patches.rows(t, PLACES, self.index));
+        let rows = || {
+            let tensor = tensor?;
+            let rows = input.patches.rows(tensor, PLACES, self.index);
+            let width = input.patches.width();
+            let lost = match self.all.dynamic {
+                true => rows.iter().map(|rows| lost(rows, width, tensor)).collect(),
+                false => Vec::new(),
+            };
+            Some((rows, lost))
+        };
         // Cut before it is this sample's turn, unless it may not be needed.
         let mut cut = if self.index < SAMPLES { rows() } else { None };
         let mut turn = locked(turn);
@@ -199,15 +282,40 @@ impl SampleInputs<'_> {
             turn = changed.wait(turn).unwrap_or_else(PoisonError::into_inner);
         }
         let enough = ROWS_PER_INPUT * input.patches.width() as u64;
-        if self.index >= SAMPLES && turn.moments.iter().any(|m| m.rows() < enough) {
+        if self.index >= SAMPLES && turn.rows() < enough {
             cut = rows();
         }
-        for (moments, rows) in turn.moments.iter_mut().zip(cut.into_iter().flatten()) {
-            moments.add(&rows);
+        if let Some((rows, lost)) = cut {
+            for (waiting, rows) in turn.waiting.iter_mut().zip(rows) {
+                waiting.extend(rows);
+            }
+            for (sums, lost) in turn.seen.lost.iter_mut().zip(lost) {
+                sums.iter_mut().zip(lost).for_each(|(sum, l)| *sum += l);
+            }
         }
+        turn.add_waiting(ROWS_AT_ONCE * input.patches.width());
         turn.next += 1;
         drop(turn);
         changed.notify_all();
+    }
+}
+
+impl Turn {
+    /// Rows seen of each group.
+    fn rows(&self) -> u64 {
+        let groups = self.seen.moments.iter().zip(&self.waiting);
+        let rows = groups.map(|(m, w)| m.rows() + (w.len() / m.width().max(1)) as u64);
+        rows.min().unwrap_or(0)
+    }
+
+    /// Adds the rows that wait where they hold more than `most` numbers.
+    fn add_waiting(&mut self, most: usize) {
+        for (moments, waiting) in self.seen.moments.iter_mut().zip(&mut self.waiting) {
+            if waiting.len() > most {
+                moments.add(waiting);
+                waiting.clear();
+            }
+        }
     }
 }
 
@@ -231,6 +339,7 @@ fn locked(turn: &Mutex<Turn>) -> MutexGuard<'_, Turn> {
 mod tests {
     use super::*;
     use crate::graph::QuantizeConfig;
+    use crate::graph::select::select;
     use compress_tensor::DType;
     use onnx_ir::{Catalog, Fact, Model};
 
@@ -253,9 +362,10 @@ mod tests {
         g.add_output(at);
         let mut model = Model::new(g, 17);
         onnx_ir::infer::infer_shapes(&mut model, Catalog::standard()).unwrap();
-        let plan = Plan::of(&model, &QuantizeConfig::default()).unwrap();
+        let selection = select(&model, &QuantizeConfig::default()).unwrap();
         let within = |budget| {
-            let inputs = Gathering::within(&model.graph, &plan, budget).finish();
+            let inputs =
+                Gathering::within(&model.graph, &selection, Inputs::Dynamic, budget).finish();
             inputs
                 .0
                 .iter()

@@ -1,17 +1,15 @@
 //! Writing a plan into the graph as Q/DQ pairs.
 
+use super::codes::nearest_codes;
 use super::edit::{add_dequantize, add_params, drop_unread, quantized_bytes, redirect};
 use super::error::QuantizeError;
-use super::inputs::{LayerInput, LayerInputs};
+use super::mean::BiasInput;
 use super::plan::Plan;
 use super::report::Note;
-use super::round::refine;
+use super::round::{Rounder, nearest_note};
 use super::select::{Role, Weight, channels, is_per_channel};
 use super::target::TargetRules;
-use crate::weight::{
-    MeanError, QuantizedWeight, RoundingOptions, WeightRule, quantize_per_channel,
-    quantize_per_tensor,
-};
+use crate::weight::{MeanError, QuantizedWeight, WeightRule};
 use crate::{QuantError, QuantParams};
 use compress_tensor::{DType, Granularity, Tensor};
 use onnx_ir::graph::Use;
@@ -35,9 +33,8 @@ pub(super) struct Writer<'a> {
     pub rules: TargetRules,
     pub granularity: WeightGranularity,
     pub rule: WeightRule,
-    /// What the layers read, where weights are rounded to it.
-    pub inputs: Option<&'a LayerInputs>,
-    pub threads: usize,
+    /// Where weights are rounded to what the layers read.
+    pub rounder: Option<Rounder<'a>>,
     pub repairs: Vec<Note>,
     pub notes: Vec<Note>,
 }
@@ -80,13 +77,9 @@ impl Writer<'_> {
         let Some(tensor) = self.graph.constant(w).cloned() else {
             return Err(missing(self.graph, id));
         };
-        let mut quantized = match self.granularity {
-            WeightGranularity::PerChannel if is_per_channel(&node, tensor.rank()) => {
-                quantize_per_channel(&tensor, weight.axis, DType::I8, self.rule)
-            }
-            _ => quantize_per_tensor(&tensor, DType::I8, self.rule),
-        }
-        .map_err(values)?;
+        let per_channel = is_per_channel(&node, tensor.rank()).then_some(weight.axis);
+        let quantized = nearest_codes(&tensor, per_channel, self.granularity, self.rule);
+        let mut quantized = quantized.map_err(values)?;
         let bias = bias.and_then(|b| Some((b, node.input(b)?)));
         let mut floats = match bias {
             Some((_, b)) => {
@@ -110,30 +103,31 @@ impl Writer<'_> {
                 ));
             }
         }
-        let inputs = self.inputs.map(|all| {
-            let input = LayerInput::of(self.graph, &node, weight.input);
-            all.get(&input.ok_or("its inputs do not come in rows")?)
-        });
         let mut product_sqnr_db = None;
-        if let Some(Err(reason)) = &inputs {
-            let text = format!("rounded to nearest: {reason}");
-            self.notes.push(Note::new(&name, text));
-        }
-        if let Some(Ok(moments)) = inputs {
-            let options = RoundingOptions {
-                mean: match floats {
-                    Some(_) => MeanError::InBias,
-                    None => MeanError::Stays,
-                },
-                threads: self.threads,
-                ..RoundingOptions::default()
-            };
-            let refined = refine(&tensor, quantized.params, weight.axis, moments, options);
-            let refined = refined.map_err(values)?;
-            quantized = refined.weight;
-            product_sqnr_db = Some(refined.product_sqnr_db);
-            for (b, shift) in floats.iter_mut().flatten().zip(refined.bias_shift) {
-                *b += shift;
+        if let Some(rounder) = self.rounder {
+            match rounder.moments(self.graph, &node, weight) {
+                Err(reason) => self.notes.push(nearest_note(&name, &reason)),
+                Ok(seen) => {
+                    let channels = tensor.shape()[weight.axis];
+                    let behind = BiasInput::of(self.graph, id, None, channels);
+                    let mean = match floats {
+                        Some(_) => MeanError::InBias,
+                        None => BiasInput::mean(behind),
+                    };
+                    let params = quantized.params;
+                    let refined = rounder.refine(&node, &tensor, params, weight.axis, (seen, mean));
+                    let refined = refined.map_err(values)?;
+                    quantized = refined.weight;
+                    product_sqnr_db = Some(refined.product_sqnr_db);
+                    match (&mut floats, behind) {
+                        (Some(floats), _) => {
+                            let each = floats.iter_mut().zip(refined.bias_shift);
+                            each.for_each(|(b, shift)| *b += shift);
+                        }
+                        (None, Some(behind)) => behind.shift(self.graph, &refined.bias_shift)?,
+                        (None, None) => {}
+                    }
+                }
             }
         }
         let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;

@@ -6,6 +6,7 @@
 
 mod calibrate;
 mod captured;
+mod codes;
 mod config;
 mod dynamic;
 mod edit;
@@ -13,6 +14,7 @@ mod error;
 mod gather;
 mod inputs;
 mod insert;
+mod mean;
 mod names;
 mod operators;
 mod patches;
@@ -30,9 +32,9 @@ mod weights_only;
 
 pub use calibrate::Calibration;
 pub use config::{Format, Mode, QuantizeConfig, Rounding, WeightGranularity};
-pub use dynamic::quantize_dynamic;
+pub use dynamic::{quantize_dynamic, quantize_dynamic_calibrated};
 pub use error::{CalibrationError, QuantizeError};
-pub use gather::{Sample, calibrate};
+pub use gather::{Sample, calibrate, calibrate_for};
 pub use names::{Names, shortened};
 pub use prepare::prepare;
 pub use report::{LayerReport, Note, Report, SkippedNode};
@@ -40,4 +42,4 @@ pub use select::literal_pattern;
 pub use sensitivity::{NodeSensitivity, Sensitivity, sensitivity};
 pub use static_int8::quantize_static;
 pub use target::{FixedOutput, Target, TargetRules};
-pub use weights_only::{WeightOnlyConfig, quantize_weights};
+pub use weights_only::{WeightOnlyConfig, quantize_weights, quantize_weights_calibrated};

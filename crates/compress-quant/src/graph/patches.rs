@@ -33,12 +33,11 @@ enum Pads {
 }
 
 impl Patches {
-    /// Of a node with a constant weight of this shape; `None` for forms that are not rounded to their inputs.
-    ///
-    /// `MatMul` is one: in transformers it has no bias of its own to take up a mean, its inputs have as many numbers as
-    /// a calibration set has rows, and held-out sentences of MiniLM came no closer.
+    /// Of a node with a constant weight of this shape; `None` for forms that are not rounded to their inputs, as a
+    /// product with one matrix for each of a batch.
     pub(super) fn of(node: &Node, weight: &[usize]) -> Option<Self> {
         match node.op_type.as_str() {
+            "MatMul" if weight.len() == 2 => Some(Self::rows_of(weight[0])),
             "Gemm" if weight.len() == 2 => {
                 let transposed = matches!(node.attributes.get("transB"), Some(Attribute::Int(1)));
                 Some(Self::rows_of(weight[usize::from(transposed)]))

@@ -260,7 +260,7 @@ fn groups_of_transposed(node: &Node) -> usize {
 }
 
 /// Whether a bias of this shape, spread over `[rows, channels]`, differs between channels only.
-fn is_per_channel_bias(shape: &[usize], channels: usize) -> bool {
+pub(super) fn is_per_channel_bias(shape: &[usize], channels: usize) -> bool {
     let (last, before) = shape.split_last().unwrap_or((&1, &[]));
     (*last == channels || *last == 1) && before.iter().all(|&n| n == 1)
 }

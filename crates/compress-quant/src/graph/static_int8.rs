@@ -1,7 +1,7 @@
 //! Static quantization: int8 weights and activations with scales from calibration.
 
 use super::calibrate::Calibration;
-use super::config::{Format, QuantizeConfig, Rounding};
+use super::config::{Format, QuantizeConfig};
 use super::edit::{node_name, record, stored_bytes};
 use super::error::QuantizeError;
 use super::insert::{WeightRecord, Writer, represented};
@@ -79,11 +79,7 @@ pub(super) fn quantize_prepared(
         rules: config.target.rules(),
         granularity: config.weight_granularity,
         rule: config.weight_rule,
-        inputs: match config.rounding {
-            Rounding::Nearest => None,
-            Rounding::Calibrated => Some(calibration.inputs().ok_or(QuantizeError::NoInputs)?),
-        },
-        threads: config.threads,
+        rounder: calibration.rounder(config)?,
         repairs: Vec::new(),
         notes: Vec::new(),
     };

@@ -4,22 +4,26 @@
 //! `LSTM`, `GRU` and `RNN`. Branches and loop bodies are quantized as the main graph is.
 //! Blocks of 4 or 8 bits: `com.microsoft.MatMulNBits` in the place of `MatMul`.
 
+use super::calibrate::Calibration;
 use super::captured::{Reader, captured_weights, sources};
-use super::config::{Mode, QuantizeConfig, WeightGranularity};
+use super::codes::{Layer, Request, nearest_codes, rounder_of};
+use super::config::{Mode, QuantizeConfig};
 use super::edit::{
     add_dequantize, add_params, drop_unread, in_subgraphs, node_name, quantized_bytes, record,
     redirect, sqnr_db, stored_bytes,
 };
 use super::error::QuantizeError;
+use super::mean::BiasInput;
 use super::operators::RECURRENT;
 use super::prepare::prepare;
 use super::report::{LayerReport, Note, Report, SkippedNode};
+use super::round::nearest_note;
 use super::select::{
-    Bias, IN_SUBGRAPHS, Role, check_patterns, is_per_channel, is_recurrent, nothing, select_in,
-    wanted, wanted_names,
+    Bias, IN_SUBGRAPHS, Role, check_patterns, is_recurrent, nothing, select_in, wanted,
+    wanted_names,
 };
 use crate::QuantError;
-use crate::weight::{check_blocks, quantize_blocks, quantize_per_channel, quantize_per_tensor};
+use crate::weight::{BlockQuantized, QuantizedWeight, check_blocks, quantize_blocks};
 use compress_tensor::{DType, Granularity, Tensor};
 use onnx_ir::graph::Use;
 use onnx_ir::{Catalog, Graph, Model, Node, NodeId, ValueId};
@@ -53,11 +57,55 @@ pub fn quantize_weights(
     weights: WeightOnlyConfig,
     config: &QuantizeConfig,
 ) -> Result<(Model, Report), QuantizeError> {
-    let mode = match weights {
-        WeightOnlyConfig::Int8 => Mode::Weights,
-        WeightOnlyConfig::Blocks { .. } => Mode::Blocks,
-    };
-    config.validate_for(mode)?;
+    quantize(model, weights, None, config)
+}
+
+/// As [`quantize_weights`], with what [`calibrate_for`](super::calibrate_for) gathered of the layers' inputs for
+/// [`WeightOnlyConfig::mode`]: `config.rounding` may then be [`Rounding::Calibrated`](super::Rounding::Calibrated).
+///
+/// # Errors
+/// Those of [`quantize_weights`]; [`QuantizeError::OtherModel`] for statistics of another model.
+pub fn quantize_weights_calibrated(
+    model: &Model,
+    weights: WeightOnlyConfig,
+    calibration: &Calibration,
+    config: &QuantizeConfig,
+) -> Result<(Model, Report), QuantizeError> {
+    quantize(model, weights, Some(calibration), config)
+}
+
+/// Weights per scale of 4-bit weights unless another number is asked for.
+const BLOCK: usize = 32;
+
+impl WeightOnlyConfig {
+    /// For `bits` per weight and `block` weights per scale, where that is given: 8 bits have one scale per channel
+    /// otherwise, 4 bits one for 32 weights.
+    pub fn of(bits: usize, block: Option<usize>) -> Self {
+        match (bits, block) {
+            (8, None) => Self::Int8,
+            (bits, block) => Self::Blocks {
+                bits,
+                block: block.unwrap_or(BLOCK),
+            },
+        }
+    }
+
+    /// The mode that this is quantized in.
+    pub fn mode(self) -> Mode {
+        match self {
+            Self::Int8 => Mode::Weights,
+            Self::Blocks { .. } => Mode::Blocks,
+        }
+    }
+}
+
+fn quantize(
+    model: &Model,
+    weights: WeightOnlyConfig,
+    calibration: Option<&Calibration>,
+    config: &QuantizeConfig,
+) -> Result<(Model, Report), QuantizeError> {
+    config.validate_for(weights.mode())?;
     if let WeightOnlyConfig::Blocks { bits, block } = weights {
         check_blocks(bits, block)?;
     }
@@ -68,12 +116,18 @@ pub fn quantize_weights(
         bytes_before,
         ..Report::default()
     };
-    quantize_graph(&mut model, weights, config, &mut report)?;
+    let rounder = rounder_of(&model, calibration, config)?;
+    let request = Request { config, rounder };
+    quantize_graph(&mut model, weights, request, &mut report)?;
     if report.layers.is_empty() {
         return Err(nothing(&report.skipped));
     }
     onnx_ir::infer::infer_shapes(&mut model, Catalog::standard())?;
-    record(&mut model, format!("weight-only {weights:?}"));
+    let rounding = config.rounding;
+    record(
+        &mut model,
+        format!("weight-only {weights:?} rounding={rounding:?}"),
+    );
     report.bytes_after = stored_bytes(&model.graph);
     Ok((model, report))
 }
@@ -82,14 +136,15 @@ pub fn quantize_weights(
 fn quantize_graph(
     model: &mut Model,
     weights: WeightOnlyConfig,
-    config: &QuantizeConfig,
+    request: Request<'_>,
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
+    let config = request.config;
     in_subgraphs(model, |inner| {
-        quantize_graph(inner, weights, config, report)
+        quantize_graph(inner, weights, request, report)
     })?;
     if weights == WeightOnlyConfig::Int8 {
-        captured(&mut model.graph, config, report)?;
+        captured(&mut model.graph, request, report)?;
     }
     let selection = select_in(model, config, Bias::Float)?;
     let handled = |s: &SkippedNode| s.reason == IN_SUBGRAPHS || RECURRENT.contains(&s.op.as_str());
@@ -98,7 +153,7 @@ fn quantize_graph(
     for &id in &selection.order {
         let Some(Role::Core {
             weight: Some(weight),
-            ..
+            bias,
         }) = selection.roles.get(&id).copied()
         else {
             continue;
@@ -118,11 +173,13 @@ fn quantize_graph(
             tensor: weight_name.clone(),
             error,
         };
-        let (sqnr_db, bytes_after) = match weights {
+        let layer = Layer { id, weight, bias };
+        let notes = &mut report.notes;
+        let (sqnr_db, bytes_after, product_sqnr_db) = match weights {
             WeightOnlyConfig::Int8 => {
-                let at = (weight.input, w);
-                let axis = is_per_channel(&node, tensor.rank()).then_some(weight.axis);
-                int8(graph, id, at, axis, &tensor, config)?
+                let (codes, product) = layer.codes(graph, &tensor, request, notes)?;
+                let (sqnr, bytes) = int8(graph, id, (weight.input, w), &tensor, codes)?;
+                (sqnr, bytes, product)
             }
             WeightOnlyConfig::Blocks { .. } if !node.is("MatMul") || tensor.rank() != 2 => {
                 report.skipped.push(SkippedNode {
@@ -133,7 +190,8 @@ fn quantize_graph(
                 continue;
             }
             WeightOnlyConfig::Blocks { bits, block } => {
-                let quantized = quantize_blocks(&tensor, bits, block).map_err(values)?;
+                let (quantized, product) =
+                    blocks(graph, layer, &tensor, (bits, block), request, notes)?;
                 let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
                 let sqnr = sqnr_db(&data, quantized.dequantize().map_err(values)?.into_iter());
                 let bytes = quantized.codes.byte_len() + quantized.scales.byte_len();
@@ -152,7 +210,7 @@ fn quantize_graph(
                     .with("block_size", block as i64);
                 graph.add_node(new)?;
                 model.opsets.set("com.microsoft", 1);
-                (sqnr, bytes)
+                (sqnr, bytes, product)
             }
         };
         drop_unread(&mut model.graph, [w]);
@@ -160,6 +218,7 @@ fn quantize_graph(
             node: name,
             op: node.qualified_op(),
             weight_sqnr_db: Some(sqnr_db),
+            product_sqnr_db,
             bytes_before: tensor.byte_len(),
             bytes_after,
             ..LayerReport::default()
@@ -167,20 +226,53 @@ fn quantize_graph(
     }
     for &id in &selection.order {
         if model.graph.get_node(id).is_some_and(is_recurrent) {
-            recurrent(model, id, weights, config, report)?;
+            recurrent(model, id, weights, request, report)?;
         }
     }
     Ok(())
 }
+
+/// Codes of a layer's weight in blocks, and the SQNR of the products where they are rounded to the inputs.
+fn blocks(
+    graph: &mut Graph,
+    layer: Layer,
+    tensor: &Tensor,
+    form: (usize, usize),
+    request: Request<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<(BlockQuantized, Option<f64>), QuantizeError> {
+    let name = layer.weight_name(graph);
+    let values = |error: QuantError| QuantizeError::Values {
+        tensor: name.clone(),
+        error,
+    };
+    let Some((rounder, seen)) = layer.moments(graph, request, notes) else {
+        let (bits, block) = form;
+        let nearest = quantize_blocks(tensor, bits, block);
+        return Ok((nearest.map_err(values)?, None));
+    };
+    let channels = tensor.shape()[layer.weight.axis];
+    let bias = BiasInput::of(graph, layer.id, layer.bias, channels);
+    let rounded = rounder.blocks(tensor, form, seen, BiasInput::mean(bias));
+    let rounded = rounded.map_err(values)?;
+    if let Some(bias) = bias {
+        bias.shift(graph, &rounded.bias_shift)?;
+    }
+    Ok((rounded.blocks, rounded.product_sqnr_db))
+}
+
+/// Why weights of recurrent nodes are rounded to nearest.
+const STATES_STAY: &str = "recurrent weights are not rounded to their inputs";
 
 /// Quantizes the weights `W` and `R` (`[directions, gates · hidden, …]`) of a recurrent node, one scale per row of a gate.
 fn recurrent(
     model: &mut Model,
     id: NodeId,
     weights: WeightOnlyConfig,
-    config: &QuantizeConfig,
+    request: Request<'_>,
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
+    let config = request.config;
     let graph = &mut model.graph;
     let node = graph.node(id).clone();
     let name = node_name(graph, id);
@@ -219,7 +311,9 @@ fn recurrent(
             )));
             continue;
         };
-        let (sqnr, bytes) = int8(graph, id, (input, w), Some(1), &tensor, config)?;
+        let weight = graph.name_of(w).to_owned();
+        let codes = recurrent_codes(&weight, &tensor, 1, request, &mut report.notes)?;
+        let (sqnr, bytes) = int8(graph, id, (input, w), &tensor, codes)?;
         layer.weight_sqnr_db = Some(layer.weight_sqnr_db.map_or(sqnr, |other| other.min(sqnr)));
         layer.bytes_before += tensor.byte_len();
         layer.bytes_after += bytes;
@@ -245,9 +339,10 @@ fn warn_of_state(report: &mut Report, node: &str, op: &str) {
 /// Quantizes the weights of this graph that recurrent nodes in subgraphs read.
 fn captured(
     graph: &mut Graph,
-    config: &QuantizeConfig,
+    request: Request<'_>,
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
+    let config = request.config;
     let holds = |n: &Node| n.attributes.graphs().next().is_some();
     let nodes = graph.nodes().filter(|(_, n)| holds(n)).map(|(id, _)| id);
     let mut found: BTreeMap<String, Vec<Reader>> = BTreeMap::new();
@@ -307,8 +402,9 @@ fn captured(
             Some(constant) => drop(graph.remove_node(constant)),
             None => drop(graph.remove_initializer(w)),
         }
-        let (layer_sqnr, bytes, codes) =
-            int8_codes(graph, &name, &tensor, Some(tensor.rank() - 2), config)?;
+        let axis = tensor.rank() - 2;
+        let codes = recurrent_codes(&name, &tensor, axis, request, &mut report.notes)?;
+        let (layer_sqnr, bytes, codes) = add_codes(graph, &name, &tensor, codes)?;
         let mut dequantize = Node::new("DequantizeLinear", codes.inputs, [w]);
         if let Granularity::PerChannel { axis } = codes.granularity {
             dequantize = dequantize.with("axis", axis as i64);
@@ -326,17 +422,40 @@ fn captured(
     Ok(())
 }
 
+/// The nearest codes of a recurrent node's weight; a note where others were asked for.
+fn recurrent_codes(
+    name: &str,
+    tensor: &Tensor,
+    axis: usize,
+    request: Request<'_>,
+    notes: &mut Vec<Note>,
+) -> Result<QuantizedWeight, QuantizeError> {
+    if request.rounder.is_some() {
+        notes.push(nearest_note(name, STATES_STAY));
+    }
+    let config = request.config;
+    let codes = nearest_codes(
+        tensor,
+        Some(axis),
+        config.weight_granularity,
+        config.weight_rule,
+    );
+    codes.map_err(|error| QuantizeError::Values {
+        tensor: name.to_owned(),
+        error,
+    })
+}
+
 /// Puts an int8 weight with its `DequantizeLinear` in front of a node; gives the weight's SQNR and bytes.
 fn int8(
     graph: &mut Graph,
     id: NodeId,
     (input, weight): (usize, ValueId),
-    axis: Option<usize>,
     tensor: &Tensor,
-    config: &QuantizeConfig,
+    codes: QuantizedWeight,
 ) -> Result<(f64, usize), QuantizeError> {
     let name = graph.name_of(weight).to_owned();
-    let (sqnr, bytes, codes) = int8_codes(graph, &name, tensor, axis, config)?;
+    let (sqnr, bytes, codes) = add_codes(graph, &name, tensor, codes)?;
     let [q, scale, zero] = codes.inputs;
     let dequantized = add_dequantize(graph, &name, q, (scale, zero), codes.granularity)?;
     graph.set_node_input(id, input, Some(dequantized));
@@ -349,25 +468,17 @@ struct Codes {
     granularity: Granularity,
 }
 
-/// Quantizes a weight; gives its SQNR, its bytes and what was added.
-fn int8_codes(
+/// Adds a quantized weight; gives its SQNR, its bytes and what was added.
+fn add_codes(
     graph: &mut Graph,
     name: &str,
     tensor: &Tensor,
-    axis: Option<usize>,
-    config: &QuantizeConfig,
+    quantized: QuantizedWeight,
 ) -> Result<(f64, usize, Codes), QuantizeError> {
     let values = |error: QuantError| QuantizeError::Values {
         tensor: name.to_owned(),
         error,
     };
-    let quantized = match (config.weight_granularity, axis) {
-        (WeightGranularity::PerChannel, Some(axis)) => {
-            quantize_per_channel(tensor, axis, DType::I8, config.weight_rule)
-        }
-        _ => quantize_per_tensor(tensor, DType::I8, config.weight_rule),
-    }
-    .map_err(values)?;
     let data = tensor.data::<f32>().map_err(|e| values(e.into()))?;
     let back = quantized.params.dequantize(&quantized.values);
     let back = back.map_err(|e| values(e.into()))?;

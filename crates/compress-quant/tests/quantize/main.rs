@@ -9,6 +9,7 @@ mod captured;
 mod files;
 mod modes;
 mod prescribed;
+mod rounding;
 mod rows;
 mod targets;
 mod whole;

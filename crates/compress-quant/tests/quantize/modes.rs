@@ -16,14 +16,13 @@ fn a_setting_that_the_mode_would_not_look_at_is_refused() {
         set(&mut config);
         config
     };
-    let cases: [(&str, QuantizeConfig); 6] = [
+    let cases: [(&str, QuantizeConfig); 5] = [
         ("target", with(|c| c.target = Target::Tflite)),
         ("activations", with(|c| c.activations = Some(DType::I8))),
         (
             "activation_rule",
             with(|c| c.activation_rule = Some(RangeRule::Symmetric)),
         ),
-        ("rounding", with(|c| c.rounding = Rounding::Calibrated)),
         ("method", with(|c| c.method = Method::MinMax)),
         ("format", with(|c| c.format = Format::QLinear)),
     ];
@@ -40,6 +39,15 @@ fn a_setting_that_the_mode_would_not_look_at_is_refused() {
                 "{error}"
             );
         }
+    }
+    let config = with(|c| c.rounding = Rounding::Calibrated);
+    let errors = [
+        quantize_dynamic(&model, &config).unwrap_err(),
+        quantize_weights(&model, WeightOnlyConfig::Int8, &config).unwrap_err(),
+        quantize_weights(&model, blocks, &config).unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, QuantizeError::NoInputs), "{error}");
     }
     // How channels are scaled matters to all but blocks.
     let config = with(|c| c.weight_rule = WeightRule::LeastSquares);

@@ -7,6 +7,7 @@ use crate::error::{Error, Usage};
 use crate::quantization::QuantizationArgs;
 use clap::Args;
 use modelpress::data::InputSpec;
+use modelpress::quant::graph::Mode;
 use serde::Serialize;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -49,7 +50,7 @@ impl Calibrate {
         config.validate()?;
         let model = load(&self.model)?;
         let data = self.samples.open(&model, &self.inputs, 1)?;
-        let statistics = gather(cx, &model, &data, &config)?;
+        let statistics = gather(cx, Mode::Static, &model, &data, &config)?;
         statistics.save(&self.output)?;
         let outcome = Outcome {
             samples: data.len(),

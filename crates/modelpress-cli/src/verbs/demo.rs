@@ -11,7 +11,7 @@ use clap::Args;
 use modelpress::data::{DataOptions, Dataset, InputSpec, Source};
 use modelpress::evaluate::{Accuracy, Classes, classify};
 use modelpress::ir::Model;
-use modelpress::quant::graph::{QuantizeConfig, quantize_static};
+use modelpress::quant::graph::{Mode, QuantizeConfig, quantize_static};
 use modelpress::session::{Latency, MeasureOptions, measure};
 use modelpress::tensor::{Tensor, npy, write_atomically};
 use serde::Serialize;
@@ -81,7 +81,7 @@ impl Demo {
         let started = Instant::now();
         let config = QuantizeConfig::default();
         let data = open(&model, &calibration, 1)?;
-        let statistics = gather(cx, &model, &data, &config)?;
+        let statistics = gather(cx, Mode::Static, &model, &data, &config)?;
         let (quantized, report) = quantize_static(&model, &statistics, &config)?;
         let int8_file = folder.join("int8.onnx");
         save(&quantized, &int8_file)?;

@@ -15,7 +15,8 @@ use modelpress::quant::WeightRule;
 use modelpress::quant::graph::{
     self, Calibration, LayerReport, Names, NodeSensitivity, Note, QuantizeConfig, Report, Rounding,
     Sample, Sensitivity, SkippedNode, WeightOnlyConfig, literal_pattern, quantize_dynamic,
-    quantize_static, quantize_weights, sensitivity,
+    quantize_dynamic_calibrated, quantize_static, quantize_weights, quantize_weights_calibrated,
+    sensitivity,
 };
 use modelpress::tensor::write_atomically;
 use serde::Serialize;
@@ -36,13 +37,14 @@ pub(crate) struct Quantize {
     /// What becomes integer.
     #[arg(long, value_enum, default_value = "static")]
     mode: Mode,
-    /// Samples to calibrate on: an .npy or .npz file, or NAME=zeros. NAME= may be left out for one input.
+    /// Samples to calibrate on, for --mode static, and for --rounding calibrated in all modes: an .npy or .npz file, or
+    /// NAME=zeros. NAME= may be left out for one input.
     #[arg(long = "calib", value_name = "NAME=FILE")]
     inputs: Vec<InputSpec>,
     /// Statistics that `calibrate` wrote, of as many shards as there are.
     #[arg(long, value_name = "FILE", num_args = 1..)]
     stats: Vec<PathBuf>,
-    /// How weights become codes, for --mode static: `nearest` unless given; `calibrated` needs --calib.
+    /// How weights become codes: `nearest` unless given; `calibrated` needs --calib.
     #[arg(long, value_enum)]
     rounding: Option<RoundingArg>,
     /// Bits of a weight (8 unless given), for --mode weight-only; 4-bit weights are blocks of MatMul only.
@@ -107,9 +109,6 @@ struct Outcome {
     weight_bytes_after: usize,
 }
 
-/// Weights per scale of 4-bit weights unless the user asks for another number.
-const BLOCK: usize = 32;
-
 /// Samples that sensitivity is measured on unless the user asks for another number.
 const SENSITIVITY_SAMPLES: usize = 8;
 
@@ -149,9 +148,27 @@ impl Quantize {
                 if !self.quantization.names_weight_scale() {
                     config.weight_rule = WeightRule::LeastSquares;
                 }
-                quantize_dynamic(&model, &config)?
+                config.rounding = self.rounding();
+                let mode = graph::Mode::Dynamic;
+                match self.layer_inputs(cx, &model, mode, &config)? {
+                    Some((inputs, count)) => {
+                        samples = Some(count);
+                        quantize_dynamic_calibrated(&model, &inputs, &config)?
+                    }
+                    None => quantize_dynamic(&model, &config)?,
+                }
             }
-            Mode::WeightOnly => quantize_weights(&model, self.weights(), &config)?,
+            Mode::WeightOnly => {
+                config.rounding = self.rounding();
+                let weights = self.weights();
+                match self.layer_inputs(cx, &model, weights.mode(), &config)? {
+                    Some((inputs, count)) => {
+                        samples = Some(count);
+                        quantize_weights_calibrated(&model, weights, &inputs, &config)?
+                    }
+                    None => quantize_weights(&model, weights, &config)?,
+                }
+            }
         };
         save(&quantized, &self.output)?;
         let Report {
@@ -221,10 +238,16 @@ impl Quantize {
     fn check_mode(&self) -> Result<(), Usage> {
         let is_static = matches!(self.mode, Mode::Static);
         let is_weight_only = matches!(self.mode, Mode::WeightOnly);
+        let sensitivity = self.sensitivity.is_some();
         let uses = [
-            ("--calib", !self.inputs.is_empty(), "static", is_static),
             ("--stats", !self.stats.is_empty(), "static", is_static),
-            ("--rounding", self.rounding.is_some(), "static", is_static),
+            ("--sensitivity", sensitivity, "static", is_static),
+            (
+                "--auto-exclude",
+                self.auto_exclude.is_some(),
+                "static",
+                is_static,
+            ),
             ("--bits", self.bits.is_some(), "weight-only", is_weight_only),
             (
                 "--block",
@@ -236,6 +259,13 @@ impl Quantize {
         let idle = uses.into_iter().find(|(_, given, _, fits)| *given && !fits);
         if let Some((flag, _, mode, _)) = idle {
             return Err(Usage::OnlyInMode { flag, mode });
+        }
+        let calibrated = self.rounding() == Rounding::Calibrated;
+        if !is_static && !calibrated && !self.inputs.is_empty() {
+            return Err(Usage::IdleCalibration);
+        }
+        if calibrated && self.inputs.is_empty() {
+            return Err(Usage::NoSamples);
         }
         let settings = &self.quantization;
         if let Some(flag) = settings.only_static().filter(|_| !is_static) {
@@ -260,13 +290,23 @@ impl Quantize {
     }
 
     fn weights(&self) -> WeightOnlyConfig {
-        match (self.bits.unwrap_or(8), self.block) {
-            (8, None) => WeightOnlyConfig::Int8,
-            (bits, block) => WeightOnlyConfig::Blocks {
-                bits: usize::from(bits),
-                block: block.unwrap_or(BLOCK),
-            },
+        WeightOnlyConfig::of(usize::from(self.bits.unwrap_or(8)), self.block)
+    }
+
+    /// What the layers read, where weights are rounded to it, and the number of samples.
+    fn layer_inputs(
+        &self,
+        cx: &Context,
+        model: &Model,
+        mode: graph::Mode,
+        config: &QuantizeConfig,
+    ) -> Result<Option<(Calibration, usize)>, Error> {
+        if self.inputs.is_empty() {
+            return Ok(None);
         }
+        let data = self.samples.open(model, &self.inputs, 1)?;
+        let found = gather(cx, mode, model, &data, config)?;
+        Ok(Some((found, data.len())))
     }
 
     /// The statistics of all files and of the samples, merged, and the number of samples run here.
@@ -288,7 +328,7 @@ impl Quantize {
         let mut samples = None;
         if !self.inputs.is_empty() {
             let data = self.samples.open(model, &self.inputs, 1)?;
-            let found = gather(cx, model, &data, config)?;
+            let found = gather(cx, graph::Mode::Static, model, &data, config)?;
             samples = Some(data.len());
             match &mut merged {
                 Some(all) => all.merge(&found)?,

@@ -92,6 +92,29 @@ fn dynamic_and_weight_only_need_no_samples() {
 }
 
 #[test]
+fn every_mode_rounds_weights_to_samples() {
+    let place = furnished();
+    let quantize = ["quantize", "model.onnx", "-o", "q.onnx"];
+    let calibrated = ["--calib", "x.npy", "--rounding", "calibrated"];
+    for mode in [
+        &["--mode", "static"][..],
+        &["--mode", "dynamic"],
+        &["--mode", "weight-only"],
+    ] {
+        let done = place.json(&[&quantize[..], &calibrated, mode].concat());
+        assert_eq!(done["samples"], 8);
+        // A weight either was rounded to its inputs or a note says why not.
+        let layers = done["layers"].as_array().unwrap();
+        let rounded = layers.iter().filter(|l| l["product_sqnr_db"].is_f64());
+        let notes = done["notes"].as_array().unwrap();
+        let nearest = notes
+            .iter()
+            .filter(|n| n.as_str().unwrap().contains("rounded to nearest"));
+        assert_eq!(rounded.count() + nearest.count(), 2, "{mode:?} {notes:?}");
+    }
+}
+
+#[test]
 fn static_quantization_without_samples_is_wrong_usage() {
     let place = furnished();
     let output = place.run(&["quantize", "model.onnx", "-o", "q.onnx"]);
@@ -143,7 +166,9 @@ fn what_the_mode_would_not_look_at_is_wrong_usage() {
         "dynamic",
     ];
     for (given, message) in [
-        (["--calib", "x.npy"], "--calib is for --mode static only"),
+        (["--calib", "x.npy"], "without --rounding calibrated"),
+        (["--rounding", "calibrated"], "needs samples"),
+        (["--stats", "s.json"], "--stats is for --mode static only"),
         (["--target", "ort"], "--target is for --mode static only"),
         (["--method", "mse"], "--method is for --mode static only"),
         (["--format", "qdq"], "--format is for --mode static only"),

@@ -35,6 +35,18 @@ pub struct RoundedBlocks {
 /// # Errors
 /// Those of [`quantize_blocks`](crate::quantize_blocks); [`QuantError::Length`] where `K` is not the moments' width;
 /// [`QuantError::Setting`] for a damping that is negative or not finite.
+///
+/// # Examples
+/// ```
+/// use compress_quant::{InputMoments, RoundingOptions, Tensor, round_blocks_to_inputs};
+/// // Sixteen inputs that are always equal: only the sum of the weights, 12, matters.
+/// let weight = Tensor::from_vec(&[16, 1], (0..16).map(|i| i as f32 * 0.1).collect::<Vec<_>>())?;
+/// let mut inputs = InputMoments::new(16);
+/// inputs.add(&[1.0; 16 * 16]);
+/// let found = round_blocks_to_inputs(&weight, 4, 16, &inputs, RoundingOptions::default())?;
+/// assert!((found.blocks.dequantize()?.iter().sum::<f32>() - 12.0).abs() < 0.01);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn round_blocks_to_inputs(
     weight: &Tensor,
     bits: usize,
@@ -108,8 +120,8 @@ pub fn round_blocks_to_inputs(
     })
 }
 
-/// For each block the scale of least `Σ h·(w - s·q)²` among those that [`CANDIDATES`] codes of the greatest weight
-/// lead to, with either sign.
+/// For each block the scale of least `Σ h·(w - s·q)²`: of [`CANDIDATES`] about the one of the peak, with either sign,
+/// each fitted to its codes.
 fn fitted_scales(
     weights: &[f32],
     k: usize,
