@@ -72,8 +72,8 @@ impl MaxPool {
                         best = Some((v, i));
                     }
                 });
-                // A window that lies in the padding altogether has no greatest element.
-                let (v, i) = best.unwrap_or_default();
+                // Of no elements, in a window of padding alone, the greatest is the neutral one.
+                let (v, i) = best.unwrap_or((T::LOWEST, 0));
                 y.push(v);
                 indices.push((plane + self.number(&axes, i)) as i64);
             });
