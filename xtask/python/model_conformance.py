@@ -9,7 +9,6 @@ Models: those of the data pack (folder named by MODELPRESS_DATA, or ../shared/da
 in the program's demo. Prints `N passed, N failed`.
 """
 
-import os
 import pathlib
 import subprocess
 import sys
@@ -17,10 +16,11 @@ import tempfile
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+
+import sources
+from ort_session import inputs_for, session
 
 PROGRAM, ROOT = sys.argv[1], pathlib.Path(sys.argv[2])
-RNG = np.random.default_rng(0)
 passed, failed = 0, 0
 
 
@@ -34,41 +34,6 @@ def check(name, ok, detail=""):
 def program(*arguments):
     done = subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True)
     return done.returncode, done.stdout, done.stderr.strip()
-
-
-def session(path, optimized=None):
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    # Exact integer sums on CPUs without VNNI; its default saturates there.
-    options.add_session_config_entry("session.x64quantprecision", "1")
-    if optimized:
-        options.optimized_model_filepath = str(optimized)
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-
-
-def inputs_for(path):
-    """Inputs of the declared types: symbolic dimensions become 2, sequences 16."""
-    types = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    feeds = {}
-    for info in session(path).get_inputs():
-        shape = [d if isinstance(d, int) else {"sequence": 16}.get(d, 2) for d in info.shape]
-        dtype = types[info.type]
-        if info.name == "sr":
-            value = np.array(16000, np.int64)
-        elif info.name == "attention_mask":
-            value = np.ones(shape, dtype)
-        elif info.name == "token_type_ids":
-            value = np.zeros(shape, dtype)
-        elif np.issubdtype(dtype, np.integer):
-            value = RNG.integers(0, 256, shape).astype(dtype)
-        elif info.name == "input" and shape[1:] == [3, 32, 32]:
-            value = RNG.integers(0, 256, shape).astype(np.float32)
-        else:
-            value = RNG.standard_normal([512 if (info.name, i) == ("input", 1) and len(shape) == 2 else d
-                                         for i, d in enumerate(shape)]).astype(np.float32)
-        feeds[info.name] = value
-    return feeds
 
 
 def same(ours, theirs):
@@ -141,20 +106,16 @@ def classifier(path, images, folder):
 
 
 def main():
-    data = pathlib.Path(os.environ.get("MODELPRESS_DATA", ROOT.parent / "shared" / "data"))
-    models = sorted((data / "models").glob("*.onnx"))
-    embedded = sorted((ROOT / "crates").glob("**/demo/*.onnx"))
-    if not models:
-        print("the data pack is not there: only the model in the repository is held against the peers")
+    data = sources.data_folder(ROOT)
     with tempfile.TemporaryDirectory() as temporary:
-        for path in models + embedded:
+        for path in sources.whole_models(ROOT):
             folder = pathlib.Path(temporary) / path.stem
             folder.mkdir()
             try:
                 whole_model(path, folder)
             except Exception as error:
                 check(path.stem, False, f"{type(error).__name__}: {str(error)[:300]}")
-        if models:
+        if (data / "cifar10").is_dir():
             folder = pathlib.Path(temporary)
             images = np.load(data / "cifar10" / "train_x.npy")[:256].astype(np.float32).transpose(0, 3, 1, 2)
             for name in ("resnet8_cifar10", "resnet_large_cifar10"):

@@ -5,8 +5,12 @@
 //!   take the saved copy.
 //! * They are run in the reference evaluator and in the session, and inferred shapes are held against
 //!   their results.
+//! * Shape inference is held against that of the `onnx` package: on the node tests, on whole models and
+//!   on random graphs of operators.
 //! * Whole models: what `modelpress` writes passes `onnx.checker`, loads in ONNX Runtime and gives its
 //!   results; the models are those of the data pack where it is there, and the one in the repository.
+//!
+//! `cargo xtask conformance inference` runs the comparison with the `onnx` package alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -15,14 +19,28 @@ use crate::process::{self, Error};
 use crate::tally::{Outcome, Tally};
 use crate::{venv, workspace};
 
-/// Runs all parts and prints what disagrees.
-pub(crate) fn run(_: &[String]) -> Result<Tally, Error> {
+/// Runs all parts, or the one that is named, and prints what disagrees.
+pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
     let python = venv::ensure()?;
     let cases = node_cases(&python)?;
+    if let Some(name) = arguments.first() {
+        let part = AGREEMENTS.iter().find(|part| part.name == name);
+        let part = part.ok_or_else(|| Error::Usage {
+            usage: format!(
+                "cargo xtask conformance [{}]",
+                AGREEMENTS.map(|part| part.name).join("|")
+            ),
+        })?;
+        return agreement(&python, &cases, part);
+    }
     let mut total = file_agreement(&python, &cases)?;
     for (part, flags) in NODE_TEST_RUNS {
         println!("==> node tests: {part}");
         total += node_tests(&cases, flags)?;
+    }
+    for part in &AGREEMENTS {
+        println!("==> {}", part.what);
+        total += agreement(&python, &cases, part)?;
     }
     println!("==> whole models beside ONNX Runtime");
     total += whole_models(&python)?;
@@ -39,6 +57,27 @@ const NODE_TEST_RUNS: [(&str, &[&str]); 3] = [
     ),
 ];
 
+/// Something that an example of `onnx-ir` does and the `onnx` package does too, compared by a script.
+#[derive(Clone, Copy)]
+struct Agreement {
+    name: &'static str,
+    what: &'static str,
+    example: &'static str,
+    script: &'static str,
+    /// The differences that stay, each with its reason.
+    known: &'static str,
+}
+
+const AGREEMENTS: [Agreement; 1] = [
+    Agreement {
+        name: "inference",
+        what: "shape inference beside onnx.shape_inference",
+        example: "infer",
+        script: "xtask/python/infer_agreement.py",
+        known: "crates/testkit/data/known_inference_differences.txt",
+    },
+];
+
 /// Tests that cannot pass, each with its reason.
 const KNOWN_FAILURES: &str = "crates/testkit/data/known_failures.txt";
 
@@ -51,6 +90,21 @@ fn node_tests(cases: &Path, flags: &[&str]) -> Result<Tally, Error> {
         .args(["--bin", "node_tests", "--"])
         .arg(cases)
         .args(flags);
+    summed(&mut command)
+}
+
+fn agreement(python: &Path, cases: &Path, part: &Agreement) -> Result<Tally, Error> {
+    let build = ["build", "--quiet", "--package", "onnx-ir", "--example"];
+    process::run(process::cargo(&build).arg(part.example))?;
+    let program = workspace::target()
+        .join("debug/examples")
+        .join(part.example);
+    let mut command = process::command(python, &[part.script]);
+    command
+        .arg(program)
+        .arg(cases)
+        .arg(workspace::root())
+        .arg(part.known);
     summed(&mut command)
 }
 

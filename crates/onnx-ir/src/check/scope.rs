@@ -34,23 +34,10 @@ impl<'a> Scope<'a> {
 
     /// The place of a node.
     pub(super) fn place_of(&self, id: NodeId) -> Place {
-        let node = self.graph.node(id);
-        let first_output = || {
-            node.outputs()
-                .iter()
-                .flatten()
-                .next()
-                .map(|&id| self.graph.name_of(id))
-        };
-        let name = if node.name.is_empty() {
-            first_output()
-        } else {
-            Some(node.name.as_str())
-        };
         Place {
             graph: Some(self.graph.name.clone()),
-            node: Some(name.unwrap_or_default().to_owned()),
-            op: Some(node.qualified_op()),
+            node: Some(self.graph.label(id).to_owned()),
+            op: Some(self.graph.node(id).qualified_op()),
         }
     }
 

@@ -340,6 +340,16 @@ impl Graph {
         )
     }
 
+    /// The node's name, or that of its first output where it has none.
+    pub fn label(&self, id: NodeId) -> &str {
+        let node = self.node(id);
+        if !node.name.is_empty() {
+            return &node.name;
+        }
+        let output = node.outputs.iter().flatten().next();
+        output.map_or("", |&v| self.name_of(v))
+    }
+
     /// Names that a graph reads but does not define: what it captures from around it.
     pub fn captured(&self) -> impl Iterator<Item = (ValueId, &str)> {
         let sparse: HashSet<&str> = self

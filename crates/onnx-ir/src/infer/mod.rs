@@ -48,12 +48,37 @@ pub enum NodeInferError {
 
 /// What inference could not do, by node.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[error("node {node}: {error}")]
+#[error("node {label} ({op}): {error}")]
 pub struct InferIssue {
-    /// The node, as [`Graph::describe`] names it.
-    pub node: String,
+    /// The graph that holds the node.
+    pub graph: String,
+    /// The node, as [`Graph::label`] names it.
+    pub label: String,
+    /// Its operator.
+    pub op: String,
     /// The reason.
     pub error: NodeInferError,
+}
+
+impl InferIssue {
+    fn of(graph: &Graph, id: NodeId, error: NodeInferError) -> Self {
+        Self {
+            graph: graph.name.clone(),
+            label: graph.label(id).to_owned(),
+            op: graph.node(id).qualified_op(),
+            error,
+        }
+    }
+
+    /// Whether a rule is broken, and not merely an operator unknown.
+    pub fn is_error(&self) -> bool {
+        !matches!(
+            self.error,
+            NodeInferError::Parse(
+                ParseError::UnknownOperator { .. } | ParseError::NotInOpset { .. }
+            )
+        )
+    }
 }
 
 /// What inference did.
@@ -66,14 +91,7 @@ pub struct InferReport {
 impl InferReport {
     /// The first issue that is a broken rule, not merely an unknown operator.
     pub fn first_error(&self) -> Option<&InferIssue> {
-        self.issues.iter().find(|i| {
-            !matches!(
-                i.error,
-                NodeInferError::Parse(
-                    ParseError::UnknownOperator { .. } | ParseError::NotInOpset { .. }
-                )
-            )
-        })
+        self.issues.iter().find(|issue| issue.is_error())
     }
 }
 
@@ -258,10 +276,7 @@ impl<'a> Inferrer<'a> {
             .map_err(NodeInferError::from)
             .and_then(|operator| self.operator(operator.as_ref(), node, &inputs, Some(&scope)));
         let inferred = inferred.unwrap_or_else(|error| {
-            self.issues.push(InferIssue {
-                node: graph.describe(id),
-                error,
-            });
+            self.issues.push(InferIssue::of(graph, id, error));
             Vec::new()
         });
         for (i, &output) in node.outputs().iter().enumerate() {
@@ -272,10 +287,7 @@ impl<'a> Inferrer<'a> {
                 Some(fact) => refine(fact, declared).unwrap_or_else(|conflict| {
                     let value = graph.name_of(output).to_owned();
                     let error = NodeInferError::Conflict { value, conflict };
-                    self.issues.push(InferIssue {
-                        node: graph.describe(id),
-                        error,
-                    });
+                    self.issues.push(InferIssue::of(graph, id, error));
                     fact.clone()
                 }),
             };
@@ -383,6 +395,20 @@ impl SubgraphInferrer for Nested<'_, '_, '_> {
             .iter()
             .map(|id| facts[id.index()].clone())
             .collect())
+    }
+
+    fn infer_unreached(&mut self, graph: &Graph) {
+        if self.inferrer.subgraphs.is_some() {
+            let issues = self.inferrer.issues.len();
+            // Nothing depends on what it finds.
+            let _ = self.infer_subgraph(graph, &[]);
+            let found = self.inferrer.issues.split_off(issues);
+            let of_attributes =
+                |issue: &InferIssue| matches!(issue.error, NodeInferError::Parse(_));
+            self.inferrer
+                .issues
+                .extend(found.into_iter().filter(of_attributes));
+        }
     }
 }
 

@@ -13,6 +13,9 @@ pub trait SubgraphInferrer {
     /// # Errors
     /// The inner error's message, which names the inner node.
     fn infer_subgraph(&mut self, graph: &Graph, inputs: &[Fact]) -> Result<Vec<Fact>, String>;
+
+    /// Infers a subgraph without inputs that never runs: facts that break a rule in it are no issue.
+    fn infer_unreached(&mut self, graph: &Graph);
 }
 
 /// The facts of a node's inputs, and a way into its subgraphs.
@@ -136,5 +139,10 @@ impl<'a> InferContext<'a> {
         self.subgraphs
             .infer_subgraph(graph, inputs)
             .map_err(|message| InferError::Subgraph { attribute, message })
+    }
+
+    /// Infers a subgraph without inputs that never runs, for those who ask what is in it.
+    pub fn unreached_subgraph(&mut self, graph: &Graph) {
+        self.subgraphs.infer_unreached(graph);
     }
 }

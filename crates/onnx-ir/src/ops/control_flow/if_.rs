@@ -49,6 +49,13 @@ impl Operator for If {
             ("then_branch", &branch.then_branch),
             ("else_branch", &branch.else_branch),
         ] {
+            if !graph.inputs().is_empty() {
+                return Err(AttrError::Invalid {
+                    name,
+                    found: format!("a graph of {} inputs", graph.inputs().len()),
+                    rule: "it must have none",
+                });
+            }
             if graph.outputs().len() != attrs.output_count() {
                 return Err(AttrError::Invalid {
                     name,
@@ -62,6 +69,8 @@ impl Operator for If {
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
         let known = cx.constant(0).and_then(|c| single_bool(c).ok());
         if let Some(condition) = known {
+            let (_, dead) = self.branch(!condition);
+            cx.unreached_subgraph(dead);
             let (name, graph) = self.branch(condition);
             return cx.subgraph(name, graph, &[]);
         }

@@ -5,6 +5,7 @@
 //! adds sequences, 16 optionals, 19 to 25 element types.
 
 use super::if_::single_bool;
+use super::join::without_value;
 use super::stack::{Direction, Stack};
 use super::state;
 use crate::graph::Graph;
@@ -59,6 +60,13 @@ impl Operator for Loop {
         let goes_on = goes_on
             .and_then(TensorFact::as_const)
             .and_then(|c| single_bool(c).ok());
+        let runs = starts == Some(true)
+            && (cx.fact(0).is_none() || cx.const_ints(0).is_some_and(|m| m.first() >= Some(&1)));
+        let state = match outputs.get(1..1 + self.state) {
+            // After an iteration it is what the body made of it.
+            Some(made) if runs => made.iter().map(without_value).collect(),
+            _ => state,
+        };
         let trips = match (starts, goes_on) {
             (Some(true), Some(true)) => cx.const_ints(0).and_then(|m| m.first().copied()),
             (Some(false), _) => Some(0),

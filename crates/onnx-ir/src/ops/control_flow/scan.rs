@@ -2,11 +2,12 @@
 //! beyond the state are stacked.
 //! <https://onnx.ai/onnx/operators/onnx__Scan.html>. Opset 8 scans axis 1 for every element of batch
 //! axis 0 on its own, with optional lengths as input 0; opset 9 drops the batch and adds the axes and
-//! directions, 16 to 25 add element types.
+//! directions, 16 to 25 add element types. The state keeps its shape from iteration to iteration.
 
+use super::join::without_value;
 use super::stack::{self, Direction, Stack};
-use super::state;
 use crate::graph::Graph;
+use crate::infer::refine;
 use crate::operator::prelude::*;
 use crate::ops::axis;
 use std::sync::Arc;
@@ -33,6 +34,7 @@ pub struct Scan {
 }
 
 const LENGTH_RULE: &str = "the scanned inputs must have the same length";
+const STATE_RULE: &str = "the state must keep its type and shape";
 
 fn directions(attrs: &mut Attrs<'_>, name: &'static str) -> Result<Vec<Direction>, AttrError> {
     let direction = |&d: &i64| match d {
@@ -134,7 +136,11 @@ impl Operator for Scan {
         let mut length = Dim::Unknown;
         let mut slices = Vec::with_capacity(self.scanned);
         for i in 0..self.scanned {
-            let mut fact = cx.fact(first + self.state + i).cloned().unwrap_or_default();
+            let index = first + self.state + i;
+            let mut fact = cx
+                .fact(index)
+                .cloned()
+                .ok_or(InferError::MissingInput { index })?;
             if self.batched {
                 fact = without_axis(&fact, 0, &mut batch);
             }
@@ -153,16 +159,18 @@ impl Operator for Scan {
             }
             length = length.refine(&along);
         }
-        let (state, outputs) = state::fixed_point(&initial, 0..self.state, |state| {
-            cx.subgraph("body", &self.body, &[state, &slices].concat())
-        })?;
+        let state: Vec<Fact> = initial.iter().map(without_value).collect();
+        let outputs = cx.subgraph("body", &self.body, &[&state[..], &slices].concat())?;
         let add_batch = |fact: Fact| match self.batched {
             true => with_axis(&fact, 0, &batch),
             false => Ok(fact),
         };
         let mut facts: Vec<Fact> = Vec::with_capacity(outputs.len());
-        for fact in state {
-            facts.push(add_batch(fact)?);
+        for (before, after) in state.iter().zip(&outputs) {
+            let both = refine(before, &without_value(after)).map_err(|c| {
+                InferError::rule(STATE_RULE, format_args!("{before}, then {}", c.declared))
+            })?;
+            facts.push(add_batch(both)?);
         }
         for (i, fact) in outputs.iter().skip(self.state).enumerate() {
             let axis = self.output_axes.get(i).copied().unwrap_or(0);
@@ -184,6 +192,10 @@ impl Operator for Scan {
     fn quantization(&self) -> QuantRule {
         QuantRule::FloatOnly("the graph it holds is not quantized")
     }
+}
+
+fn shape(value: &Value) -> Option<Vec<usize>> {
+    value.as_tensor().map(|tensor| tensor.shape().to_vec())
 }
 
 impl Scan {
@@ -236,8 +248,17 @@ impl Scan {
                 };
                 state.push(stack::at(tensor, *axis, index)?.into());
             }
+            let shapes: Vec<Option<Vec<usize>>> =
+                state.iter().take(self.state).map(shape).collect();
             let mut outputs = cx.subgraph("body", &self.body, state)?.into_iter();
             state = outputs.by_ref().take(self.state).collect();
+            if let Some((before, after)) = shapes.iter().zip(&state).find(|(s, v)| **s != shape(v))
+            {
+                return Err(EvalError::rule(
+                    STATE_RULE,
+                    format_args!("{before:?}, then {:?}", shape(after)),
+                ));
+            }
             for (stack, value) in stacks.iter_mut().zip(outputs) {
                 stack.push(cx, value)?;
             }

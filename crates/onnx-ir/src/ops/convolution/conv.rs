@@ -73,7 +73,8 @@ impl Conv {
                         format_args!("{c} and {c_per_group} times {}", self.group),
                     ));
                 }
-                (m.clone(), kernel.to_vec())
+                let given = self.window.kernel_shape.as_deref();
+                (m.clone(), grouped::infer_kernel_shape(given, kernel)?)
             }
             None if self.window.kernel_shape.is_some() => {
                 (Dim::Unknown, self.window.pooling_kernel())

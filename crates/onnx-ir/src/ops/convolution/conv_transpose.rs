@@ -2,7 +2,7 @@
 //! multiple of the kernel to the output, `y[n, m, i * s + k * d - p] += w[c, m, k] * x[n, c, i]`.
 //!
 //! The output size is `s * (n - 1) + output_padding + extent - pads`, or is given by `output_shape`
-//! (or `auto_pad`: `n * s`), from which then the padding follows.
+//! (or `auto_pad`: `n * s`, or less where the kernel does not reach that far), from which then the padding follows.
 //! <https://onnx.ai/onnx/operators/onnx__ConvTranspose.html>. Opset 22 adds bfloat16.
 
 use super::grouped;
@@ -37,7 +37,10 @@ impl ConvTranspose {
             + self.window.extent(i, kernel);
         let given = match (&self.output_shape, self.window.auto_pad) {
             (Some(shape), _) => shape.get(i).map(|&o| o.into()),
-            (None, AutoPad::SameUpper | AutoPad::SameLower) => Some(n.clone() * stride),
+            // Nothing is added where the kernel does not reach that far: pads are never negative.
+            (None, AutoPad::SameUpper | AutoPad::SameLower) => {
+                Some((n.clone() * stride).min(&full))
+            }
             (None, AutoPad::Valid) => return (full, 0),
             (None, AutoPad::NotSet) => None,
         };
@@ -140,11 +143,12 @@ impl Operator for ConvTranspose {
                 format_args!("{c} and {wc}"),
             ));
         }
+        let kernel = grouped::infer_kernel_shape(self.window.kernel_shape.as_deref(), kernel)?;
         if !self.ranks_fit(spatial.len(), kernel.len()) {
             return Err(InferError::rule(RANK_RULE, format_args!("{self:?}")));
         }
         let mut shape = vec![n.clone(), m_per_group.clone() * self.group.into()];
-        for (i, (n, k)) in spatial.iter().zip(kernel).enumerate() {
+        for (i, (n, k)) in spatial.iter().zip(&kernel).enumerate() {
             let (output, _) = self.output_dim(i, n, k);
             if output.as_known().is_some_and(|o| o < 0) {
                 return Err(InferError::rule(SIZE_RULE, output));

@@ -71,6 +71,26 @@ pub(super) fn check_bias(bias: Option<&Tensor>, channels: usize) -> Result<(), E
     }
 }
 
+const KERNEL_RULE: &str = "kernel_shape must be that of the weight";
+
+/// The sizes of the kernel: those of the weight, and where they are not known those that `kernel_shape` gives.
+pub(super) fn infer_kernel_shape(
+    attribute: Option<&[i64]>,
+    kernel: &[Dim],
+) -> Result<Vec<Dim>, InferError> {
+    let Some(given) = attribute else {
+        return Ok(kernel.to_vec());
+    };
+    let pairs = || given.iter().map(|&size| Dim::Known(size)).zip(kernel);
+    if given.len() != kernel.len() || pairs().any(|(given, size)| size.contradicts(&given)) {
+        return Err(InferError::rule(
+            KERNEL_RULE,
+            format_args!("{given:?}, weight {kernel:?}"),
+        ));
+    }
+    Ok(pairs().map(|(given, _)| given).collect())
+}
+
 /// `kernel_shape`, where it is given, must be the weight's.
 pub(super) fn check_kernel_shape(
     attribute: Option<&[i64]>,
@@ -85,7 +105,7 @@ pub(super) fn check_kernel_shape(
     };
     match attribute {
         Some(given) if !same(given) => Err(EvalError::rule(
-            "kernel_shape must be that of the weight",
+            KERNEL_RULE,
             format_args!("{given:?}, weight {kernel:?}"),
         )),
         _ => Ok(()),

@@ -34,7 +34,11 @@ impl Operator for Col2Im {
         let x = cx.tensor(0)?;
         cx.tensor(1)?;
         cx.tensor(2)?;
-        let shape = match (&x.shape, cx.elements(1)) {
+        let lengths = [&self.dilations, &self.strides].map(|list| list.as_ref().map(Vec::len));
+        let pads = self.pads.as_ref().map(|pads| pads.len() / 2);
+        let axes = lengths.into_iter().flatten().chain(pads).next();
+        let image = cx.elements(1).or(axes.map(|axes| vec![Dim::Unknown; axes]));
+        let shape = match (&x.shape, image) {
             (Some(dims), Some(image)) => {
                 let [n, channels, _] = dims.as_slice() else {
                     return Err(InferError::rule(RULE, &x));

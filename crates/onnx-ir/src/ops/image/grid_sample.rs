@@ -76,7 +76,12 @@ impl Operator for GridSample {
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
         let (x, grid) = (cx.tensor(0)?, cx.tensor(1)?);
         let shape = match (&x.shape, &grid.shape) {
-            (Some(x), Some(g)) if x.len() >= 3 && x.len() == g.len() => {
+            (Some(x), Some(g))
+                if x.len() >= 3
+                    && x.len() == g.len()
+                    && !g[g.len() - 1].contradicts(&Dim::from(x.len() - 2))
+                    && !g[0].contradicts(&x[0]) =>
+            {
                 Some([&[x[0].refine(&g[0]), x[1].clone()], &g[1..g.len() - 1]].concat())
             }
             (Some(_), Some(_)) => {

@@ -89,6 +89,15 @@ impl Operator for Resize {
             let fact = cx.fact(i).and_then(Fact::as_tensor);
             cx.fact(i).is_some() && fact.and_then(TensorFact::sizes).as_deref() != Some(&[0])
         };
+        let has_scales = cx.constant(scales).is_some_and(|scales| !scales.is_empty());
+        if has_scales
+            && sizes.is_some_and(|i| cx.constant(i).is_some_and(|sizes| !sizes.is_empty()))
+        {
+            return Err(InferError::rule(RULE, "both"));
+        }
+        if cx.fact(scales).is_none() && sizes.is_none_or(|i| cx.fact(i).is_none()) {
+            return Err(InferError::rule(RULE, "neither"));
+        }
         let unknown: Vec<Dim> = vec![Dim::Unknown; axes.len()];
         let resized: Vec<Dim> = if sizes.is_some_and(given) && self.policy == AspectPolicy::Stretch
         {
@@ -97,10 +106,10 @@ impl Operator for Resize {
             match (sizes.and_then(|i| cx.const_ints(i)), known(&shape)) {
                 (Some(sizes), Some(original)) => {
                     let plan = self.by_sizes(&original, &axes, &sizes);
-                    plan.into_iter()
-                        .flatten()
-                        .map(|a| a.resized.into())
-                        .collect()
+                    let resized = |plan: Vec<AxisScale>| {
+                        axes.iter().map(|&a| plan[a].resized.into()).collect()
+                    };
+                    plan.map(resized).unwrap_or_default()
                 }
                 _ => unknown,
             }

@@ -35,6 +35,16 @@ impl Operator for OneHot {
                 let known = cx.constant(1).and_then(|t| depth(t).ok());
                 let partial = || cx.elements(1).filter(|d| d.len() == 1)?.pop();
                 let size = known.map(Dim::from).or_else(partial);
+                if size
+                    .as_ref()
+                    .and_then(Dim::as_known)
+                    .is_some_and(|size| size < 0)
+                {
+                    return Err(InferError::rule(
+                        "the depth must not be negative",
+                        format_args!("{size:?}"),
+                    ));
+                }
                 dims.insert(axis, size.unwrap_or(Dim::Unknown));
                 Some(dims)
             }

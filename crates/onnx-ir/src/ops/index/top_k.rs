@@ -52,6 +52,11 @@ impl Operator for TopK {
             None => None,
             Some(mut dims) => {
                 let at = axis::infer(self.axis, dims.len())?;
+                if let (Some(k), Some(size)) = (k.as_known(), dims[at].as_known())
+                    && !(0..=size).contains(&k)
+                {
+                    return Err(InferError::rule(RULE, format_args!("{k} of {size}")));
+                }
                 dims[at] = k;
                 Some(dims)
             }

@@ -31,6 +31,13 @@ impl Operator for ReverseSequence {
     }
 
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        let rank = cx.optional_tensor(1)?.and_then(|lens| lens.rank());
+        if let Some(rank) = rank.filter(|&rank| rank != 1) {
+            return Err(InferError::rule(
+                "the lengths must be a vector",
+                format_args!("rank {rank}"),
+            ));
+        }
         unary::infer(cx)
     }
 

@@ -169,7 +169,8 @@ fn clamped(size: usize, start: i64, end: i64, step: i64) -> Option<(usize, usize
             (first, end.clamp(0, n) - first)
         }
         _ => {
-            let first = start.clamp(-1, n - 1);
+            // Unlike NumPy: a start before the axis is its first position.
+            let first = start.max(0).min(n - 1);
             (first, first - end.clamp(-1, n - 1))
         }
     };
@@ -258,11 +259,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bounds_are_clamped_as_numpy_does() {
+    fn bounds_are_clamped_as_the_specification_says() {
         assert_eq!(clamped(5, -3, i64::MAX, 1), Some((2, 3)));
         assert_eq!(clamped(5, 20, i64::MIN, -2), Some((4, 3)));
         assert_eq!(clamped(5, 3, 3, 1), Some((0, 0)));
         assert_eq!(clamped(0, -1, i64::MIN, -1), Some((0, 0)));
+        assert_eq!(clamped(1, -2, -2, -2), Some((0, 1)));
+        assert_eq!(clamped(5, -100, -100, -1), Some((0, 1)));
         assert_eq!(clamped(5, 0, 5, 0), None);
         assert_eq!(clamped(5, 4, i64::MIN, i64::MIN), Some((4, 1)));
     }

@@ -65,6 +65,10 @@ impl Operator for Split {
             (None, Some(_)) => cx
                 .elements(1)
                 .unwrap_or_else(|| vec![Dim::Unknown; cx.output_count()]),
+            (None, None) if cx.version() >= 18 && self.parts.is_none() => {
+                let rule = "the sizes of the parts or their number must be given";
+                return Err(InferError::rule(rule, "neither"));
+            }
             (None, None) => equal_parts(&dims[axis], count, cx.version())?,
         };
         let sum = sizes.iter().cloned().fold(Dim::Known(0), |a, n| a + n);

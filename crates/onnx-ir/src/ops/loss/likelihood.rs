@@ -61,6 +61,13 @@ impl Likelihood {
                 return Err(InferError::rule(SHAPE_RULE, format!("{s:?} and {t:?}")));
             }
         }
+        let weights = cx.optional_tensor(2)?.and_then(|weights| weights.rank());
+        if let Some(rank) = weights.filter(|&rank| rank != 1) {
+            return Err(InferError::rule(
+                "the weights must be a vector",
+                format_args!("rank {rank}"),
+            ));
+        }
         let shape = match self.reduction {
             Reduction::None => targets.shape,
             Reduction::Sum | Reduction::Mean => Some(Vec::new()),

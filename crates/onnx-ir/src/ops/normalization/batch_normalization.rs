@@ -73,6 +73,14 @@ impl Operator for BatchNormalization {
             return Err(InferError::rule(RANK_RULE, "a scalar"));
         }
         let (mean, variance) = (cx.tensor(3)?, cx.tensor(4)?);
+        let is_training = matches!(self.statistics, BatchStatistics::OfBatch);
+        if cx.version() >= 14 && cx.output_count() != if is_training { 3 } else { 1 } {
+            let rule = "running statistics are outputs in training mode, and only there";
+            return Err(InferError::rule(
+                rule,
+                format_args!("{} outputs", cx.output_count()),
+            ));
+        }
         let statistics = |fact: TensorFact| TensorFact::with_shape(fact.dtype, fact.shape).into();
         let mut facts = vec![TensorFact::with_shape(x.dtype, x.shape).into()];
         for i in 1..cx.output_count() {

@@ -16,8 +16,15 @@ impl Operator for SequenceInsert {
     }
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
         let inserted = cx.fact(1).ok_or(InferError::MissingInput { index: 1 })?;
-        let element = common(&element(cx, 0)?, inserted);
-        Ok(vec![Fact::Sequence(Box::new(element))])
+        let element = element(cx, 0)?;
+        let dtype = |fact: &Fact| fact.as_tensor().and_then(|tensor| tensor.dtype);
+        if let (Some(held), Some(new)) = (dtype(&element), dtype(inserted))
+            && held != new
+        {
+            let rule = "all tensors of a sequence have one element type";
+            return Err(InferError::rule(rule, format_args!("{held} and {new}")));
+        }
+        Ok(vec![Fact::Sequence(Box::new(common(&element, inserted)))])
     }
     fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let mut values = sequence(cx, 0)?.to_vec();

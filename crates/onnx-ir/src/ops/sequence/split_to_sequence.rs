@@ -34,7 +34,7 @@ impl Operator for SplitToSequence {
             Some(mut dims) => {
                 let at = axis::infer(self.axis, dims.len())?;
                 match cx.fact(1) {
-                    Some(_) => dims[at] = Dim::Unknown,
+                    Some(_) => dims[at] = common_size(&dims[at], cx.shape(1), cx.const_ints(1)),
                     None if self.keep_dims => dims[at] = Dim::Known(1),
                     None => drop(dims.remove(at)),
                 }
@@ -81,5 +81,42 @@ impl Operator for SplitToSequence {
         };
         let parts: Result<Vec<Value>, EvalError> = split_parts(x, axis, &sizes).map(part).collect();
         Ok(vec![Value::Sequence(parts?)])
+    }
+}
+
+/// The size of all parts, where they are of one size: chunks that divide the axis, or equal sizes.
+fn common_size(axis: &Dim, split: Option<&[Dim]>, sizes: Option<Vec<i64>>) -> Dim {
+    let (Some(split), Some(sizes)) = (split, sizes) else {
+        return Dim::Unknown;
+    };
+    let Some((&first, rest)) = sizes.split_first() else {
+        return Dim::Unknown;
+    };
+    let is_chunk = split.is_empty();
+    let divides = || {
+        let remainder = axis.as_known().and_then(|size| size.checked_rem(first));
+        remainder == Some(0)
+    };
+    if is_chunk && !divides() || rest.iter().any(|&size| size != first) {
+        return Dim::Unknown;
+    }
+    Dim::Known(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_one_size_are_known() {
+        let size = |axis: i64, split: &[Dim], sizes: &[i64]| {
+            common_size(&Dim::Known(axis), Some(split), Some(sizes.to_vec())).as_known()
+        };
+        assert_eq!(size(6, &[], &[2]), Some(2));
+        assert_eq!(size(7, &[], &[2]), None);
+        assert_eq!(size(7, &[], &[0]), None);
+        assert_eq!(size(6, &[Dim::Known(2)], &[3, 3]), Some(3));
+        assert_eq!(size(7, &[Dim::Known(2)], &[3, 4]), None);
+        assert!(common_size(&Dim::symbol("n"), Some(&[]), Some(vec![2])).is_unknown());
     }
 }

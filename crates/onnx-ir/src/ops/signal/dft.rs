@@ -68,6 +68,8 @@ impl Operator for Dft {
         });
         match axis {
             Some(axis) => shape[axis] = self.output_length(given, &shape[axis]),
+            // Whichever axis it is, it keeps its size.
+            None if given.is_none() && !self.onesided => {}
             None => shape[..last].fill(Dim::Unknown),
         }
         shape[last] = Dim::Known(if self.is_real_result() { 1 } else { 2 });

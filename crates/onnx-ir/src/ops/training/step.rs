@@ -9,9 +9,15 @@ use crate::ops::lanes::{floats, rounded};
 pub(super) const DOMAIN: &str = "ai.onnx.preview.training";
 
 /// The outputs, the optimized tensors and their states, have the facts of the inputs of that kind;
+const COUNT_RULE: &str = "each tensor needs its gradient and its states";
+
 /// `kinds` counts tensor, gradient and states.
 pub(super) fn infer(cx: &InferContext<'_>, kinds: usize) -> Result<Vec<Fact>, InferError> {
-    let tensors = cx.input_count().saturating_sub(2) / kinds;
+    let inputs = cx.input_count().saturating_sub(2);
+    if !inputs.is_multiple_of(kinds) {
+        return Err(InferError::rule(COUNT_RULE, inputs));
+    }
+    let tensors = inputs / kinds;
     let mut facts = Vec::new();
     for kind in (0..kinds).filter(|&kind| kind != 1) {
         for i in 0..tensors {
@@ -33,10 +39,7 @@ pub(super) fn eval<const K: usize>(
     let count = *cx.data::<i64>(1)?.first().ok_or(missing(1))?;
     let inputs = cx.input_count().saturating_sub(2);
     if inputs == 0 || !inputs.is_multiple_of(K) {
-        return Err(EvalError::rule(
-            "each tensor needs its gradient and its states",
-            inputs,
-        ));
+        return Err(EvalError::rule(COUNT_RULE, inputs));
     }
     let tensors = inputs / K;
     let mut outputs: Vec<Vec<Value>> = vec![Vec::new(); K - 1];

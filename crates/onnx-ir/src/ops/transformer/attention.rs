@@ -83,6 +83,10 @@ impl Operator for Attention {
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
         let (q, k, v) = (cx.tensor(0)?, cx.tensor(1)?, cx.tensor(2)?);
         let past = cx.optional_tensor(4)?;
+        if cx.version() >= 25 && cx.output_count() == 2 {
+            let rule = "present keys and values come together";
+            return Err(InferError::rule(rule, "keys only"));
+        }
         let (Some(q_dims), Some(k_dims), Some(v_dims)) = (
             head_dims(&q, self.q_num_heads)?,
             head_dims(&k, self.kv_num_heads)?,

@@ -52,7 +52,16 @@ impl Operator for FlexAttention {
         })
     }
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
-        let (q, v) = (cx.tensor(0)?, cx.tensor(2)?);
+        let (q, k, v) = (cx.tensor(0)?, cx.tensor(1)?, cx.tensor(2)?);
+        if let (Some([.., keys, _]), Some([.., values, _])) =
+            (k.shape.as_deref(), v.shape.as_deref())
+            && keys.contradicts(values)
+        {
+            return Err(InferError::rule(
+                "there must be a value for each key",
+                format_args!("{k}, {v}"),
+            ));
+        }
         let shape = match (q.shape.as_deref(), v.shape.as_deref()) {
             (Some([b, h, s, _]), Some([.., size])) => {
                 Some([b, h, s, size].map(Dim::clone).to_vec())

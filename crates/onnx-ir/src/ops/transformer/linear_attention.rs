@@ -26,6 +26,8 @@ pub struct LinearAttention {
     pub delta: bool,
 }
 
+const STATE_RULE: &str = "the state must be [batch, heads, key size, value size]";
+
 impl Operator for LinearAttention {
     const SIGNATURE: Signature = Signature::onnx("LinearAttention", &[27]);
 
@@ -78,11 +80,46 @@ impl Operator for LinearAttention {
                 TensorFact::of_dtype(state_dtype).into(),
             ]);
         };
+        if let Some(gate) = [4, 5]
+            .iter()
+            .find_map(|&i| cx.shape(i).filter(|gate| gate.len() != 3))
+        {
+            let rule = "decay and beta must have the axes batch, length and heads";
+            return Err(InferError::rule(rule, format_args!("rank {}", gate.len())));
+        }
+        let rest = [1, 2, 4, 5].into_iter().filter_map(|i| cx.shape(i));
+        if rest
+            .clone()
+            .any(|other| other[0].contradicts(b) || other[1].contradicts(t))
+        {
+            let rule = "queries, keys and values must have the same batch and length";
+            return Err(InferError::rule(rule, &q));
+        }
         let heads = Dim::from(self.kv_num_heads);
+        let q_size = cx
+            .shape(0)
+            .map(|q| q[2].floor_div(&Dim::from(self.q_num_heads)));
+        if q_size.is_some_and(|size| size.contradicts(&k.floor_div(&heads))) {
+            return Err(InferError::rule(
+                "heads of queries and keys must have one size",
+                &q,
+            ));
+        }
         let value_size = v.floor_div(&heads);
         let hidden = Dim::from(self.q_num_heads) * value_size.clone();
         let output = vec![b.clone(), t.clone(), hidden];
-        let state = vec![b.clone(), heads.clone(), k.floor_div(&heads), value_size];
+        let mut state = vec![b.clone(), heads.clone(), k.floor_div(&heads), value_size];
+        if let Some(past) = cx.shape(3).filter(|past| past.len() == state.len()) {
+            for (size, past) in state.iter_mut().zip(past) {
+                if past.contradicts(size) {
+                    return Err(InferError::rule(
+                        STATE_RULE,
+                        format_args!("{past}, not {size}"),
+                    ));
+                }
+                *size = past.refine(size);
+            }
+        }
         Ok(vec![
             TensorFact::with_shape(q.dtype, Some(output)).into(),
             TensorFact::with_shape(state_dtype, Some(state)).into(),
@@ -110,7 +147,7 @@ impl Operator for LinearAttention {
             Some(past) if past.shape() == state_shape => (past.to_f64_vec()?, past.dtype()),
             Some(past) => {
                 return Err(EvalError::rule(
-                    "the state must be [batch, heads, key size, value size]",
+                    STATE_RULE,
                     format_args!("{:?}, not {state_shape:?}", past.shape()),
                 ));
             }
