@@ -5,12 +5,12 @@
 //!   take the saved copy.
 //! * They are run in the reference evaluator and in the session, and inferred shapes are held against
 //!   their results.
-//! * Shape inference is held against that of the `onnx` package: on the node tests, on whole models and
-//!   on random graphs of operators.
+//! * Shape inference and the checker are held against those of the `onnx` package: on the node tests, on
+//!   whole models, on random graphs of operators, and on models broken on purpose.
 //! * Whole models: what `modelpress` writes passes `onnx.checker`, loads in ONNX Runtime and gives its
 //!   results; the models are those of the data pack where it is there, and the one in the repository.
 //!
-//! `cargo xtask conformance inference` runs the comparison with the `onnx` package alone.
+//! `cargo xtask conformance inference` or `checker` runs the one comparison with the `onnx` package alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,13 +68,20 @@ struct Agreement {
     known: &'static str,
 }
 
-const AGREEMENTS: [Agreement; 1] = [
+const AGREEMENTS: [Agreement; 2] = [
     Agreement {
         name: "inference",
         what: "shape inference beside onnx.shape_inference",
         example: "infer",
         script: "xtask/python/infer_agreement.py",
         known: "crates/testkit/data/known_inference_differences.txt",
+    },
+    Agreement {
+        name: "checker",
+        what: "the checker beside onnx.checker",
+        example: "check",
+        script: "xtask/python/check_agreement.py",
+        known: "crates/testkit/data/known_checker_differences.txt",
     },
 ];
 

@@ -2,7 +2,8 @@
 
 use crate::fact::Fact;
 use crate::graph::{Attribute, Attributes, Graph, GraphError, Node, NodeId, ValueId};
-use crate::model::{Function, Model, canonical_domain};
+use crate::model::{Function, Model, OpsetImports, canonical_domain};
+use crate::schema::registry;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -31,21 +32,54 @@ pub enum InlineError {
         /// The limit.
         limit: usize,
     },
-    /// The function's body imports another version of a domain than the model.
-    #[error("function `{name}` imports {domain} at version {function}, the model at {model}")]
+    /// The function's body imports another version of a domain than the model, and an operator changed between them.
+    #[error("function `{name}` imports {} at version {}, the model at {}, and {} changed between them",
+        .changed.domain, .changed.function, .changed.model, .changed.op)]
     OpsetMismatch {
         /// The function.
         name: String,
-        /// The domain.
-        domain: String,
-        /// The function's version.
-        function: i64,
-        /// The model's version.
-        model: i64,
+        /// The operator and the versions.
+        changed: ChangedOperator,
     },
     /// The graph cannot take the body.
     #[error(transparent)]
     Graph(#[from] GraphError),
+}
+
+/// An operator of a function's body that is another one in the opset of the model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChangedOperator {
+    /// The operator.
+    pub op: String,
+    /// Its domain.
+    pub domain: String,
+    /// The version that the function imports.
+    pub function: i64,
+    /// The version that the model imports.
+    pub model: i64,
+}
+
+/// The first operator in the function's own nodes that is of another version in `model`, where both import its domain.
+pub(crate) fn changed_operator(
+    function: &Function,
+    model: &OpsetImports,
+) -> Option<ChangedOperator> {
+    let since = |node: &Node, version: i64| {
+        let schema = registry().lookup(&node.domain, &node.op_type, version);
+        schema.map(|schema| schema.since_version)
+    };
+    function.body.nodes().find_map(|(_, node)| {
+        let versions = (function.opsets.get(&node.domain)?, model.get(&node.domain)?);
+        let is_changed =
+            versions.0 != versions.1 && since(node, versions.0) != since(node, versions.1);
+        is_changed.then(|| ChangedOperator {
+            op: node.op_type.clone(),
+            domain: node.domain.clone(),
+            function: versions.0,
+            model: versions.1,
+        })
+    })
 }
 
 /// Replaces each call of a model's own function by the function's body, in subgraphs too, and drops the functions.
@@ -56,18 +90,15 @@ pub fn inline_functions(model: &mut Model) -> Result<(), InlineError> {
     let functions = std::mem::take(&mut model.functions);
     for function in &functions {
         for (domain, version) in function.opsets.iter() {
-            match model.opsets.get(domain) {
-                None => drop(model.opsets.set(domain, version)),
-                Some(model_version) if model_version != version => {
-                    return Err(InlineError::OpsetMismatch {
-                        name: function.name.clone(),
-                        domain: domain.to_owned(),
-                        function: version,
-                        model: model_version,
-                    });
-                }
-                Some(_) => {}
+            if model.opsets.get(domain).is_none() {
+                model.opsets.set(domain, version);
             }
+        }
+        if let Some(changed) = changed_operator(function, &model.opsets) {
+            return Err(InlineError::OpsetMismatch {
+                name: function.name.clone(),
+                changed,
+            });
         }
     }
     let mut budget = MAX_NODES;

@@ -1,7 +1,7 @@
 //! The checker, rule by rule, on models as files hold them.
 
 use onnx_ir::Model;
-use onnx_ir::check::{Finding, Problem, Severity, check};
+use onnx_ir::check::{Finding, Problem, Severity, check, check_with_facts};
 use onnx_ir::proto::attribute_proto::AttributeType;
 use onnx_ir::proto::type_proto::{self, Value};
 use onnx_ir::proto::*;
@@ -169,9 +169,10 @@ fn attributes_are_known_typed_and_there() {
     };
     assert_eq!(errors(model(vec![with(both)])), [unknown]);
     let float = AttributeProto {
+        name: Some("axis".into()),
         r#type: Some(AttributeType::Float as i32),
         f: Some(0.0),
-        ..int("axis", 0)
+        ..Default::default()
     };
     let kind = Problem::AttributeKind {
         attribute: "axis".into(),
@@ -423,4 +424,145 @@ fn a_chain_of_fifty_thousand_nodes_is_checked() {
     };
     let nodes = (0..50_000).map(|i| node("Relu", &[&name(i)], &[&name(i + 1)]));
     assert_eq!(findings(model(nodes.collect())), []);
+}
+
+/// The rules of what is wrong with a model once its facts are inferred.
+fn rules_with_facts(model: ModelProto) -> Vec<&'static str> {
+    let model = Model::load_bytes(model.encode_to_vec().into(), None).expect("loads");
+    check_with_facts(&model).iter().map(Finding::rule).collect()
+}
+
+fn rules(model: ModelProto) -> Vec<&'static str> {
+    errors(model).iter().map(Problem::rule).collect()
+}
+
+#[test]
+fn facts_that_contradict_or_do_not_fit_are_found_by_inference() {
+    let fine = model(vec![node("Relu", &["x"], &["y"])]);
+    assert_eq!(rules_with_facts(fine), [""; 0]);
+
+    let mut contradicts = model(vec![node("Relu", &["x"], &["y"])]);
+    let shape = TensorShapeProto {
+        dim: vec![Default::default()],
+        ..Default::default()
+    };
+    let output = &mut contradicts.graph.as_mut().expect("a graph").output[0];
+    if let Some(Value::TensorType(tensor)) = output.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+        tensor.shape = Some(shape);
+    }
+    assert_eq!(rules(contradicts.clone()), [""; 0]);
+    assert_eq!(rules_with_facts(contradicts), ["contradicts-declared"]);
+
+    let softmax = NodeProto {
+        attribute: vec![int("axis", 5)],
+        ..node("Softmax", &["x"], &["y"])
+    };
+    assert_eq!(rules_with_facts(model(vec![softmax])), ["broken-rule"]);
+
+    // The type of `b` is known by inference only.
+    let types = vec![
+        node("Equal", &["x", "x"], &["b"]),
+        node("Relu", &["b"], &["y"]),
+    ];
+    assert_eq!(rules(model(types.clone())), [""; 0]);
+    let found = rules_with_facts(model(types));
+    assert!(found.contains(&"type-not-allowed"), "{found:?}");
+}
+
+#[test]
+fn a_call_needs_the_import_of_its_domain() {
+    let function = FunctionProto {
+        name: Some("Twice".into()),
+        domain: Some("com.example".into()),
+        input: vec!["a".into()],
+        output: vec!["b".into()],
+        node: vec![node("Add", &["a", "a"], &["b"])],
+        opset_import: vec![import("", 17)],
+        ..Default::default()
+    };
+    let call = NodeProto {
+        domain: Some("com.example".into()),
+        ..node("Twice", &["x"], &["y"])
+    };
+    let mut calling = model(vec![call]);
+    calling.functions.push(function);
+    assert_eq!(rules(calling.clone()), ["domain-not-imported"]);
+    calling.opset_import.push(import("com.example", 1));
+    assert_eq!(rules(calling.clone()), [""; 0]);
+
+    // `Add` is of one version from 14 on, and of another before.
+    calling.functions[0].opset_import = vec![import("", 14)];
+    assert_eq!(rules(calling.clone()), [""; 0]);
+    assert_eq!(rules_with_facts(calling.clone()), [""; 0]);
+    calling.functions[0].opset_import = vec![import("", 13)];
+    assert_eq!(rules(calling.clone()), ["function-opset"]);
+    calling.functions[0].opset_import.clear();
+    assert_eq!(rules(calling), ["domain-not-imported"]);
+}
+
+#[test]
+fn a_constant_has_one_value() {
+    let constant = |attribute| NodeProto {
+        attribute,
+        ..node("Constant", &[], &["y"])
+    };
+    assert_eq!(rules(model(vec![constant(vec![])])), ["constant-values"]);
+    let two = vec![int("value_int", 1), int("sparse_value", 1)];
+    let two = rules(model(vec![constant(two)]));
+    assert!(two.contains(&"constant-values"), "{two:?}");
+}
+
+#[test]
+fn versions_know_what_came_with_them() {
+    let mut old = model(vec![node("Relu", &["x"], &["y"])]);
+    old.ir_version = Some(2);
+    assert_eq!(rules(old), ["opset-before-its-time"]);
+
+    let mut untyped = model(vec![node("Relu", &["x"], &["y"])]);
+    untyped.graph.as_mut().expect("a graph").input = vec![value("x", 0)];
+    assert_eq!(rules(untyped), ["untyped-value"]);
+}
+
+#[test]
+fn values_of_two_kinds_or_in_two_fields_are_refused_at_load() {
+    let load = |model: ModelProto| Model::load_bytes(model.encode_to_vec().into(), None);
+    let two = AttributeProto {
+        f: Some(1.0),
+        ..int("axis", 0)
+    };
+    let concat = NodeProto {
+        attribute: vec![two],
+        ..node("Concat", &["x"], &["y"])
+    };
+    let error = load(model(vec![concat]))
+        .expect_err("two values")
+        .to_string();
+    assert!(
+        error.contains("`axis`") && error.contains("FLOAT"),
+        "{error}"
+    );
+
+    let mut doubled = model(vec![node("Relu", &["x"], &["y"])]);
+    let graph = doubled.graph.as_mut().expect("a graph");
+    graph.initializer.push(TensorProto {
+        name: Some("w".into()),
+        dims: vec![1],
+        data_type: Some(1),
+        raw_data: Some(vec![0u8; 4].into()),
+        float_data: vec![1.0],
+        ..Default::default()
+    });
+    let error = load(doubled).expect_err("two fields").to_string();
+    assert!(
+        error.contains("`w`") && error.contains("`float_data`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_an_output_declares_comes_before_the_inner_values() {
+    let mut declared = model(vec![node("Relu", &["x"], &["y"])]);
+    let graph = declared.graph.as_mut().expect("a graph");
+    graph.value_info.push(value("y", 7));
+    assert_eq!(findings(declared), []);
 }

@@ -3,7 +3,7 @@
 use crate::context::{Context, load};
 use crate::error::Error;
 use clap::Args;
-use modelpress::ir::check::{Severity, check};
+use modelpress::ir::check::{Severity, check, check_with_facts};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -13,6 +13,9 @@ use std::path::PathBuf;
 pub(crate) struct Check {
     /// The ONNX file.
     model: PathBuf,
+    /// Also infer types and shapes: what does not fit, or contradicts what the file declares, is an error.
+    #[arg(long)]
+    facts: bool,
 }
 
 #[derive(Serialize)]
@@ -37,7 +40,12 @@ struct Found {
 
 impl Check {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
-        let findings = check(&load(&self.model)?);
+        let model = load(&self.model)?;
+        let findings = if self.facts {
+            check_with_facts(&model)
+        } else {
+            check(&model)
+        };
         let count = |severity| findings.iter().filter(|f| f.severity == severity).count();
         let errors = count(Severity::Error);
         let outcome = Outcome {

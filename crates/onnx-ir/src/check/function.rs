@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::scope::Scope;
 use super::{Checker, Place, Problem};
 use crate::canonical_domain;
+use crate::functions::changed_operator;
 use crate::graph::{Graph, Node};
 use crate::model::Function;
 
@@ -41,6 +42,15 @@ impl<'m> Checker<'m> {
         for function in functions {
             self.parameters(function);
             self.opsets(&place(function), &function.opsets);
+            if let Some(changed) = changed_operator(function, &self.model.opsets) {
+                let problem = Problem::FunctionOpset {
+                    domain: changed.domain,
+                    function: changed.function,
+                    model: changed.model,
+                    op: changed.op,
+                };
+                self.error(place(function), problem);
+            }
             self.graph(&Scope {
                 graph: &function.body,
                 around: None,

@@ -52,6 +52,9 @@ impl Checker<'_> {
                 self.warning(scope.place(), Problem::UntypedValue { value: name });
             }
             Fact::Unknown => self.error(scope.place(), Problem::UntypedValue { value: name }),
+            Fact::Tensor(tensor) | Fact::SparseTensor(tensor) if tensor.dtype.is_none() => {
+                self.error(scope.place(), Problem::UntypedValue { value: name });
+            }
             Fact::Tensor(tensor) if tensor.shape.is_none() => {
                 self.warning(scope.place(), Problem::UnshapedValue { value: name });
             }
@@ -74,10 +77,12 @@ impl Checker<'_> {
                 self.error(scope.place(), Problem::DuplicateInput { value });
             }
         }
+        self.sparse_initializers(scope);
         self.values(scope);
         self.order(scope);
         for (id, node) in scope.graph.nodes() {
             self.node(scope, id, node);
+            self.sparse_attributes(scope, id, node);
             for graph in node.attributes.graphs() {
                 self.graph(&Scope {
                     graph,

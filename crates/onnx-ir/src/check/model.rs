@@ -20,6 +20,10 @@ impl Checker<'_> {
         if model.opsets.iter().next().is_none() && model.ir_version >= FIRST_IR_WITH_OPSETS {
             self.error(Place::default(), Problem::NoOpset);
         }
+        if model.opsets.iter().next().is_some() && model.ir_version < FIRST_IR_WITH_OPSETS {
+            let ir_version = model.ir_version;
+            self.error(Place::default(), Problem::OpsetBeforeItsTime { ir_version });
+        }
         self.opsets(&Place::default(), &model.opsets);
         let mut keys = HashSet::new();
         for (key, _) in &model.metadata {

@@ -39,14 +39,17 @@ impl Checker<'_> {
             self.error(scope.place_of(id), Problem::NoEdges);
         }
         self.references(scope, id, node);
-        if self.functions.contains(&key_of_call(node)) {
-            return;
-        }
-        let implied = (node.is(&node.op_type) && scope.opsets.iter().next().is_none()).then_some(1);
+        let is_implied = node.is(&node.op_type)
+            && scope.function.is_none()
+            && scope.opsets.iter().next().is_none();
+        let implied = is_implied.then_some(1);
         let Some(version) = scope.opsets.get(&node.domain).or(implied) else {
             let domain = node.domain.clone();
             return self.error(scope.place_of(id), Problem::DomainNotImported { domain });
         };
+        if self.functions.contains(&key_of_call(node)) {
+            return;
+        }
         if version < 1 {
             return; // The import is reported already.
         }
@@ -138,6 +141,9 @@ impl AgainstSchema<'_> {
         self.counts();
         self.presence();
         self.attributes(version);
+        if self.node.is("Constant") {
+            self.one_value();
+        }
         self.types();
     }
 
@@ -161,7 +167,10 @@ impl AgainstSchema<'_> {
         }
         let found = self.node.outputs().len();
         let (least, most) = self.schema.output_arity();
-        if is_outside(found, least, most) {
+        // Statistics come together, which the schema data cannot say.
+        let lacks_statistics =
+            self.node.is("BatchNormalization") && (2..most.unwrap_or(0)).contains(&found);
+        if is_outside(found, least, most) || lacks_statistics {
             self.report(Problem::OutputCount { found, least, most });
         }
     }
@@ -217,6 +226,17 @@ impl AgainstSchema<'_> {
             .collect();
         for attribute in missing {
             self.report(Problem::MissingAttribute { attribute });
+        }
+    }
+
+    /// A constant has its value in one of several attributes.
+    fn one_value(&mut self) {
+        let values = self.node.attributes.iter();
+        let found = values
+            .filter(|(name, _)| self.schema.attribute(name).is_some())
+            .count();
+        if found != 1 {
+            self.report(Problem::ConstantValues { found });
         }
     }
 

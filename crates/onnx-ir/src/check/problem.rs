@@ -1,5 +1,6 @@
 //! What can be wrong with a model, with the facts of each case.
 
+use crate::infer::{Conflict, NodeInferError};
 use crate::schema::AttributeType;
 
 /// What is wrong.
@@ -15,6 +16,8 @@ pub enum Problem {
     IrVersion { found: i64, newest: i64 },
     #[error("no operator set is imported")]
     NoOpset,
+    #[error("an operator set is imported, which IR version {ir_version} does not know")]
+    OpsetBeforeItsTime { ir_version: i64 },
     #[error(
         "opset version {version} of domain `{}` does not exist: versions 1 to {newest} do",
         shown(.domain)
@@ -30,11 +33,17 @@ pub enum Problem {
     // Graphs.
     #[error("the graph has no name")]
     UnnamedGraph,
+    #[error("initializer `{value}` is there twice, once as a sparse one at least")]
+    DuplicateInitializer { value: String },
+    #[error("sparse tensor `{value}`: {reason}")]
+    SparseTensor { value: String, reason: &'static str },
     #[error("`{value}` is listed twice among the inputs")]
     DuplicateInput { value: String },
-    #[error("an input or output has no name")]
+    #[error("an input, output or initializer has no name")]
     UnnamedValue,
-    #[error("`{value}` has no type, which inputs and outputs of the main graph must have")]
+    #[error(
+        "`{value}` has no type, or one without element type, which inputs and outputs of the main graph must have"
+    )]
     UntypedValue { value: String },
     #[error("`{value}` has a type without a shape, not even a rank")]
     UnshapedValue { value: String },
@@ -42,6 +51,8 @@ pub enum Problem {
     UndefinedOutput { value: String },
     #[error("initializer `{value}` is no graph input, as IR version {ir_version} demands")]
     InitializerNotInput { value: String, ir_version: i64 },
+    #[error("initializer `{value}` is declared as {}, and is {}", .conflict.declared, .conflict.inferred)]
+    InitializerType { value: String, conflict: Conflict },
     #[error("`{value}` is written here and also stands for a value of the graph around")]
     Shadowed { value: String },
     #[error("it reads `{value}`, which a later node writes")]
@@ -56,12 +67,25 @@ pub enum Problem {
     DuplicateFunction { name: String },
     #[error("`{parameter}` is there twice among the function's inputs, outputs or attributes")]
     DuplicateParameter { parameter: String },
+    #[error(
+        "the function imports `{}` at version {function}, the model at {model}, and `{op}` changed between them",
+        shown(.domain)
+    )]
+    FunctionOpset {
+        domain: String,
+        function: i64,
+        model: i64,
+        op: String,
+    },
     #[error("the function calls itself: {}", .calls.join(" -> "))]
     RecursiveFunction { calls: Vec<String> },
     #[error(
         "attribute `{attribute}` refers to attribute `{target}` of the function, which it does not have"
     )]
     DanglingReference { attribute: String, target: String },
+
+    #[error("calls of functions cannot be expanded: {reason}")]
+    NotExpandable { reason: String },
 
     // Nodes.
     #[error("the node has no operator")]
@@ -112,6 +136,8 @@ pub enum Problem {
         expected: AttributeType,
         found: &'static str,
     },
+    #[error("a constant has its value in one attribute, found {found}")]
+    ConstantValues { found: usize },
     #[error("attribute `{attribute}` is missing")]
     MissingAttribute { attribute: &'static str },
     #[error("attribute `{attribute}` refers to an attribute of a function, outside of any")]
@@ -130,6 +156,8 @@ pub enum Problem {
         first: String,
         second: String,
     },
+    #[error(transparent)]
+    Inference { error: NodeInferError },
 }
 
 /// An input or an output.
@@ -156,20 +184,25 @@ impl Problem {
         match self {
             Self::IrVersion { .. } => "ir-version",
             Self::NoOpset => "no-opset",
+            Self::OpsetBeforeItsTime { .. } => "opset-before-its-time",
             Self::OpsetVersion { .. } => "opset-version",
             Self::DuplicateMetadata { .. } => "duplicate-metadata",
             Self::UnnamedGraph => "unnamed-graph",
             Self::DuplicateInput { .. } => "duplicate-input",
+            Self::DuplicateInitializer { .. } => "duplicate-initializer",
+            Self::SparseTensor { .. } => "sparse-tensor",
             Self::UnnamedValue => "unnamed-value",
             Self::UntypedValue { .. } => "untyped-value",
             Self::UnshapedValue { .. } => "unshaped-value",
             Self::UndefinedOutput { .. } => "undefined-output",
             Self::InitializerNotInput { .. } => "initializer-not-input",
+            Self::InitializerType { .. } => "initializer-type",
             Self::Shadowed { .. } => "shadowed",
             Self::NotSorted { .. } => "not-sorted",
             Self::Cycle { .. } => "cycle",
             Self::TooDeep { .. } => "too-deep",
             Self::DuplicateFunction { .. } => "duplicate-function",
+            Self::FunctionOpset { .. } => "function-opset",
             Self::DuplicateParameter { .. } => "duplicate-parameter",
             Self::RecursiveFunction { .. } => "recursive-function",
             Self::DanglingReference { .. } => "dangling-reference",
@@ -187,9 +220,16 @@ impl Problem {
             Self::UnknownAttribute { .. } => "unknown-attribute",
             Self::AttributeKind { .. } => "attribute-type",
             Self::MissingAttribute { .. } => "missing-attribute",
+            Self::ConstantValues { .. } => "constant-values",
             Self::ReferenceOutsideFunction { .. } => "reference-outside-function",
             Self::TypeNotAllowed { .. } => "type-not-allowed",
             Self::TypeMismatch { .. } => "type-mismatch",
+            Self::NotExpandable { .. } => "not-expandable",
+            Self::Inference { error } => match error {
+                NodeInferError::Conflict { .. } => "contradicts-declared",
+                NodeInferError::Parse(_) => "attribute-value",
+                NodeInferError::Rule(_) => "broken-rule",
+            },
         }
     }
 }

@@ -79,6 +79,20 @@ pub enum LoadError {
         /// The declared `AttributeProto.AttributeType`.
         code: i32,
     },
+    /// An attribute holds a value of another type than it declares, or values of several.
+    #[error(
+        "node `{node}`: attribute `{attribute}` has type code {code} and a value of type {found}"
+    )]
+    OtherAttributeValue {
+        /// The node.
+        node: String,
+        /// The attribute.
+        attribute: String,
+        /// The declared `AttributeProto.AttributeType`; 0 where there is none.
+        code: i32,
+        /// The type of the value that does not belong.
+        found: &'static str,
+    },
     /// A value file of a kind that no value can hold.
     #[error("maps and sparse tensors cannot be read as values")]
     ValueKind,
@@ -164,6 +178,14 @@ pub enum TensorDataError {
         value: i64,
         /// The declared element type.
         dtype: DType,
+    },
+    /// Data stands in two fields, and it cannot be told which counts.
+    #[error("there is data in `{first}` and in `{second}`")]
+    TwoDataFields {
+        /// One field.
+        first: &'static str,
+        /// The other.
+        second: &'static str,
     },
     /// A string is not UTF-8.
     #[error("string {index} is not UTF-8")]

@@ -35,15 +35,16 @@ pub(super) fn graph(mut proto: GraphProto, files: &mut ExternalFiles) -> Result<
         reader.keep_sparse(&sparse.name, rest);
         reader.graph.sparse_initializers.push(sparse);
     }
+    // What an output says of itself comes before what the list of inner values may say.
+    for output in std::mem::take(&mut proto.output) {
+        let id = reader.value(output)?;
+        reader.graph.add_output(id);
+    }
     for value in std::mem::take(&mut proto.value_info) {
         reader.value(value)?;
     }
     for node in std::mem::take(&mut proto.node) {
         reader.node(node)?;
-    }
-    for output in std::mem::take(&mut proto.output) {
-        let id = reader.value(output)?;
-        reader.graph.add_output(id);
     }
     proto.value_info = reader.kept_values;
     proto.initializer = reader.kept_initializers;

@@ -97,6 +97,11 @@ fn value(
         Err(_) => AttributeType::Undefined,
     };
     let missing = || ValueError::Missing { code };
+    let other = values_held(proto).into_iter().find(|&held| held != kind);
+    if let Some(other) = other.filter(|_| kind != AttributeType::Undefined) {
+        let found = other.as_str_name();
+        return Err(ValueError::Other { code, found });
+    }
     Ok(match kind {
         // Writers of the third protobuf syntax leave zeros out.
         AttributeType::Float => Attribute::Float(proto.f()),
@@ -172,25 +177,39 @@ fn forget_empty<M: Default + PartialEq>(kept: &mut Vec<M>) {
 
 /// The type by the field that holds something: files older than IR version 2 do not say it.
 fn kind_of_value(proto: &AttributeProto) -> AttributeType {
+    let held = values_held(proto).into_iter().next();
+    held.unwrap_or(AttributeType::Undefined)
+}
+
+/// The types of the fields that hold something.
+fn values_held(proto: &AttributeProto) -> Vec<AttributeType> {
     let fields = [
         (proto.f.is_some(), AttributeType::Float),
         (proto.i.is_some(), AttributeType::Int),
         (proto.s.is_some(), AttributeType::String),
         (proto.t.is_some(), AttributeType::Tensor),
         (proto.g.is_some(), AttributeType::Graph),
+        (proto.tp.is_some(), AttributeType::TypeProto),
+        (proto.sparse_tensor.is_some(), AttributeType::SparseTensor),
         (!proto.floats.is_empty(), AttributeType::Floats),
         (!proto.ints.is_empty(), AttributeType::Ints),
         (!proto.strings.is_empty(), AttributeType::Strings),
         (!proto.tensors.is_empty(), AttributeType::Tensors),
         (!proto.graphs.is_empty(), AttributeType::Graphs),
+        (
+            !proto.sparse_tensors.is_empty(),
+            AttributeType::SparseTensors,
+        ),
+        (!proto.type_protos.is_empty(), AttributeType::TypeProtos),
     ];
-    let found = fields.iter().find(|(is_set, _)| *is_set);
-    found.map_or(AttributeType::Undefined, |&(_, kind)| kind)
+    let held = fields.into_iter().filter(|(is_set, _)| *is_set);
+    held.map(|(_, kind)| kind).collect()
 }
 
 /// Why an attribute's value cannot be read; node and attribute are added by [`ValueError::of`].
 enum ValueError {
     Missing { code: i32 },
+    Other { code: i32, found: &'static str },
     Tensor(TensorDataError),
     Graph(LoadError),
 }
@@ -203,6 +222,12 @@ impl ValueError {
                 node,
                 attribute,
                 code,
+            },
+            Self::Other { code, found } => LoadError::OtherAttributeValue {
+                node,
+                attribute,
+                code,
+                found,
             },
             Self::Tensor(source) => LoadError::Tensor {
                 owner: TensorOwner::Attribute { node, attribute },

@@ -31,9 +31,13 @@ pub(in crate::io) fn take_tensor(
         let bytes = files.read(&entries, byte_len(dtype, &shape)?)?;
         return Ok(Tensor::from_bytes(dtype, &shape, bytes)?);
     }
+    if let [first, second, ..] = data_fields(proto)[..] {
+        return Err(TensorDataError::TwoDataFields { first, second });
+    }
+    let has_typed_data = data_fields(proto).iter().any(|&name| name != RAW_DATA);
     match proto.raw_data.take() {
         Some(_) if dtype == DType::String => Err(TensorDataError::StringsAsBytes),
-        Some(raw) if has_typed_data(proto) && raw.is_empty() => typed(dtype, &shape, proto),
+        Some(_) if has_typed_data => typed(dtype, &shape, proto),
         Some(raw) => Ok(Tensor::from_bytes(dtype, &shape, raw)?),
         None => typed(dtype, &shape, proto),
     }
@@ -70,13 +74,22 @@ fn byte_len(dtype: DType, shape: &[usize]) -> Result<usize, TensorDataError> {
     len.ok_or(TensorDataError::Shape(too_large))
 }
 
-fn has_typed_data(proto: &TensorProto) -> bool {
-    !(proto.float_data.is_empty()
-        && proto.int32_data.is_empty()
-        && proto.int64_data.is_empty()
-        && proto.double_data.is_empty()
-        && proto.uint64_data.is_empty()
-        && proto.string_data.is_empty())
+const RAW_DATA: &str = "raw_data";
+
+/// The fields that hold data, by name.
+fn data_fields(proto: &TensorProto) -> Vec<&'static str> {
+    let raw = proto.raw_data.as_ref().is_some_and(|raw| !raw.is_empty());
+    let fields = [
+        (RAW_DATA, raw),
+        ("float_data", !proto.float_data.is_empty()),
+        ("int32_data", !proto.int32_data.is_empty()),
+        ("int64_data", !proto.int64_data.is_empty()),
+        ("double_data", !proto.double_data.is_empty()),
+        ("uint64_data", !proto.uint64_data.is_empty()),
+        ("string_data", !proto.string_data.is_empty()),
+    ];
+    let filled = fields.into_iter().filter(|(_, is_filled)| *is_filled);
+    filled.map(|(name, _)| name).collect()
 }
 
 /// A tensor from the typed list that its element type uses.

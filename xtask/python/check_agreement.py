@@ -1,0 +1,192 @@
+"""Holds the checker against onnx.checker on broken models: check_agreement.py PROGRAM CASES ROOT KNOWN
+
+PROGRAM is the example `check` of onnx-ir, CASES the folder of the node tests, KNOWN the list of differences with
+reasons. Each model is changed in one way (`mutations`); what onnx.checker refuses must be refused here, by a finding that
+names the node or value, and what it takes must be valid here. Both levels are held: the rules alone, and with
+shape inference (`full_check`, `--facts`). What only inference here finds must be confirmed by onnxruntime, or be listed.
+
+Models: the node tests and the models of old opsets in the package, each with a few mutations by chance (seed 0), so that every mutation meets about a hundred; the
+whole models, large weights made inputs, with every mutation; random graphs of operators with a few. Prints the
+differences, then counts and `N passed, N failed`, counted by mutated model and level.
+"""
+
+import collections
+import fnmatch
+import pathlib
+import random
+import re
+import subprocess
+import sys
+import tempfile
+
+import onnx
+
+import mutations
+import random_graphs
+import sources
+from workers import ENDED, alone
+
+PER_MODEL = 4
+RANDOM_GRAPHS = 300
+# Weights beyond this number of bytes become inputs, so that a mutated copy is small.
+LARGE = 1 << 12
+LEVELS = {"rules": ([], False), "facts": (["--facts"], True)}
+
+
+def main():
+    program, cases, root, known = sys.argv[1:]
+    known = differences_with_reasons(pathlib.Path(known).read_text())
+    counts, used = collections.Counter(), collections.Counter()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        expected = {name: names for name, names in write(folder, cases, root)}
+        for level, (flags, full_check) in LEVELS.items():
+            for path, verdict, findings in verdicts(program, flags, folder):
+                reason = alone(refusal, str(path), full_check)
+                kind = path.stem.split("--")[1]
+                # What inference finds is found at any node behind the change, by both.
+                names = [] if full_check else expected[path.name]
+                excuses, problem = judge(kind, verdict, findings, reason, names)
+                reasons = next(filter(None, (listed(excuse, path.stem, known) for excuse in excuses)), None)
+                if reason == ENDED:
+                    counts["ended"] += 1
+                elif problem and full_check and verdict == "invalid" and not reason and is_confirmed(path, findings):
+                    counts["passed"] += 1
+                    counts["confirmed"] += 1
+                elif problem and reasons:
+                    used.update(reasons)
+                    counts["known"] += 1
+                elif problem:
+                    counts["failed"] += 1
+                    print(f"FAILED: {level}: {path.stem}: {problem} {excuses}")
+                else:
+                    counts["passed"] += 1
+                    counts["refused" if reason else "taken"] += 1
+    for key in known.keys() - used.keys():
+        print(f"FAILED: {key}: no difference is left: take it off the list")
+        counts["failed"] += 1
+    if counts["ended"]:
+        print(f"onnx ended its process on {counts['ended']} models: no verdict to compare")
+    print(f"{len(expected)} models with {len(mutations.MUTATIONS)} mutations, on {len(LEVELS)} levels: both refuse "
+          f"{counts['refused']}, both take {counts['taken']}, {counts['confirmed']} that only inference refuses are refused by "
+          f"onnxruntime, {counts['known']} differ for a listed reason:")
+    for key, count in sorted(used.items()):
+        print(f"  {count:5} {key}: {known[key]}")
+    print(f"{counts['passed']} passed, {counts['failed']} failed")
+
+
+def listed(excuse, model, known):
+    """The keys of the list that the whole excuse stands under; None where part of it is not listed."""
+    found = [next((key for key in known if part == key or fnmatch.fnmatch(f"{part} {model}", key)), None) for part in excuse]
+    return None if None in found else found
+
+
+def differences_with_reasons(text):
+    """Lines of `key: reason`; `#` starts a comment. Keys: `looser/MUTATION`, `warns/RULE`, `stricter/RULE`,
+    `stricter/load/MUTATION`; with ` MODEL` behind for one model only. Wildcards are allowed."""
+    lines = (line for line in text.splitlines() if line.strip() and not line.startswith("#"))
+    return dict(line.split(": ", 1) for line in lines)
+
+
+def write(folder, cases, root):
+    """Writes mutated models; their file names and what a finding must name."""
+    rng = random.Random(0)
+    for name, case in sources.cases(cases):
+        yield from mutated(folder, name, onnx.load(case / "model.onnx"), rng, PER_MODEL)
+    for path in sources.whole_models(root):
+        yield from mutated(folder, path.stem, small(onnx.load(path)), rng, len(mutations.MUTATIONS))
+    for seed in range(RANDOM_GRAPHS):
+        model = random_graphs.build(seed)
+        if model:
+            model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+            if refusal(model, full_check=False):
+                continue  # A shape that is known to neither, which onnx asks of outputs.
+            yield from mutated(folder, f"random_{seed}", model, rng, PER_MODEL)
+
+
+def small(model):
+    """The model with its large weights as inputs."""
+    large = [tensor for tensor in model.graph.initializer if len(tensor.raw_data) > LARGE]
+    listed = {value.name for value in model.graph.input}
+    for tensor in large:
+        if tensor.name not in listed:
+            info = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+            model.graph.input.append(info)
+        model.graph.initializer.remove(tensor)
+    return model
+
+
+def mutated(folder, name, model, rng, count):
+    for mutation in rng.sample(mutations.MUTATIONS, count):
+        copy = onnx.ModelProto()
+        copy.CopyFrom(model)
+        names = mutation(copy, rng)
+        if names is not None:
+            file = f"{name}--{mutation.__name__}.onnx"
+            (folder / file).write_bytes(copy.SerializeToString())
+            yield file, names
+
+
+def verdicts(program, flags, folder):
+    """What the program says of each model: path, verdict, findings."""
+    printed = subprocess.run([program, *flags, folder], capture_output=True, text=True).stdout
+    found = []
+    for line in printed.splitlines():
+        if line.startswith("  "):
+            found[-1][2].append(line.strip())
+        else:
+            verdict, path = line.split("\t")
+            found.append((pathlib.Path(path), verdict, []))
+    return found
+
+
+def refusal(path, full_check):
+    """Why onnx.checker refuses the model, in one line; None where it does not."""
+    try:
+        onnx.checker.check_model(path, full_check=full_check)
+    except Exception as error:  # ValidationError, InferenceError, and what its parser throws.
+        return " ".join(str(error).split())[:300] or type(error).__name__
+    return None
+
+
+def judge(kind, verdict, findings, reason, names):
+    """Sets of keys, one of which must be listed for the difference, and the difference; None where there is none."""
+    errors = [finding for finding in findings if finding.startswith("error")]
+    warnings = [finding for finding in findings if finding.startswith("warning")]
+    if verdict != "invalid" and reason:
+        rules = [{f"warns/{rule(finding)}"} for finding in warnings]
+        return [{f"looser/{kind}"}, *rules], f"refused by onnx: {reason}; here {findings[:2]}"
+    if verdict == "invalid" and not reason:
+        rules = {rule(finding) for finding in errors}
+        return [{f"stricter/{name}/{kind}" if name == "load" else f"stricter/{name}" for name in rules}], f"taken by onnx; here {errors[:2]}"
+    if verdict == "invalid" and names and not any(name and name in error for name in names for error in errors):
+        return [], f"no finding names one of {names[:3]}: {errors[:2]}"
+    return [], None
+
+
+def is_confirmed(path, findings):
+    """Whether onnxruntime, on zeros, refuses an operator that was found fault with, or gives outputs of other sizes than
+    the model declares."""
+    model = onnx.load(path)
+    if not all(value.type.HasField("tensor_type") for value in model.graph.input):
+        return False
+    found = alone(random_graphs.run, model.SerializeToString(), random_graphs.feeds(model))
+    if isinstance(found, str):
+        operators = re.findall(r"\((\w+)\):", " ".join(findings))
+        return "NOT_IMPLEMENTED" not in found and any(operator in found for operator in operators)
+    return any(contradicts(value.type.tensor_type, array) for value, array in zip(model.graph.output, found))
+
+
+def contradicts(declared, array):
+    sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in declared.shape.dim]
+    if not declared.HasField("shape") or not hasattr(array, "shape"):
+        return False
+    return len(sizes) != array.ndim or any(size not in (None, found) for size, found in zip(sizes, array.shape))
+
+
+def rule(finding):
+    return re.search(r"\[([\w-]+)\]", finding).group(1)
+
+
+if __name__ == "__main__":
+    main()
