@@ -1,5 +1,5 @@
 //! Any bytes as a model: load, save, check, infer, optimize, convert, save again. What was loaded can be saved and
-//! loaded again, and saving it twice gives the same bytes.
+//! loaded again, and what was saved, loaded and saved no longer changes.
 #![no_main]
 
 use compress_tensor::Bytes;

@@ -85,6 +85,10 @@ fn in_weights(model: &Model, form: WeightOnlyConfig, samples: &[Sample]) -> (Mod
     quantize_weights_calibrated(model, form, &inputs, &weights_calibrated()).unwrap()
 }
 
+fn texts(report: &Report) -> Vec<String> {
+    report.notes.iter().map(ToString::to_string).collect()
+}
+
 #[test]
 fn outputs_come_closer_on_samples_that_were_not_calibrated_on() {
     let model = linear();
@@ -188,19 +192,13 @@ fn what_is_not_rounded_to_its_inputs_is_said() {
     let sample = vec![("x".to_owned(), floats(&[2, 8, WIDTH], 3))];
     let inputs = gathered(Mode::Dynamic, &model, &[sample], 1);
     let (_, report) = quantize_dynamic_calibrated(&model, &inputs, &weights_calibrated()).unwrap();
-    assert_eq!(
-        report.notes,
-        ["w: rounded to nearest: its inputs do not come in rows"]
-    );
+    let note = "w: rounded to nearest: its inputs do not come in rows";
+    assert_eq!(texts(&report), [note]);
     // Too few rows.
     let model = linear();
     let (_, report) = in_weights(&model, BLOCKS, &related(3, 1));
-    assert_eq!(
-        report.notes,
-        [
-            "w: rounded to nearest: 24 rows of inputs were seen, 32 are needed: calibrate with more samples"
-        ]
-    );
+    let note = "w: rounded to nearest: 24 rows of inputs were seen, 32 are needed: calibrate with more samples";
+    assert_eq!(texts(&report), [note]);
     let (nearest, _) = quantize_weights(&model, BLOCKS, &QuantizeConfig::default()).unwrap();
     let (found, _) = in_weights(&model, BLOCKS, &related(3, 1));
     assert_eq!(bytes(&found, "w_quantized"), bytes(&nearest, "w_quantized"));
