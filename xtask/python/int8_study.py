@@ -23,6 +23,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 import numpy as np
 import onnxruntime as ort
@@ -35,8 +36,10 @@ METHODS = [["mse"], ["minmax"], ["percentile", "--percentile", "99.99"], ["perce
 ROUNDINGS = ["nearest", "calibrated"]
 VARIANTS = [["--method", *method, "--rounding", rounding] for method in METHODS for rounding in ROUNDINGS]
 VARIANTS += [["--method", "mse", "--rounding", rounding, "--weight-scale", "least-squares"] for rounding in ROUNDINGS]
-SENTENCES = [["--mode", "dynamic", "--weight-scale", scale] for scale in ("max", "least-squares")]
-SENTENCES += [["--method", "minmax"]]
+DYNAMIC = [["--mode", "dynamic", "--weight-scale", scale] for scale in ("max", "least-squares")]
+WEIGHTS = [["--mode", "weight-only", *form] for form in ([], ["--bits", "8", "--block", "32"], ["--bits", "4", "--block", "32"])]
+SENTENCES = [[*variant, "--rounding", rounding] for variant in [*DYNAMIC, ["--method", "minmax"], *WEIGHTS]
+             for rounding in ROUNDINGS]
 KWS_SCALE, KWS_ZERO = np.float32(0.5847029089927673), 83
 
 
@@ -147,14 +150,18 @@ def sentences(split, start, folder):
 
     reference, scores = vectors(model), load(f"{split}_score")[start:]
     spearman = lambda v: 100 * np.corrcoef(ranks((v[0] * v[1]).sum(1)), ranks(scores))[0, 1]
-    print(f"minilm, {len(scores)} pairs, float {spearman(reference):.2f}\n  Spearman   cosine", flush=True)
+    print(f"minilm, {len(scores)} pairs, float {spearman(reference):.2f}\n  Spearman   cosine      s", flush=True)
     calibration = ["--calib", f"input_ids={folder / 'ids.npy'}", "--calib", f"attention_mask={folder / 'mask.npy'}",
                    "--calib", "token_type_ids=zeros", "--trim", "attention_mask", "--batch", 1]
     for variant in SENTENCES:
         out = folder / "int8.onnx"
-        quantize(model, out, *(variant if "dynamic" in variant else [*calibration, *variant]))
+        sampled = "--mode" not in variant or "calibrated" in variant
+        began = time.perf_counter()
+        quantize(model, out, *(calibration if sampled else []), *variant)
+        seconds = time.perf_counter() - began
         found = vectors(out)
-        print(f"   {spearman(found):7.2f}  {(found * reference).sum(-1).mean():7.4f}  {' '.join(variant)}", flush=True)
+        cosine = (found * reference).sum(-1).mean()
+        print(f"   {spearman(found):7.2f}  {cosine:7.4f} {seconds:6.2f}  {' '.join(variant)}", flush=True)
 
 
 def main():

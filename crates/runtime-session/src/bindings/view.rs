@@ -195,6 +195,9 @@ impl Partial for Reshape {
 
 /// The sizes that `Reshape` means: 0 copies the size of the input, -1 takes what is left.
 fn resolve(wanted: &[i64], shape: &[usize], len: usize, allow_zero: bool) -> Option<Shape> {
+    if allow_zero && wanted.contains(&0) && wanted.contains(&-1) {
+        return None;
+    }
     let mut sizes = Shape::new();
     let mut open = None;
     for (i, &n) in wanted.iter().enumerate() {
@@ -210,7 +213,8 @@ fn resolve(wanted: &[i64], shape: &[usize], len: usize, allow_zero: bool) -> Opt
     }
     if let Some(open) = open {
         let known = element_count(&sizes)?;
-        sizes[open] = len.checked_div(known)?;
+        // Nothing is left over of a size of 0: any size would do, 0 is what runtimes take.
+        sizes[open] = len.checked_div(known).unwrap_or(0);
     }
     Some(sizes)
 }
@@ -228,6 +232,10 @@ mod tests {
         assert_eq!(resolve(&[-1], &[2, 3], 6, false), Some([6].into()));
         assert_eq!(resolve(&[0, 3], &[0, 3], 0, true), Some([0, 3].into()));
         assert_eq!(resolve(&[-1, 0], &[0, 0], 0, true), None);
+        assert_eq!(
+            resolve(&[5, 0, -1], &[4, 0], 0, false),
+            Some([5, 0, 0].into())
+        );
         assert_eq!(resolve(&[-1, -1], &[4], 4, false), None);
         assert_eq!(resolve(&[2, 2, 0], &[4], 4, false), None);
     }

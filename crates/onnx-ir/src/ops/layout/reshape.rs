@@ -72,6 +72,10 @@ impl Operator for Reshape {
 
 impl Reshape {
     fn concrete_shape(&self, input: &[usize], target: &[i64]) -> Option<Vec<usize>> {
+        // With `allowzero` a size of 0 is meant, and says nothing of the one that is left open: ONNX forbids both.
+        if self.allow_zero && target.contains(&0) && target.contains(&-1) {
+            return None;
+        }
         let mut shape = Vec::with_capacity(target.len());
         let mut rest = None;
         for (i, &d) in target.iter().enumerate() {
