@@ -8,7 +8,7 @@ def session(model, optimized=None):
     """A session of a file or of the bytes of a model."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 3
+    options.log_severity_level = 4
     # Exact integer sums on CPUs without VNNI; its default saturates there.
     options.add_session_config_entry("session.x64quantprecision", "1")
     if optimized:

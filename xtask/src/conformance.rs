@@ -5,12 +5,12 @@
 //!   take the saved copy.
 //! * They are run in the reference evaluator and in the session, and inferred shapes are held against
 //!   their results.
-//! * Shape inference and the checker are held against those of the `onnx` package: on the node tests, on
-//!   whole models, on random graphs of operators, and on models broken on purpose.
+//! * Shape inference, the checker and opset conversion are held against those of the `onnx` package: on
+//!   the node tests, on whole models, on random graphs of operators, and on models broken on purpose.
 //! * Whole models: what `modelpress` writes passes `onnx.checker`, loads in ONNX Runtime and gives its
 //!   results; the models are those of the data pack where it is there, and the one in the repository.
 //!
-//! `cargo xtask conformance inference` or `checker` runs the one comparison with the `onnx` package alone.
+//! `cargo xtask conformance inference`, `checker` or `opset` runs the one comparison with the `onnx` package alone.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -68,7 +68,7 @@ struct Agreement {
     known: &'static str,
 }
 
-const AGREEMENTS: [Agreement; 2] = [
+const AGREEMENTS: [Agreement; 3] = [
     Agreement {
         name: "inference",
         what: "shape inference beside onnx.shape_inference",
@@ -82,6 +82,13 @@ const AGREEMENTS: [Agreement; 2] = [
         example: "check",
         script: "xtask/python/check_agreement.py",
         known: "crates/testkit/data/known_checker_differences.txt",
+    },
+    Agreement {
+        name: "opset",
+        what: "opset conversion beside onnx.version_converter",
+        example: "convert",
+        script: "xtask/python/opset_agreement.py",
+        known: "crates/testkit/data/known_conversion_differences.txt",
     },
 ];
 

@@ -31,7 +31,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "conformance",
-        about: "hold what we read, check and write against the pinned peers [inference|checker]",
+        about: "hold what we read, check and write against the pinned peers [inference|checker|opset]",
         run: conformance::run,
     },
     Command {

@@ -8,9 +8,10 @@
 //! | `Dropout` | 12 | `ratio` |
 //! | `Squeeze`, `Unsqueeze`, `ReduceSum`, `Split` | 13 | `axes`; `split` |
 //! | other reductions | 18 | `axes` |
+//! | `DFT` | 20 | `axis` |
 
-use super::{ConvertError, Step, base_name, ints};
-use crate::graph::{Attribute, Graph, NodeId, ValueId};
+use super::{ConvertError, Step, base_name, dtype, ints, set_input};
+use crate::graph::{Attribute, Graph, NodeId};
 use compress_tensor::{DType, Tensor};
 
 pub(super) fn adapt(graph: &mut Graph, id: NodeId, step: Step) -> Result<(), ConvertError> {
@@ -48,6 +49,12 @@ pub(super) fn adapt(graph: &mut Graph, id: NodeId, step: Step) -> Result<(), Con
             let axes = take_ints(graph, id, "axes");
             append(graph, id, 1, axes.map(|a| ("axes", a)))
         }
+        ("DFT", 20) => {
+            let axis = take_int(graph, id, "axis").unwrap_or(1);
+            let base = format!("{}_axis", base_name(graph, id));
+            let axis = graph.add_initializer(&base, Tensor::scalar(axis))?;
+            set_input(graph, id, 2, axis)
+        }
         _ => Ok(()),
     }
 }
@@ -84,11 +91,7 @@ fn float_input(
     value: Option<f32>,
 ) -> Result<(), ConvertError> {
     let Some(value) = value else { return Ok(()) };
-    let dtype = graph
-        .node(id)
-        .input(0)
-        .and_then(|v| graph.value(v).fact.as_tensor()?.dtype);
-    let tensor = match dtype {
+    let tensor = match dtype(graph, id, 0) {
         Some(DType::F64) => Tensor::scalar(f64::from(value)),
         Some(DType::F16) => Tensor::scalar(half::f16::from_f32(value)),
         _ => Tensor::scalar(value),
@@ -96,22 +99,6 @@ fn float_input(
     let base = format!("{}_{name}", base_name(graph, id));
     let value = graph.add_initializer(&base, tensor)?;
     set_input(graph, id, index, value)
-}
-
-fn set_input(
-    graph: &mut Graph,
-    id: NodeId,
-    index: usize,
-    value: ValueId,
-) -> Result<(), ConvertError> {
-    let node = graph.node(id).clone();
-    let mut inputs = node.inputs().to_vec();
-    if inputs.len() <= index {
-        inputs.resize(index + 1, None);
-    }
-    inputs[index] = Some(value);
-    graph.replace_node(id, node.with_inputs(inputs))?;
-    Ok(())
 }
 
 fn take(graph: &mut Graph, id: NodeId, name: &str) -> Option<Attribute> {
