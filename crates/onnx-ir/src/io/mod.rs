@@ -7,7 +7,8 @@
 //! to any message) survives load → save.
 //!
 //! Not kept, as it carries no meaning: the order of fields, the form in
-//! which a tensor's data is stored, declared types of initializers, dimensions of size -1.
+//! which a tensor's data is stored, declared types of initializers, dimensions of size -1. A value that is declared
+//! more than once, as input and as output, keeps one documentation.
 //!
 //! Training information is kept word for word: external data that it refers to stays where it is.
 //!

@@ -3,6 +3,7 @@
 mod everything;
 mod external_data;
 mod normal_form;
+mod random;
 mod unknown_fields;
 
 use std::path::{Path, PathBuf};

@@ -56,6 +56,7 @@ fn model(model: &mut ModelProto) {
 fn function(function: &mut FunctionProto) {
     opsets(&mut function.opset_import);
     function.node.iter_mut().for_each(node);
+    function.attribute_proto.iter_mut().for_each(attribute);
 }
 
 fn opsets(imports: &mut Vec<OperatorSetIdProto>) {
@@ -140,6 +141,7 @@ fn attribute(attribute: &mut AttributeProto) {
         .as_mut()
         .into_iter()
         .for_each(sparse_tensor);
+    attribute.sparse_tensors.iter_mut().for_each(sparse_tensor);
 }
 
 fn sparse_tensor(sparse: &mut SparseTensorProto) {
