@@ -60,7 +60,8 @@ def main():
           f"onnxruntime, {counts['in onnx.reference']} in onnx.reference), {counts['not run']} run in neither; "
           f"{counts['refused']} refused; {counts['known']} differ for {len(known)} listed reasons")
     print(f"onnx.version_converter: {counts['only here']} it refuses or gets wrong are right here, {counts['both']} right "
-          f"in both; of those refused here it gets {counts['onnx wrong']} wrong")
+          f"in both; of those refused here it refuses {counts['onnx refused']}, gets {counts['onnx wrong']} wrong, and makes "
+          f"{counts['onnx not run']} that neither runtime runs")
     print(f"{counts['passed']} passed, {counts['failed']} failed")
 
 
@@ -141,7 +142,7 @@ def judge(original, target, copy, outcome, counts):
     if outcome != "ok":
         counts["refused"] += 1
         verdict = of_onnx(original, target)
-        counts["onnx wrong"] += verdict == "wrong"
+        counts[f"onnx {verdict}"] += 1
         return f"refused: {outcome}; onnx converts it" if verdict == "right" else None
     converted = onnx.load(copy)
     reason = refusal(str(copy))
@@ -152,7 +153,8 @@ def judge(original, target, copy, outcome, counts):
         return f"{difference} in {runtime}"
     counts["same outputs" if runtime else "not run"] += 1
     counts[f"in {runtime}"] += 1
-    counts["both" if of_onnx(original, target) == "right" else "only here"] += 1
+    if runtime:
+        counts["both" if of_onnx(original, target) == "right" else "only here"] += 1
     return None
 
 
@@ -166,7 +168,7 @@ def refusal(model):
 
 
 def of_onnx(original, target):
-    """Whether onnx.version_converter refuses, is right or is wrong."""
+    """Whether onnx.version_converter refuses, is right or wrong, or makes what is not run."""
     try:
         converted = onnx.version_converter.convert_version(original.model, target)
     except Exception:
@@ -176,7 +178,7 @@ def of_onnx(original, target):
     except Exception:
         return "wrong"
     runtime, difference = differs(original, converted)
-    return "wrong" if difference or not runtime else "right"
+    return "wrong" if difference else "right" if runtime else "not run"
 
 
 def differs(original, converted):
