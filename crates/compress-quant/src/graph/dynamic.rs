@@ -44,15 +44,6 @@ pub fn quantize_dynamic_calibrated(
     quantize(model, Some(calibration), config)
 }
 
-/// `config` with the operators that are quantized where none are named.
-pub(super) fn with_operators(config: &QuantizeConfig) -> QuantizeConfig {
-    let mut config = config.clone();
-    if config.operators.is_none() {
-        config.operators = Some(vec!["MatMul".to_owned(), "Gemm".to_owned()]);
-    }
-    config
-}
-
 fn quantize(
     model: &Model,
     calibration: Option<&Calibration>,
@@ -85,6 +76,11 @@ fn quantize(
 const UNASKED: &str = "dynamic quantization leaves convolutions float unless they are named (--ops Conv), as quantizing \
      their input in each run costs more than the integer product saves: static quantization is for them";
 
+/// Whether a node is a convolution that nobody named.
+pub(super) fn is_unasked(node: &Node, config: &QuantizeConfig) -> bool {
+    config.operators.is_none() && Form::of(node) == Some(Form::Convolution)
+}
+
 /// Quantizes the main graph of `model` and the subgraphs of its nodes.
 fn quantize_graph(
     model: &mut Model,
@@ -108,7 +104,7 @@ fn quantize_graph(
         };
         let graph = &mut model.graph;
         let form = Form::of(graph.node(id));
-        let unasked = form == Some(Form::Convolution) && config.operators.is_none();
+        let unasked = is_unasked(graph.node(id), config);
         let (Some(weight), Some(form), false) = (weight, form, unasked) else {
             let reason = match form {
                 Some(_) if unasked => UNASKED,

@@ -3,7 +3,7 @@
 use super::calibrate::{Calibration, fingerprint};
 use super::codes::Inputs;
 use super::config::{Mode, QuantizeConfig, Rounding};
-use super::dynamic::with_operators;
+use super::dynamic::is_unasked;
 use super::error::{CalibrationError, QuantizeError};
 use super::inputs::Gathering;
 use super::plan::Plan;
@@ -130,26 +130,22 @@ struct Wanted {
 impl Wanted {
     fn of(mode: Mode, prepared: &Model, config: &QuantizeConfig) -> Result<Self, QuantizeError> {
         let graph = &prepared.graph;
-        let selection = match mode {
-            Mode::Static => {
-                let plan = Plan::of(prepared, config)?;
-                let calibrated = config.rounding == Rounding::Calibrated;
-                let (names, empty) = statistics(graph, &plan, config);
-                return Ok(Self {
-                    names,
-                    empty,
-                    inputs: calibrated
-                        .then(|| Gathering::of(graph, &plan.selection, Inputs::Given)),
-                });
-            }
-            Mode::Dynamic => select_in(prepared, &with_operators(config), Bias::Float)?,
-            Mode::Weights => select_in(prepared, config, Bias::Float)?,
-            Mode::Blocks => {
-                let mut selection = select_in(prepared, config, Bias::Float)?;
-                selection.roles.retain(|&id, _| graph.node(id).is("MatMul"));
-                selection
-            }
-        };
+        if mode == Mode::Static {
+            let plan = Plan::of(prepared, config)?;
+            let (names, empty) = statistics(graph, &plan, config);
+            let calibrated = config.rounding == Rounding::Calibrated;
+            return Ok(Self {
+                names,
+                empty,
+                inputs: calibrated.then(|| Gathering::of(graph, &plan.selection, Inputs::Given)),
+            });
+        }
+        let mut selection = select_in(prepared, config, Bias::Float)?;
+        selection.roles.retain(|&id, _| match mode {
+            Mode::Dynamic => !is_unasked(graph.node(id), config),
+            Mode::Blocks => graph.node(id).is("MatMul"),
+            Mode::Static | Mode::Weights => true,
+        });
         let read = match mode {
             Mode::Dynamic => Inputs::Dynamic,
             _ => Inputs::Given,

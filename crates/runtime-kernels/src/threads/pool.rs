@@ -7,7 +7,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -89,8 +89,11 @@ impl Pool {
     /// Runs `job` on the calling thread and on up to `helpers` helpers, and waits for those that came. If the helpers are
     /// at work for another caller, the calling thread is alone.
     pub(super) fn run(&self, helpers: usize, job: &(dyn Fn() + Sync)) {
-        let Ok(_offering) = self.offering.try_lock() else {
-            return job();
+        let _offering = match self.offering.try_lock() {
+            Ok(guard) => guard,
+            // The lock guards nothing that a job that panicked could have left half done.
+            Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
+            Err(TryLockError::WouldBlock) => return job(),
         };
         // SAFETY: only the lifetime changes. Helpers reach the job through the offer alone: they take it while they hold the
         // lock and count themselves as running before they let go of it. `Withdraw`, which is dropped before this function
@@ -220,6 +223,7 @@ fn spin(limit: Duration, is_met: impl Fn() -> bool) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicBool;
 
     /// Takes the numbers below `n` in turn; the sum of those that all takers took.
     fn shared_sum(pool: &Pool, helpers: usize, n: usize) -> usize {
@@ -262,23 +266,27 @@ mod tests {
         });
     }
 
+    /// Whether a helper takes part in a job that waits for one.
+    fn is_helped(pool: &Pool) -> bool {
+        let (here, came) = (std::thread::current().id(), AtomicBool::new(false));
+        pool.run(1, &|| {
+            if std::thread::current().id() != here {
+                came.store(true, Ordering::Relaxed);
+            }
+            let end = Instant::now() + Duration::from_secs(10);
+            while !came.load(Ordering::Relaxed) && Instant::now() < end {
+                std::thread::yield_now();
+            }
+        });
+        came.into_inner()
+    }
+
     #[test]
     fn helpers_that_sleep_come_back() {
         let pool = Pool::new(1).unwrap();
-        let (here, came) = (std::thread::current().id(), AtomicUsize::new(0));
         for _ in 0..3 {
             std::thread::sleep(4 * HELPER_SPIN);
-            let before = came.load(Ordering::Relaxed);
-            pool.run(1, &|| {
-                if std::thread::current().id() != here {
-                    came.fetch_add(1, Ordering::Relaxed);
-                }
-                let end = Instant::now() + Duration::from_secs(10);
-                while came.load(Ordering::Relaxed) == before && Instant::now() < end {
-                    std::thread::yield_now();
-                }
-            });
-            assert_eq!(came.load(Ordering::Relaxed), before + 1);
+            assert!(is_helped(&pool));
         }
     }
 
@@ -300,5 +308,14 @@ mod tests {
         }));
         assert_eq!(failed.unwrap_err().downcast_ref(), Some(&"a part failed"));
         assert_eq!(shared_sum(&pool, 1, 100), 4950);
+        assert!(is_helped(&pool));
+        let failed = catch_unwind(AssertUnwindSafe(|| {
+            pool.run(1, &|| {
+                if std::thread::current().id() == here {
+                    std::panic::panic_any("the caller's part failed");
+                }
+            });
+        }));
+        assert!(failed.is_err() && is_helped(&pool));
     }
 }
