@@ -1,5 +1,5 @@
 //! Any bytes as a model: load, save, check, infer, optimize, convert, save again. What was loaded can be saved and
-//! loaded again, and what was saved, loaded and saved no longer changes.
+//! loaded again, and what was saved is the same once loaded and saved again.
 #![no_main]
 
 use compress_tensor::Bytes;
@@ -22,15 +22,9 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// A file may list the types of values in an order, or twice, as no model does once it is saved and loaded; then nothing
-/// changes any more.
 fn save_and_load(model: &Model) {
     let Ok(saved) = model.to_bytes() else { return };
-    let second = save_again(saved);
-    assert!(second == save_again(second.clone()), "saving changes the file each time");
-}
-
-fn save_again(saved: Bytes) -> Bytes {
-    let again = Model::load_bytes(saved, None).expect("what was saved can be loaded");
-    again.to_bytes().expect("what was loaded can be saved")
+    let again = Model::load_bytes(saved.clone(), None).expect("what was saved can be loaded");
+    let again = again.to_bytes().expect("what was loaded can be saved");
+    assert!(saved == again, "what was saved, loaded and saved again is another file");
 }

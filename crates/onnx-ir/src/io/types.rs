@@ -68,6 +68,11 @@ pub(super) fn type_of_fact(fact: &Fact) -> Option<TypeProto> {
     })
 }
 
+/// Whether a fact holds all that a declared type says.
+pub(super) fn is_held(proto: &TypeProto) -> bool {
+    type_of_fact(&fact_of_type(proto)).as_ref() == Some(proto)
+}
+
 fn tensor_fact(code: Option<i32>, shape: Option<&TensorShapeProto>) -> TensorFact {
     let dims = shape.map(|shape| shape.dim.iter().map(dim).collect());
     TensorFact::with_shape(code.and_then(dtype_of_code), dims)

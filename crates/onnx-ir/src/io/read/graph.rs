@@ -8,7 +8,7 @@ use crate::fact::Fact;
 use crate::graph::{Graph, Node, ValueId};
 use crate::io::error::LoadError;
 use crate::io::external::ExternalFiles;
-use crate::io::types::{fact_of_type, type_of_fact};
+use crate::io::types::{fact_of_type, is_held};
 use crate::proto::{
     FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
 };
@@ -110,13 +110,12 @@ impl<'a> Reader<'a> {
         let name = text(&mut proto.name);
         let id = self.named(&name)?;
         if let Some(declared) = &proto.r#type {
-            let fact = fact_of_type(declared);
-            if type_of_fact(&fact).as_ref() == Some(declared) {
-                proto.r#type = None;
-            }
             let value = self.graph.value_mut(id);
             if matches!(value.fact, Fact::Unknown) {
-                value.fact = fact;
+                value.fact = fact_of_type(declared);
+            }
+            if is_held(declared) {
+                proto.r#type = None;
             }
         }
         let value = self.graph.value_mut(id);

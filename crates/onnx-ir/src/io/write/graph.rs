@@ -1,6 +1,6 @@
 //! [`Graph`] → `GraphProto`, and the body of a function → `FunctionProto`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use compress_tensor::{DType, Tensor};
 use prost::Message;
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::graph::{Graph, ValueId, ValueInfo};
 use crate::io::error::SaveError;
+use crate::io::types::is_held;
 use crate::proto::{
     FunctionProto, GraphProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto,
 };
@@ -139,7 +140,8 @@ enum Edges {
     Elsewhere,
 }
 
-/// The values that nodes write or nobody touches, where something is known of them.
+/// The values that nodes write or nobody touches, where something is known of them, in the order in which the reader
+/// meets them first.
 ///
 /// Initializers say their type themselves, captured values are declared where they come from: both only appear
 /// where there is more to say.
@@ -152,15 +154,22 @@ fn declared_values(
         |value: &ValueInfo| edges == Edges::Elsewhere && (value.is_input || value.is_output);
     let is_captured =
         |value: &ValueInfo| value.producer.is_none() && !value.uses.is_empty() && !value.is_input;
-    let declared = |(id, value): (ValueId, &ValueInfo)| {
+    let declared = |id: ValueId| {
+        let value = graph.value(id);
         let info = value_info(value, kept);
-        let has_more = kept.contains_key(&value.name)
-            || info.doc_string.is_some()
-            || !info.metadata_props.is_empty();
         let is_typed_elsewhere = graph.initializer(id).is_some() || is_captured(value);
-        (has_more || info.r#type.is_some() && !is_typed_elsewhere).then_some(info)
+        let is_type_told = |declared| is_typed_elsewhere && is_held(declared);
+        let has_more = info.r#type.as_ref().is_some_and(|it| !is_type_told(it))
+            || info.doc_string.is_some()
+            || info.unknown.is_some()
+            || !info.metadata_props.is_empty();
+        has_more.then_some(info)
     };
-    let values = graph.values().filter(|(_, value)| !is_listed(value));
+    let mut seen = HashSet::new();
+    let first = graph.inputs().iter().copied();
+    let first = first.chain(graph.initializers().map(|(id, _)| id));
+    let values = first.chain(graph.values().map(|(id, _)| id));
+    let values = values.filter(|&id| seen.insert(id) && !is_listed(graph.value(id)));
     values.filter_map(declared).collect()
 }
 
