@@ -99,7 +99,12 @@ impl Resampler {
     ) -> Result<Tensor, EvalError> {
         let mut data: Vec<f64> = x.data::<T>()?.iter().map(|v| v.to_f64()).collect();
         let mut sizes = x.shape().to_vec();
-        for (at, scale) in axes.iter().enumerate() {
+        // What shrinks comes first, so that nothing on the way is larger than both ends.
+        let mut order: Vec<usize> = (0..axes.len()).collect();
+        let growth = |at: &usize| axes[*at].resized as f64 / axes[*at].original as f64;
+        order.sort_by(|a, b| growth(a).total_cmp(&growth(b)));
+        for at in order {
+            let scale = &axes[at];
             let unchanged = scale.scale == 1.0
                 && scale.original == scale.resized
                 && self.transform != CoordinateTransform::TfCropAndResize;
@@ -253,6 +258,24 @@ mod tests {
     fn linear_interpolation_doubles_a_ramp() {
         let linear = resampler(Interpolation::Linear, false);
         assert_eq!(scaled(&linear, vec![0.0, 4.0], 4), [0.0, 1.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn nothing_on_the_way_is_larger_than_both_ends() {
+        const LONG: usize = 1 << 20;
+        let axis = |original: usize, resized: usize| AxisScale {
+            original,
+            resized,
+            scale: resized as f32 / original as f32,
+            roi: (0.0, 1.0),
+        };
+        let x = Tensor::full(&[1, LONG], 3f32).unwrap();
+        let linear = resampler(Interpolation::Linear, false);
+        let y = linear
+            .resample(&x, &[axis(1, LONG), axis(LONG, 1)])
+            .unwrap();
+        assert_eq!(y.shape(), [LONG, 1]);
+        assert!(y.data::<f32>().unwrap().iter().all(|&v| v == 3.0));
     }
 
     #[test]

@@ -72,11 +72,7 @@ impl Operator for Tile {
         let shape = shape.ok_or_else(wrong)?;
         if cx.check_size(&shape, x.dtype())? == 0 {
             // The other sizes may be too large for a table along their axes.
-            let empty = match x.dtype() {
-                DType::String => Tensor::from_strings(&shape, Vec::new()),
-                dtype => Tensor::from_bytes(dtype, &shape, bytes::Bytes::new()),
-            };
-            return Ok(vec![empty?.into()]);
+            return Ok(vec![select::zeros(x.dtype(), &shape)?.into()]);
         }
         let tables: Vec<Vec<Option<usize>>> = shape
             .iter()
