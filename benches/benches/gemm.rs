@@ -1,12 +1,12 @@
 //! Matrix products on one thread: ours (weights packed before, and packed on the way) beside the
-//! crates `gemm` and `matrixmultiply`, and the exact int8 product.
+//! crates `gemm` and `matrixmultiply`, the exact int8 product, and weights of 4 bits.
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use runtime_kernels::gemm::{
-    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, PackedF32, PackedInt8, Side, gemm,
-    gemm_int8,
+    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, NBitsActivations, NBitsMatrix,
+    NBitsZeroPoints, PackedF32, PackedInt8, PackedNBits, Side, gemm, gemm_int8, gemm_nbits,
 };
 use runtime_kernels::quantized::RawOutput;
 use runtime_kernels::{Context, MatRef, Scratch};
@@ -20,6 +20,9 @@ const SHAPES: [(usize, usize, usize); 6] = [
     (64, 576, 3136),
     (1, 2048, 1000),
 ];
+
+/// Numbers that share a scale in the rows of 4 bits.
+const BLOCK: usize = 32;
 
 fn products(c: &mut Criterion) {
     let ctx = Context::default();
@@ -117,6 +120,39 @@ fn products(c: &mut Criterion) {
         group.bench_function("ours int8", |bench| {
             bench.iter(|| gemm_int8(&ctx, &mut scratch, &product, &RawOutput, &mut sums));
         });
+        let blocks = n * k.div_ceil(BLOCK);
+        let weights = NBitsMatrix {
+            rows: n,
+            depth: k,
+            bits: 4,
+            block: BLOCK,
+            codes: &vec![0x93; blocks * BLOCK / 2],
+            scales: &vec![0.01; blocks],
+            zero_points: NBitsZeroPoints::Middle,
+        };
+        let packed = PackedNBits::new(ctx.isa, &weights).expect("the codes fill the matrix");
+        let a = vec![0.5f32; m * k];
+        let lhs = MatRef::row_major(&a, m, k).expect("the slice holds the matrix");
+        for (name, activations) in [
+            ("ours 4-bit", NBitsActivations::Float),
+            ("ours 4-bit, int8 activations", NBitsActivations::Int8),
+        ] {
+            let epilogue = Epilogue::default();
+            group.bench_function(name, |bench| {
+                bench.iter(|| {
+                    let scratch = &mut scratch;
+                    gemm_nbits(
+                        &ctx,
+                        scratch,
+                        lhs,
+                        &packed,
+                        activations,
+                        &epilogue,
+                        &mut out,
+                    )
+                });
+            });
+        }
     }
 }
 

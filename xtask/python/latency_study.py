@@ -18,9 +18,12 @@ import numpy as np
 ROUNDS, SECONDS, RUNS = 5, 1, 400
 FLOAT = {"resnet8": ("resnet8_cifar10", {}), "resnet_large": ("resnet_large_cifar10", {}), "dscnn": ("dscnn_kws", {}),
          "ultraface": ("ultraface_rfb_320", {}), "magika": ("magika_standard_v3_3", {}), "silero": ("silero_vad", {}),
-         "minilm_16": ("minilm_l6_v2", {"sequence": 16}), "minilm_128": ("minilm_l6_v2", {"sequence": 128})}
+         "minilm_1": ("minilm_l6_v2", {"sequence": 1}), "minilm_16": ("minilm_l6_v2", {"sequence": 16}), "minilm_128": ("minilm_l6_v2", {"sequence": 128})}
 STATIC = {"resnet8_int8": "resnet8", "resnet_large_int8": "resnet_large", "dscnn_int8": "dscnn", "minilm_16_int8": "minilm_16"}
 DYNAMIC = {"minilm_16_dynamic": "minilm_16", "minilm_128_dynamic": "minilm_128"}
+# Weights of 4 bits; the `a8` ones at accuracy level 4, at which both round activations to 8 bits.
+BLOCKS = {"minilm_1_w4": "minilm_1", "minilm_16_w4": "minilm_16", "minilm_128_w4": "minilm_128",
+          "minilm_16_w4a8": "minilm_16", "minilm_128_w4a8": "minilm_128"}
 
 
 def shapes(case, session_inputs, dims):
@@ -91,6 +94,8 @@ def quantized(program, case, model, data, folder):
     command = [program, "quantize", model, "-o", out]
     if case in DYNAMIC:
         command += ["--mode", "dynamic"]
+    elif case in BLOCKS:
+        command += ["--mode", "weight-only", "--bits", 4]
     elif "resnet" in case:
         command += ["--calib", data / "cifar10/train_x.npy", "--limit", 100, "--layout", "nhwc"]
     elif "dscnn" in case:
@@ -103,6 +108,14 @@ def quantized(program, case, model, data, folder):
             command += ["--calib", f"{name}={folder / name}.npy"]
         command += ["--calib", "token_type_ids=zeros", "--trim", "attention_mask", "--batch", 1]
     output_of(command)
+    if case.endswith("w4a8"):
+        import onnx
+
+        file = onnx.load(out)
+        for node in file.graph.node:
+            if node.op_type == "MatMulNBits":
+                node.attribute.append(onnx.helper.make_attribute("accuracy_level", 4))
+        onnx.save(file, out)
     return out
 
 
@@ -111,12 +124,12 @@ def main():
     threads = [1]
     if rest[:1] == ["--threads"]:
         threads, rest = [int(count) for count in rest[1].split(",")], rest[2:]
-    for case in rest or [*FLOAT, *STATIC, *DYNAMIC]:
+    for case in rest or [*FLOAT, *STATIC, *DYNAMIC, *BLOCKS]:
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
             arrays = folder / "inputs"
             arrays.mkdir()
-            name, dims = FLOAT[STATIC.get(case) or DYNAMIC.get(case) or case]
+            name, dims = FLOAT[{**STATIC, **DYNAMIC, **BLOCKS}.get(case, case)]
             model = data / f"models/{name}.onnx"
             if case not in FLOAT:
                 model = quantized(program, case, model, data, folder)

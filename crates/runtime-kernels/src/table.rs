@@ -9,7 +9,8 @@ use crate::conv::{
 };
 use crate::elementwise::{Activation, Unary};
 use crate::gemm::{
-    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, PackedF32, PackedInt8, Side,
+    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, NBitsActivations, NBitsMatrix,
+    NBitsZeroPoints, PackedF32, PackedInt8, PackedNBits, Side,
 };
 use crate::norm::{Reduce, Softmax};
 use crate::quantized::{RawOutput, RequantRule, Requantization, ScaleZero};
@@ -73,6 +74,21 @@ pub const KERNELS: &[Kernel] = &[
         name: "gemm/int8",
         agreement: Agreement::Exact,
         run: gemm_int8,
+    },
+    Kernel {
+        name: "gemm/nbits",
+        agreement: Agreement::Within(1e-5),
+        run: |c| gemm_nbits(c, [5, 301, 85], NBitsActivations::Float),
+    },
+    Kernel {
+        name: "gemm/nbits-tall",
+        agreement: Agreement::Within(1e-5),
+        run: |c| gemm_nbits(c, [67, 301, 85], NBitsActivations::Float),
+    },
+    Kernel {
+        name: "gemm/nbits-int8",
+        agreement: Agreement::Within(1e-5),
+        run: |c| gemm_nbits(c, [67, 301, 85], NBitsActivations::Int8),
     },
     Kernel {
         name: "conv/f32-channels-first",
@@ -235,6 +251,37 @@ fn gemm_int8(ctx: &Context) -> Result<Vec<f32>, KernelError> {
     let mut out = vec![0i32; m * n];
     gemm::gemm_int8(ctx, &mut Scratch::new(), &product, &RawOutput, &mut out)?;
     Ok(out.into_iter().map(|x| x as f32).collect())
+}
+
+fn gemm_nbits(
+    ctx: &Context,
+    [m, k, n]: [usize; 3],
+    activations: NBitsActivations,
+) -> Result<Vec<f32>, KernelError> {
+    let (block, blocks) = (32, k.div_ceil(32));
+    let scales: Vec<f32> = floats(n * blocks, 2).iter().map(|s| s * 0.1).collect();
+    let weights = NBitsMatrix {
+        rows: n,
+        depth: k,
+        bits: 4,
+        block,
+        codes: &bytes(n * blocks * block / 2, 3),
+        scales: &scales,
+        zero_points: NBitsZeroPoints::Packed(&bytes(n * blocks.div_ceil(2), 4)),
+    };
+    let packed = PackedNBits::new(ctx.isa, &weights)?;
+    let a = floats(m * k, 1);
+    let mut out = vec![0.0; m * n];
+    gemm::gemm_nbits(
+        ctx,
+        &mut Scratch::new(),
+        MatRef::row_major(&a, m, k)?,
+        &packed,
+        activations,
+        &Epilogue::default(),
+        &mut out,
+    )?;
+    Ok(out)
 }
 
 /// 10 channels of 45 x 49, 3 x 3 taps, stride 2, padding 1.

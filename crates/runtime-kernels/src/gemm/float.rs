@@ -370,6 +370,17 @@ fn check(
     rhs.check_side(Side::Rhs)?;
     let (rows, cols) = (lhs.rows(), rhs.cols());
     check_extent("rows of the right operand", rhs.rows(), lhs.cols())?;
+    check_epilogue(epilogue, rows, cols, out)?;
+    Ok((rows, cols))
+}
+
+/// Checks the lengths of the result and of what is added to it.
+pub(super) fn check_epilogue(
+    epilogue: &Epilogue<'_>,
+    rows: usize,
+    cols: usize,
+    out: usize,
+) -> Result<(), KernelError> {
     check_len("result", out, rows.checked_mul(cols))?;
     match epilogue.bias {
         Bias::None => {}
@@ -379,10 +390,14 @@ fn check(
     if let Some(r) = epilogue.residual {
         check_len("residual", r.len(), rows.checked_mul(cols))?;
     }
-    Ok((rows, cols))
+    Ok(())
 }
 
-fn tile(out: &mut [f32], rows: usize, cols: usize) -> Result<TileMut<'_, f32>, KernelError> {
+pub(super) fn tile(
+    out: &mut [f32],
+    rows: usize,
+    cols: usize,
+) -> Result<TileMut<'_, f32>, KernelError> {
     let len = out.len();
     TileMut::new(out, rows, cols, cols).ok_or(KernelError::OutOfBounds {
         operand: "result",
@@ -392,7 +407,7 @@ fn tile(out: &mut [f32], rows: usize, cols: usize) -> Result<TileMut<'_, f32>, K
     })
 }
 
-fn finish_of<'a>(e: &Epilogue<'a>, cols: usize) -> FloatFinish<'a> {
+pub(super) fn finish_of<'a>(e: &Epilogue<'a>, cols: usize) -> FloatFinish<'a> {
     FloatFinish {
         alpha: e.alpha,
         bias: e.bias,

@@ -1,4 +1,4 @@
-//! Matrix products: `f32` and exact int8, with packed weights and fused epilogues.
+//! Matrix products: `f32`, exact int8 and weights of a few bits, with packed weights and fused epilogues.
 
 pub(crate) mod arith;
 pub(crate) mod bytes;
@@ -6,11 +6,13 @@ pub(crate) mod direct;
 pub(crate) mod driver;
 mod float;
 mod int8;
+mod nbits;
 pub(crate) mod panel;
 pub(crate) mod rows;
 
 pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
 pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
+pub use nbits::{NBitsActivations, NBitsMatrix, NBitsZeroPoints, PackedNBits, gemm_nbits};
 
 pub(crate) use float::{FloatFinish, gemm_in_place, vector};
 pub(crate) use int8::Int8Finish;

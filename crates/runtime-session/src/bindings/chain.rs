@@ -1,6 +1,7 @@
 //! What comes after a product: `activation(product + bias + residual)` as one step.
 //!
-//! From the last node backwards: an activation, at most two `Add`, and the product (`Conv`, `Gemm`, `MatMul`).
+//! From the last node backwards: an activation, at most two `Add`, and the product (`Conv`, `Gemm`, `MatMul`,
+//! `MatMulNBits`).
 //! Nobody else may read the values in between.
 
 use super::activation::activation_of;
@@ -30,7 +31,7 @@ pub(crate) struct Product {
 }
 
 impl Chain {
-    /// The chain that ends in node `id`. `product` says whether a node is a product with constant f32 weights.
+    /// The chain that ends in node `id`. `product` says whether a node is a product with constant weights.
     pub(crate) fn ending_in(
         selector: &mut Selector<'_>,
         id: NodeId,

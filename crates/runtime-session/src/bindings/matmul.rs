@@ -6,7 +6,7 @@ use super::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, Step, StepContext};
-use compress_tensor::{DType, Shape, Tensor};
+use compress_tensor::{DType, Shape, Tensor, TensorError};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
@@ -56,19 +56,14 @@ pub(crate) fn bind_chain(
     else {
         return Ok(None);
     };
-    let mut bias = match layer.has_bias && layer.beta != 0.0 {
+    let own = match layer.has_bias && layer.beta != 0.0 {
         true => gemm_bias(selector, chain.product, layer.beta, start.channels),
         false => None,
     };
-    if let Some(extra) = chain.bias.and_then(|v| selector.constant(v)) {
-        let Ok(extra) = extra.data::<f32>() else {
-            return Ok(None);
-        };
-        bias = Some(match bias {
-            None => extra.into_owned(),
-            Some(bias) => bias.iter().zip(extra.iter()).map(|(a, b)| a + b).collect(),
-        });
-    }
+    let extra = chain.bias.and_then(|v| selector.constant(v));
+    let Ok(bias) = summed(own, extra) else {
+        return Ok(None);
+    };
     let form = if layer.trans_b {
         "f32.rhs.transposed"
     } else {
@@ -92,6 +87,22 @@ pub(crate) fn bind_chain(
         step: Arc::new(step),
         inputs: vec![Some(x), chain.residual],
         outputs: graph.node(id).outputs().to_vec(),
+    }))
+}
+
+/// The sum of a product's own bias and of a constant that is added to its result.
+///
+/// # Errors
+/// [`TensorError::WrongDType`] where the constant is not f32.
+pub(crate) fn summed(
+    own: Option<Vec<f32>>,
+    extra: Option<Tensor>,
+) -> Result<Option<Vec<f32>>, TensorError> {
+    let Some(extra) = extra else { return Ok(own) };
+    let extra = extra.data::<f32>()?;
+    Ok(Some(match own {
+        None => extra.into_owned(),
+        Some(own) => own.iter().zip(extra.iter()).map(|(a, b)| a + b).collect(),
     }))
 }
 
@@ -187,15 +198,12 @@ impl Step for Linear {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(0)?;
         let (k, n) = (self.weight.rows(), self.weight.cols());
-        let mut shape = Shape::from(x.shape());
-        let inner = shape.last_mut().filter(|last| **last == k);
-        *inner.ok_or_else(|| inner_sizes(x.shape(), &[k, n]))? = n;
-        let rows = x.len().checked_div(k).unwrap_or(0);
+        let Rows { count, result } = Rows::of(x, k, n)?;
         let residual = match cx.inputs.optional(1)? {
             None => None,
             Some(r) => Some(r.data::<f32>()?),
         };
-        let mut out = cx.state.memory.tensor::<f32>(&shape)?;
+        let mut out = cx.state.memory.tensor::<f32>(&result)?;
         let mut epilogue = Epilogue::default();
         epilogue.alpha = self.alpha;
         epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);
@@ -205,13 +213,31 @@ impl Step for Linear {
         gemm(
             &cx.state.context,
             &mut cx.state.scratch,
-            FloatOperand::Matrix(MatRef::row_major(&data, rows, k)?),
+            FloatOperand::Matrix(MatRef::row_major(&data, count, k)?),
             FloatOperand::Packed(&self.weight),
             &epilogue,
             out.data_mut::<f32>()?,
         )?;
         cx.outputs.set(0, out);
         Ok(())
+    }
+}
+
+/// A tensor `[.., k]` as rows, and the shape `[.., n]` of its product with a matrix `[k, n]`.
+pub(crate) struct Rows {
+    pub(crate) count: usize,
+    pub(crate) result: Shape,
+}
+
+impl Rows {
+    /// # Errors
+    /// [`EvalError`] where the last axis does not have `k` elements.
+    pub(crate) fn of(x: &Tensor, k: usize, n: usize) -> Result<Self, EvalError> {
+        let mut result = Shape::from(x.shape());
+        let inner = result.last_mut().filter(|last| **last == k);
+        *inner.ok_or_else(|| inner_sizes(x.shape(), &[k, n]))? = n;
+        let count = x.len().checked_div(k).unwrap_or(0);
+        Ok(Self { count, result })
     }
 }
 

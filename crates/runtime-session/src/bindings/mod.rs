@@ -8,6 +8,7 @@ mod gelu;
 mod guarded;
 mod layout;
 mod matmul;
+mod nbits;
 mod normalize;
 mod pad;
 mod pool;
@@ -44,9 +45,10 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
         return Ok(bound);
     }
     if let Some(chain) = Chain::ending_in(selector, id, &product) {
-        let bound = match selector.graph.node(chain.product).is("Conv") {
-            true => conv::bind_chain(selector, id, &chain)?,
-            false => matmul::bind_chain(selector, id, &chain)?,
+        let bound = match selector.graph.node(chain.product).op_type.as_str() {
+            "Conv" => conv::bind_chain(selector, id, &chain)?,
+            "MatMulNBits" => nbits::bind_chain(selector, id, &chain)?,
+            _ => matmul::bind_chain(selector, id, &chain)?,
         };
         if let Some(bound) = bound {
             return Ok(bound);
@@ -81,11 +83,13 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
     }
 }
 
-/// Whether a node is a product with constant f32 weights. One that can run on integers is not, though its dequantized
-/// weights are constant too: a residual behind it is a step of its own.
+/// Whether a node is a product with constant weights whose result is f32. One that can run on integers is not, though its
+/// dequantized weights are constant too: a residual behind it is a step of its own.
 fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     if quantized::is_layer(selector, id) {
         return None;
     }
-    conv::product(selector, id).or_else(|| matmul::product(selector, id))
+    conv::product(selector, id)
+        .or_else(|| matmul::product(selector, id))
+        .or_else(|| nbits::product(selector, id))
 }

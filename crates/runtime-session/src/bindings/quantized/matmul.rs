@@ -3,12 +3,12 @@
 
 use super::output::{IntegerProduct, Output, store_floats};
 use super::params::{self, Byte, Quantized, QuantizedWeight};
-use crate::bindings::matmul::inner_sizes;
+use crate::bindings::matmul::Rows;
 use crate::error::{SessionError, StepError};
 use crate::execute::RunState;
 use crate::plan::{Bound, Selector};
 use crate::step::{Step, StepContext};
-use compress_tensor::{DType, Shape, Tensor};
+use compress_tensor::{DType, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId, ValueId};
 use runtime_kernels::elementwise::Activation;
@@ -453,10 +453,10 @@ fn multiply(
 ) -> Result<Tensor, StepError> {
     let x = cx.inputs.tensor(0)?;
     let (k, n) = (weight.rows(), weight.cols());
-    let mut shape = Shape::from(x.shape());
-    let inner = shape.last_mut().filter(|last| **last == k);
-    *inner.ok_or_else(|| inner_sizes(x.shape(), &[k, n]))? = n;
-    let rows = x.len().checked_div(k).unwrap_or(0);
+    let Rows {
+        count: rows,
+        result: shape,
+    } = Rows::of(x, k, n)?;
     let (unsigned, signed);
     let lhs = match x.dtype() {
         DType::U8 => {
