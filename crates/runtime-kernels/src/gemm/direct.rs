@@ -312,6 +312,21 @@ fn narrow_tile<S: Simd, A: Arith>(
     }
 }
 
+/// Words of a panel by which prefetches run ahead of the products, and those of a cache line.
+///
+/// The weights of a model outgrow a core's own cache, and the hardware's prefetcher stops at the
+/// end of a page, so a panel that is read the first time would stall every few dozen steps.
+const AHEAD: usize = 1536;
+const LINE_WORDS: usize = 16;
+
+/// Asks for what the next steps read; near a panel's end that is the next panel's start.
+#[inline(always)]
+fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Word], words: usize) {
+    for line in (0..words).step_by(LINE_WORDS) {
+        s.prefetch(panel, AHEAD + line);
+    }
+}
+
 /// A register tile of `R` rows and `V` vectors.
 #[inline(always)]
 fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
@@ -340,6 +355,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
                     rows[r] = A::cells(&units[at[r] + run..], walk.words);
                 }
                 for (k, b) in (0..walk.words).zip(weights.chunks_exact(nr)) {
+                    prefetch_panel::<S, A>(s, b, V * S::LANES);
                     let mut vectors = [A::splat(s, A::Word::default()); V];
                     for v in 0..V {
                         vectors[v] = A::load(s, &b[v * S::LANES..]);
@@ -378,6 +394,7 @@ fn lone_row<S: Simd, A: Arith>(
     let (fours, rest) = row.as_chunks::<STEPS>();
     let (whole, tail) = panel.split_at(fours.len() * STEPS * nr);
     for (cells, b) in fours.iter().zip(whole.chunks_exact(STEPS * nr)) {
+        prefetch_panel::<S, A>(s, b, STEPS * nr);
         for i in 0..STEPS {
             let x = A::broadcast(s, cells[i]);
             for v in 0..2 {

@@ -12,8 +12,9 @@ use crate::isa::{Simd, simd_dispatch};
 use crate::threads::{Place, TileMut};
 use crate::{Context, Isa, KernelError, MatRef, Scratch};
 
-/// The greatest depth at which tall left operands are read in place.
-const DIRECT_DEPTH: usize = 512;
+/// The greatest depth at which tall left operands are read in place: a panel of so many steps takes
+/// at most 384 KiB, which a second-level cache holds while the rows pass by.
+const DIRECT_DEPTH: usize = 3072;
 
 /// A matrix in the panel order of one instruction set: weights, packed once.
 #[derive(Clone, Debug)]
@@ -217,7 +218,6 @@ fn direct_operands<'a>(
     let (FloatOperand::Matrix(lhs), FloatOperand::Packed(weights)) = (lhs, rhs) else {
         return None;
     };
-    // A panel must stay in a core's own cache while tall matrices pass by.
     let pays = lhs.rows() <= 4 * isa.tile().mr || lhs.cols() <= DIRECT_DEPTH;
     let rows = FloatRows::of(lhs).filter(|_| pays)?;
     Some((rows, weights))

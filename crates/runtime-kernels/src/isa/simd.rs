@@ -87,6 +87,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// [`word_signed`]).
     fn dot(self, acc: Self::I, u: Self::I, s: Self::I) -> Self::I;
 
+    /// Hints that the cache line of `of[at]` is read soon; `at` may lie past the end.
+    #[inline(always)]
+    fn prefetch<T>(self, of: &[T], at: usize) {
+        let _ = (of, at);
+    }
+
     /// Loads up to [`Simd::LANES`] elements; the missing lanes are `fill`.
     #[inline(always)]
     fn load_partial(self, src: &[f32], fill: f32) -> Self::F {

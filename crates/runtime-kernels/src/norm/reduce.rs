@@ -52,6 +52,15 @@ impl Reduce {
         }
     }
 
+    /// Joins two accumulators lane by lane.
+    #[inline(always)]
+    fn join_vectors<S: Simd>(self, s: S, a: S::F, b: S::F) -> S::F {
+        match self {
+            Self::Max | Self::Min | Self::Product => self.step(s, a, b),
+            _ => s.add(a, b),
+        }
+    }
+
     /// Joins two accumulators.
     #[inline(always)]
     fn join(self, a: f32, b: f32) -> f32 {
@@ -135,20 +144,18 @@ pub(super) fn accumulate<S: Simd>(s: S, op: Reduce, x: &[f32]) -> f32 {
             *acc = op.step(s, *acc, s.load(x));
         }
     }
-    let mut tail = op.start();
     let vectors = rest.chunks_exact(S::LANES);
     let last = vectors.remainder();
     for (acc, x) in acc.iter_mut().zip(vectors) {
         *acc = op.step(s, *acc, s.load(x));
     }
-    for &x in last {
-        let mut one = [0.0];
-        s.store_partial(op.step(s, s.splat(tail), s.splat(x)), &mut one);
-        tail = one[0];
+    if !last.is_empty() {
+        // What a reduction starts from changes nothing.
+        acc[3] = op.step(s, acc[3], s.load_partial(last, op.start()));
     }
-    acc.iter().fold(tail, |sum, &v| {
-        op.join(sum, s.fold(v, |a, b| op.join(a, b)))
-    })
+    let [a, b, c, d] = acc;
+    let acc = op.join_vectors(s, op.join_vectors(s, a, b), op.join_vectors(s, c, d));
+    s.fold(acc, |a, b| op.join(a, b))
 }
 
 simd_dispatch! {
@@ -178,12 +185,12 @@ pub(super) fn exponentials<S: Simd>(s: S, x: &[f32], max: f32, y: &mut [f32]) ->
         sum = s.add(sum, e);
         s.store(e, y);
     }
-    // Missing lanes are minus infinity, whose exponential is 0.
-    let e = exp(
-        s,
-        s.sub(s.load_partial(&x[whole..], f32::NEG_INFINITY), shift),
-    );
-    let e = if whole == x.len() { s.splat(0.0) } else { e };
-    s.store_partial(e, &mut y[whole..]);
-    s.sum(s.add(sum, e))
+    if whole < x.len() {
+        // Missing lanes are minus infinity, whose exponential is 0.
+        let x = s.load_partial(&x[whole..], f32::NEG_INFINITY);
+        let e = exp(s, s.sub(x, shift));
+        sum = s.add(sum, e);
+        s.store_partial(e, &mut y[whole..]);
+    }
+    s.sum(sum)
 }
