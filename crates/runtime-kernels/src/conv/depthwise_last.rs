@@ -13,7 +13,7 @@ use crate::threads::Place;
 use crate::{Context, Scratch};
 
 /// Output pixels of a tile: two vectors each leave room for the weights in the registers.
-const PIXELS: usize = 4;
+const PIXELS: usize = 6;
 
 /// The staged image under a band of output rows.
 #[derive(Clone, Copy)]
@@ -198,30 +198,19 @@ simd_dispatch! {
         let [_, _, ow] = shape.output;
         let nr = 2 * S::LANES;
         let mut tile = [0.0; MAX_MR * MAX_NR];
+        // Pixels of a register tile, shared out evenly: a row of seven is four and three.
+        let step = ow.div_ceil(ow.div_ceil(PIXELS).max(1)).max(1);
         for y in 0..band.lines {
             let image = &image[y * shape.strides[1] * staged.row_len()..staged.len()];
-            for x in (0..ow).step_by(PIXELS) {
-                let pixels = PIXELS.min(ow - x);
+            for x in (0..ow).step_by(step) {
+                let pixels = step.min(ow - x);
                 for c in (0..shape.in_channels).step_by(nr) {
                     let cols = nr.min(shape.in_channels - c);
                     let taps = Taps { shape, staged, image, weights, x, c };
-                    match (pixels, cols > S::LANES) {
-                        (1, true) => taps.tile::<S, 1, 2>(s, &mut tile),
-                        (2..=3, true) => {
-                            taps.tile::<S, 2, 2>(s, &mut tile);
-                            if pixels == 3 {
-                                Taps { x: x + 2, ..taps }.tile::<S, 1, 2>(s, &mut tile[2 * nr..]);
-                            }
-                        }
-                        (_, true) => taps.tile::<S, PIXELS, 2>(s, &mut tile),
-                        (1, false) => taps.tile::<S, 1, 1>(s, &mut tile),
-                        (2..=3, false) => {
-                            taps.tile::<S, 2, 1>(s, &mut tile);
-                            if pixels == 3 {
-                                Taps { x: x + 2, ..taps }.tile::<S, 1, 1>(s, &mut tile[2 * nr..]);
-                            }
-                        }
-                        (_, false) => taps.tile::<S, PIXELS, 1>(s, &mut tile),
+                    if cols > S::LANES {
+                        taps.pixels::<S, 2>(s, pixels, &mut tile);
+                    } else {
+                        taps.pixels::<S, 1>(s, pixels, &mut tile);
                     }
                     let pixel = y * ow + x;
                     let at = Place { row: band.out_row + pixel, col: c, rows: pixels, cols };
@@ -245,6 +234,19 @@ struct Taps<'a> {
 }
 
 impl Taps<'_> {
+    /// The sums of up to [`PIXELS`] pixels and `V` vectors of channels.
+    #[inline(always)]
+    fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: usize, tile: &mut [f32]) {
+        match pixels {
+            1 => self.tile::<S, 1, V>(s, tile),
+            2 => self.tile::<S, 2, V>(s, tile),
+            3 => self.tile::<S, 3, V>(s, tile),
+            4 => self.tile::<S, 4, V>(s, tile),
+            5 => self.tile::<S, 5, V>(s, tile),
+            _ => self.tile::<S, PIXELS, V>(s, tile),
+        }
+    }
+
     /// The sums of `P` pixels and `V` vectors of channels.
     #[inline(always)]
     fn tile<S: Simd, const P: usize, const V: usize>(&self, s: S, tile: &mut [f32]) {

@@ -380,19 +380,34 @@ impl Slice {
             .unwrap_or(0);
         let inner: usize = x.shape().iter().skip(cut + 1).product();
         let len = sizes.get(cut).copied().unwrap_or(1) * inner;
-        let mut at = Shape::filled(cut, 0);
-        for out in out.data_mut::<T>()?.chunks_exact_mut(len.max(1)) {
+        // Runs lie evenly along the axis before; the axes before that are gone through one place at a time.
+        let outer = cut.saturating_sub(1);
+        let mut at = Shape::filled(outer, 0);
+        let runs = if cut > 0 { sizes[outer] } else { 1 };
+        for out in out.data_mut::<T>()?.chunks_exact_mut((runs * len).max(1)) {
             let mut from = 0;
             for axis in 0..x.rank().min(cut + 1) {
                 let i = first[axis] + at.get(axis).copied().unwrap_or(0);
                 from = from * x.shape()[axis] + i;
             }
-            from *= inner;
-            out.copy_from_slice(&data[from..from + len]);
+            let stride = x.shape().get(cut).copied().unwrap_or(1) * inner;
+            let runs = data[from * inner..].chunks(stride.max(1));
+            for (out, run) in out.chunks_exact_mut(len.max(1)).zip(runs) {
+                copy_run(&run[..len], out);
+            }
             advance(&mut at, &sizes);
         }
         cx.outputs.set(0, out);
         Ok(())
+    }
+}
+
+/// Copies a run; a call that copies memory would take longer than a short one.
+fn copy_run<T: Copy>(run: &[T], out: &mut [T]) {
+    if run.len() > 16 {
+        out.copy_from_slice(run);
+    } else {
+        out.iter_mut().zip(run).for_each(|(o, &x)| *o = x);
     }
 }
 
