@@ -57,10 +57,12 @@ pub enum KernelError {
         needed: usize,
     },
     /// The thread pool could not be started.
-    #[error("a pool of {threads} threads could not be started")]
+    #[error("a pool of {threads} threads could not be started: {reason}")]
     ThreadPool {
         /// Threads asked for.
         threads: usize,
+        /// What the system says.
+        reason: String,
     },
 }
 

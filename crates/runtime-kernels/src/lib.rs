@@ -6,8 +6,8 @@
 //! numbers at any thread count. Integer kernels give the same bits on every instruction set.
 //!
 //! Algorithms are written once over a vector trait; one file per instruction set under `isa`
-//! implements it. `unsafe` code is confined to those files, their dispatch, and the cutting of a
-//! result into disjoint tiles for threads.
+//! implements it. `unsafe` code is confined to those files, their dispatch, the cutting of a
+//! result into disjoint tiles for threads, and the lending of a job to them.
 #![deny(missing_docs)]
 
 mod context;

@@ -1,4 +1,4 @@
-//! The inventory: every kernel family with its tolerance, runnable on every instruction set.
+//! The inventory: the kernels, a row per algorithm with its tolerance, runnable on every instruction set.
 //!
 //! One row per kernel and instruction set drives the agreement test below (and, through
 //! [`Kernel::run`], benches and fault reports): a row's result must agree with the scalar one, bit

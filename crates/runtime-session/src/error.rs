@@ -71,6 +71,12 @@ pub enum SessionError {
         /// The input.
         name: String,
     },
+    /// An input was fed twice.
+    #[error("input `{name}` was given twice")]
+    DuplicateInput {
+        /// The input.
+        name: String,
+    },
     /// A value was fed that the model does not take.
     #[error("the model has no input `{name}`; it takes {}", .known.join(", "))]
     UnknownInput {

@@ -164,8 +164,8 @@ impl Session {
 
     /// As [`Session::run`], and puts the outputs in place of what `outputs` holds. Their memory, where nobody else
     /// shares it, is used again: a loop that hands the same vector in for each run allocates nothing once it has run with
-    /// inputs of the same shapes. What still allocates: nodes without a kernel, among them those with subgraphs, and inputs
-    /// that lie misaligned.
+    /// inputs of the same shapes. What still allocates: nodes without a kernel, among them those with subgraphs, nodes of more
+    /// than eight inputs, bounds of `Slice` in i32, and tensors that lie misaligned.
     ///
     /// ```
     /// # use compress_tensor::{DType, Tensor};
@@ -411,6 +411,11 @@ impl Session {
                 name: name.to_owned(),
                 known: ids.iter().map(|&id| graph.name_of(id).to_owned()).collect(),
             })?;
+            if feeds[at].is_some() {
+                return Err(SessionError::DuplicateInput {
+                    name: name.to_owned(),
+                });
+            }
             check_input(name, &graph.value(ids[at]).fact, &value)?;
             let value = match value {
                 Value::Tensor(tensor) => Value::Tensor(tensor.to_aligned()),

@@ -135,8 +135,10 @@ fn zero_points_bias_residual_and_activation_are_taken_along() {
         let zeros = net.constant(codes(5, &[N, row]));
         let bias = net.constant(numbers(6, &[N]));
         let p = net.product(&[Some(zeros), None, Some(bias)], 0);
-        let extra = net.constant(numbers(7, &[N]));
+        let (extra, residual) = (numbers(7, &[N]), numbers(9, &[5, N]));
+        let (extra, residual) = (net.constant(extra), net.constant(residual));
         let s = net.op("Add", &[p, extra]);
+        let s = net.op("Add", &[s, residual]);
         let y = net.op("Relu", &[s]);
         assert_eq!(net.check(y, 1e-5 * (1 << bits) as f32), ["gemm.nbits"]);
     }

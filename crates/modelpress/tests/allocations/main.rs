@@ -62,6 +62,7 @@ fn cases() -> Vec<(&'static str, Model, Vec<Tensor>)> {
             .collect::<Vec<_>>();
         Tensor::from_vec(&[batch, sequence], ids).unwrap()
     });
+    let signals = [[4, 1], [7, 2]].map(|[steps, batch]| numbers(&[steps, batch, 6], 3));
     let (convolutional, encoder) = (models::convolutional(), models::encoder());
     let config = QuantizeConfig::default();
     let dynamic = quantize_dynamic(&encoder, &config).unwrap().0;
@@ -76,6 +77,7 @@ fn cases() -> Vec<(&'static str, Model, Vec<Tensor>)> {
         ("encoder int8", quantized(&encoder, &ids[0]), ids.to_vec()),
         ("encoder dynamic int8", dynamic, ids.to_vec()),
         ("encoder", encoder, ids.to_vec()),
+        ("recurrent", models::recurrent(), signals.to_vec()),
     ]
 }
 

@@ -83,7 +83,9 @@ pub(crate) fn convolutional() -> Model {
             node.with("group", group).with("pads", vec![pads; 4])
         })
     };
-    let stem = conv(&mut b, x, [16, 3, 3, 3], 1, 1);
+    let pads = b.ints(&[0, 0, 1, 1, 0, 0, 1, 1]);
+    let x = b.add("Pad", &[x, pads]);
+    let stem = conv(&mut b, x, [16, 3, 3, 3], 1, 0);
     let stem = b.add("Relu", &[stem]);
     let depthwise = conv(&mut b, stem, [16, 1, 3, 3], 16, 1);
     let depthwise = b.add("Relu", &[depthwise]);
@@ -165,6 +167,25 @@ fn linear(b: &mut Builder, x: ValueId, depth: usize, width: usize) -> ValueId {
     let (w, bias) = (b.weight(&[depth, width]), b.weight(&[width]));
     let product = b.add("MatMul", &[x, w]);
     b.add("Add", &[product, bias])
+}
+
+/// Recurrent layers over `[steps, batch, 6]`, with a linear layer behind.
+pub(crate) fn recurrent() -> Model {
+    let mut b = Builder::new("recurrent");
+    let sizes = [Dim::symbol("steps"), Dim::symbol("batch"), 6usize.into()];
+    let mut x = b.input("x", DType::F32, &sizes);
+    let mut depth = 6;
+    for (op, gates) in [("LSTM", 4), ("GRU", 3), ("RNN", 1)] {
+        let (w, r) = (
+            b.weight(&[1, gates * 8, depth]),
+            b.weight(&[1, gates * 8, 8]),
+        );
+        let y = b.add_with(op, &[x, w, r], |node| node.with("hidden_size", 8i64));
+        let direction = b.ints(&[1]);
+        (x, depth) = (b.add("Squeeze", &[y, direction]), 8);
+    }
+    let y = linear(&mut b, x, 8, 5);
+    b.finish(&[y])
 }
 
 /// `y = x > 0 ? -x : x` (`-|x|`) of one number, by `If`, whose branches run as plans of their own.

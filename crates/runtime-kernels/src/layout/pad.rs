@@ -14,35 +14,38 @@ pub enum Padding<T> {
     Reflect,
 }
 
-/// Writes `x`, of extents `dims`, with `pads[k]` elements before and after along axis `k`.
+/// Writes `x`, of extents `dims`, with `pads[0][k]` elements before and `pads[1][k]` after along axis `k`.
 ///
 /// # Errors
-/// [`KernelError::Length`] if a slice does not have the elements of its extents, [`KernelError::Extent`] if there is not
-/// one pair of pads per axis, [`KernelError::Invalid`] for pads that an axis has not enough elements for.
+/// [`KernelError::Length`] if a slice does not have the elements of its extents, [`KernelError::Extent`] if there are not
+/// two pads per axis, [`KernelError::Invalid`] for pads that an axis has not enough elements for.
 ///
 /// # Examples
 /// ```
 /// use runtime_kernels::layout::{Padding, pad};
 ///
 /// let mut y = [0; 6];
-/// pad(&[3], &[(2, 1)], Padding::Reflect, &[1, 2, 3], &mut y)?;
+/// pad(&[3], [&[2], &[1]], Padding::Reflect, &[1, 2, 3], &mut y)?;
 /// assert_eq!(y, [3, 2, 1, 2, 3, 2]);
 /// # Ok::<(), runtime_kernels::KernelError>(())
 /// ```
 pub fn pad<T: Copy>(
     dims: &[usize],
-    pads: &[(usize, usize)],
+    pads: [&[usize]; 2],
     padding: Padding<T>,
     x: &[T],
     y: &mut [T],
 ) -> Result<(), KernelError> {
-    check_extent("pairs of pads", pads.len(), dims.len())?;
+    for pads in pads {
+        check_extent("pads of one side", pads.len(), dims.len())?;
+    }
     check_len("input", x.len(), product(dims))?;
-    let padded = dims.iter().zip(pads).try_fold(1usize, |len, (&d, &pads)| {
-        len.checked_mul(d.checked_add(pads.0)?.checked_add(pads.1)?)
+    let of_axes = || dims.iter().zip(pads[0].iter().zip(pads[1]));
+    let padded = of_axes().try_fold(1usize, |len, (&d, (&before, &after))| {
+        len.checked_mul(d.checked_add(before)?.checked_add(after)?)
     });
     check_len("result", y.len(), padded)?;
-    for (&d, &(before, after)) in dims.iter().zip(pads) {
+    for (&d, (&before, &after)) in of_axes() {
         let (most, largest) = (before.max(after), d.saturating_sub(1));
         let fits = match padding {
             Padding::Constant(_) => true,
@@ -65,16 +68,16 @@ pub fn pad<T: Copy>(
 /// Pads the first axis; what is inside by the axes behind it.
 fn pad_axis<T: Copy>(
     dims: &[usize],
-    pads: &[(usize, usize)],
+    pads: [&[usize]; 2],
     padding: Padding<T>,
     x: &[T],
     y: &mut [T],
 ) {
-    if pads.iter().all(|&pads| pads == (0, 0)) {
+    if pads.iter().all(|pads| pads.iter().all(|&n| n == 0)) {
         y.copy_from_slice(x);
         return;
     }
-    let (size, (before, after)) = (dims[0], pads[0]);
+    let (size, [before, after]) = (dims[0], pads.map(|pads| pads[0]));
     let row = y.len() / (before + size + after);
     let inside = &mut y[before * row..(before + size) * row];
     let own: usize = dims[1..].iter().product();
@@ -83,7 +86,7 @@ fn pad_axis<T: Copy>(
     } else {
         for (i, y) in inside.chunks_exact_mut(row).enumerate() {
             let x = &x[i * own..(i + 1) * own];
-            pad_axis(&dims[1..], &pads[1..], padding, x, y);
+            pad_axis(&dims[1..], pads.map(|pads| &pads[1..]), padding, x, y);
         }
     }
     let end = before + size;
@@ -107,10 +110,10 @@ mod tests {
 
     #[test]
     fn both_axes_are_padded() {
-        let pads = [(1, 0), (0, 2)];
+        let pads = [&[1, 0][..], &[0, 2]];
         let run = |padding| {
             let mut y = [9; 15];
-            pad(&[2, 3], &pads, padding, &[1, 2, 3, 4, 5, 6], &mut y).unwrap();
+            pad(&[2, 3], pads, padding, &[1, 2, 3, 4, 5, 6], &mut y).unwrap();
             y
         };
         assert_eq!(
@@ -130,11 +133,20 @@ mod tests {
     #[test]
     fn what_cannot_be_mirrored_is_refused() {
         let mut y = [0; 6];
-        assert!(pad(&[3], &[(3, 0)], Padding::Reflect, &[1, 2, 3], &mut y).is_err());
-        assert!(pad(&[0], &[(6, 0)], Padding::Edge, &[], &mut y).is_err());
-        assert!(pad(&[0], &[(6, 0)], Padding::Constant(7), &[], &mut y).is_ok());
+        assert!(pad(&[3], [&[3], &[0]], Padding::Reflect, &[1, 2, 3], &mut y).is_err());
+        assert!(pad(&[0], [&[6], &[0]], Padding::Edge, &[], &mut y).is_err());
+        assert!(pad(&[0], [&[6], &[0]], Padding::Constant(7), &[], &mut y).is_ok());
         assert_eq!(y, [7; 6]);
-        assert!(pad(&[3], &[(usize::MAX, 1)], Padding::Edge, &[1, 2, 3], &mut y).is_err());
-        assert!(pad(&[3], &[], Padding::Edge, &[1, 2, 3], &mut y).is_err());
+        assert!(
+            pad(
+                &[3],
+                [&[usize::MAX], &[1]],
+                Padding::Edge,
+                &[1, 2, 3],
+                &mut y
+            )
+            .is_err()
+        );
+        assert!(pad(&[3], [&[], &[]], Padding::Edge, &[1, 2, 3], &mut y).is_err());
     }
 }

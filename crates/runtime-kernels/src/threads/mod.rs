@@ -29,6 +29,9 @@ const WORK_PER_TASK: usize = 512 * 1024;
 /// What an element of a function that is applied to each costs, in multiply-adds of a product.
 const ELEMENT_WORK: usize = 16;
 
+/// More threads than any machine has cores: to start them could bring the system down before it refuses.
+const MAX_THREADS: usize = 4096;
+
 /// The threads that a kernel may use: the calling one, and those of a pool.
 ///
 /// Clones share the pool, and so may sessions. The pool serves one caller at a time; others go on alone, and a
@@ -49,12 +52,16 @@ impl Parallelism {
     /// A pool of its own, for `threads` threads with the calling one; 0 and 1 are sequential.
     ///
     /// # Errors
-    /// [`KernelError::ThreadPool`] if the system refuses the threads.
+    /// [`KernelError::ThreadPool`] if the system refuses the threads, or for more than 4,096.
     pub fn with_threads(threads: usize) -> Result<Self, KernelError> {
         if threads <= 1 {
             return Ok(Self::sequential());
         }
-        let pool = Pool::new(threads - 1).map_err(|_| KernelError::ThreadPool { threads })?;
+        let refused = |reason: String| KernelError::ThreadPool { threads, reason };
+        if threads > MAX_THREADS {
+            return Err(refused(format!("there may be {MAX_THREADS}")));
+        }
+        let pool = Pool::new(threads - 1).map_err(|error| refused(error.to_string()))?;
         Ok(Self {
             pool: Some(Arc::new(pool)),
             threads,
@@ -187,6 +194,14 @@ mod tests {
         drop((first, second, others));
         assert_eq!(threads(&parallelism.caller()), 3);
         assert_eq!(threads(&Parallelism::sequential().caller()), 1);
+    }
+
+    #[test]
+    fn absurd_numbers_of_threads_are_refused() {
+        for threads in [MAX_THREADS + 1, usize::MAX] {
+            let refused = Parallelism::with_threads(threads);
+            assert!(matches!(refused, Err(KernelError::ThreadPool { .. })));
+        }
     }
 
     #[test]

@@ -6,10 +6,13 @@
 
 use super::activation::activation_of;
 use super::gelu::Gelu;
+use crate::error::StepError;
 use crate::plan::Selector;
 use compress_tensor::{DType, Tensor};
+use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
 use runtime_kernels::elementwise::Activation;
+use std::borrow::Cow;
 
 /// A product and what is done to its result.
 pub(crate) struct Chain {
@@ -77,7 +80,9 @@ impl Chain {
                 activation: Activation::None,
             });
         }
-        if !node.is("Add") || depth == 2 || !selector.fuses() {
+        // In old opsets an `axis` says where broadcasting starts.
+        let adds = node.is("Add") && node.attributes.get("axis").is_none();
+        if !adds || depth == 2 || !selector.fuses() {
             return None;
         }
         let (a, b) = (node.input(0)?, node.input(1)?);
@@ -93,7 +98,10 @@ impl Chain {
             };
             let start = product(selector, chain.product)?;
             let constant = selector.constant(other);
-            let per_channel = constant.is_some_and(|t| is_per_channel(&t, &start));
+            // A constant of a higher rank would give the sum its rank.
+            let rank = selector.rank(inner).unwrap_or(1 + start.axis_from_end);
+            let per_channel =
+                constant.is_some_and(|t| t.rank() <= rank && is_per_channel(&t, &start));
             if per_channel && chain.bias.is_none() && chain.residual.is_none() {
                 chain.bias = Some(other);
                 return Some(chain);
@@ -105,6 +113,25 @@ impl Chain {
         }
         None
     }
+}
+
+/// The data of a residual for a result of this shape.
+///
+/// # Errors
+/// [`EvalError`] for a residual of another shape, which symbols that are equal in the file need not keep out.
+pub(crate) fn residual<'a>(
+    residual: Option<&'a Tensor>,
+    result: &[usize],
+) -> Result<Option<Cow<'a, [f32]>>, StepError> {
+    let Some(residual) = residual else {
+        return Ok(None);
+    };
+    if residual.shape() != result {
+        let rule = "what is added to a product must have its shape";
+        let found = format_args!("{:?} and {result:?}", residual.shape());
+        return Err(EvalError::rule(rule, found).into());
+    }
+    Ok(Some(residual.data::<f32>()?))
 }
 
 /// Whether an f32 constant holds one number per channel, broadcast over everything else.

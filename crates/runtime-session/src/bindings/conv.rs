@@ -1,6 +1,6 @@
 //! `Conv` in f32 with constant weights: `activation(W * x + bias + residual)`.
 
-use super::chain::{Chain, Product};
+use super::chain::{self, Chain, Product};
 use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
@@ -288,16 +288,13 @@ impl Step for Conv {
         let x = cx.inputs.tensor(0)?;
         let residual = cx.inputs.optional(1)?;
         if !self.filter.turns_signals() {
-            let residual = residual.map(Tensor::data::<f32>).transpose()?;
-            let y = self.convolve(cx, x.shape(), &x.data::<f32>()?, residual.as_deref())?;
+            let y = self.convolve(cx, x, residual)?;
             cx.outputs.set(0, y);
             return Ok(());
         }
         let turned = turned(cx, x)?;
         let residual = residual.map(|r| self::turned(cx, r)).transpose()?;
-        let data = residual.as_ref().map(Tensor::data::<f32>).transpose()?;
-        let y = self.convolve(cx, turned.shape(), &turned.data::<f32>()?, data.as_deref())?;
-        drop(data);
+        let y = self.convolve(cx, &turned, residual.as_ref())?;
         let result = self::turned(cx, &y)?;
         for done in [Some(turned), residual, Some(y)].into_iter().flatten() {
             cx.state.memory.recycle(done.into());
@@ -312,21 +309,21 @@ impl Conv {
     fn convolve(
         &self,
         cx: &mut StepContext<'_>,
-        shape: &[usize],
-        image: &[f32],
-        residual: Option<&[f32]>,
+        image: &Tensor,
+        residual: Option<&Tensor>,
     ) -> Result<Tensor, StepError> {
-        let (shape, result) = self.filter.shape(shape)?;
+        let (shape, result) = self.filter.shape(image.shape())?;
+        let residual = chain::residual(residual, &result)?;
         let mut epilogue = ConvEpilogue::default();
         epilogue.bias = self.bias.as_deref();
-        epilogue.residual = residual;
+        epilogue.residual = residual.as_deref();
         epilogue.activation = self.activation;
         let mut out = cx.state.memory.tensor::<f32>(&result)?;
         conv(
             &cx.state.context,
             &mut cx.state.scratch,
             &shape,
-            image,
+            &image.data::<f32>()?,
             &self.weight,
             &epilogue,
             out.data_mut::<f32>()?,

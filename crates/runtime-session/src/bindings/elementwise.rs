@@ -9,7 +9,7 @@ use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use compress_tensor::{DType, Shape, element_count};
 use onnx_ir::operator::EvalError;
-use onnx_ir::{NodeId, Value};
+use onnx_ir::{Node, NodeId, Value};
 use runtime_kernels::elementwise::{
     Activation, Binary, Broadcast, Order, Unary, binary, unary, unary_in_place,
 };
@@ -37,7 +37,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
         }));
     }
     let node = selector.graph.node(id);
-    match binary_of(&node.op_type) {
+    match binary_of(node) {
         Some(function) if node.inputs().len() == 2 => {
             let zip = Zip {
                 function,
@@ -59,7 +59,7 @@ fn bind_activated(selector: &mut Selector<'_>, id: NodeId, function: Unary) -> O
         return None;
     }
     let (_, inner) = selector.interior(node.input(0)?)?;
-    let function = binary_of(&inner.op_type).filter(|_| inner.is(&inner.op_type))?;
+    let function = binary_of(inner).filter(|_| inner.is(&inner.op_type))?;
     let (&[Some(a), Some(b)], Some(DType::F32)) = (inner.inputs(), selector.dtype(node.input(0)?))
     else {
         return None;
@@ -113,8 +113,12 @@ fn squares(selector: &mut Selector<'_>, id: NodeId) -> bool {
     exponent.is_some_and(|e| e.rank() <= rank && e.to_f64_vec().is_ok_and(|e| e == [2.0]))
 }
 
-fn binary_of(op_type: &str) -> Option<Binary> {
-    Some(match op_type {
+/// The function of a node; `None` for others and for those of old opsets that broadcast from an `axis` on.
+fn binary_of(node: &Node) -> Option<Binary> {
+    if node.attributes.get("axis").is_some() {
+        return None;
+    }
+    Some(match node.op_type.as_str() {
         "Add" => Binary::Add,
         "Sub" => Binary::Sub,
         "Mul" => Binary::Mul,

@@ -1,7 +1,7 @@
 //! `MatMul` and `Gemm` in f32: `activation(alpha * A * B + bias + residual)`.
 
 use super::activation::scalar;
-use super::chain::{Chain, Product};
+use super::chain::{Chain, Product, residual};
 use super::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
@@ -111,7 +111,7 @@ pub(crate) fn summed(
 /// # Errors
 /// As [`guarded::bind`].
 pub(crate) fn bind_dynamic(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, SessionError> {
-    guarded::bind(selector, id, MatMul { alpha: 1.0 })
+    guarded::bind(selector, id, MatMul)
 }
 
 /// The attributes of `Gemm`; those of a `MatMul` are the defaults.
@@ -199,10 +199,7 @@ impl Step for Linear {
         let x = cx.inputs.tensor(0)?;
         let (k, n) = (self.weight.rows(), self.weight.cols());
         let Rows { count, result } = Rows::of(x, k, n)?;
-        let residual = match cx.inputs.optional(1)? {
-            None => None,
-            Some(r) => Some(r.data::<f32>()?),
-        };
+        let residual = residual(cx.inputs.optional(1)?, &result)?;
         let mut out = cx.state.memory.tensor::<f32>(&result)?;
         let mut epilogue = Epilogue::default();
         epilogue.alpha = self.alpha;
@@ -248,10 +245,8 @@ pub(crate) fn inner_sizes(a: &[usize], b: &[usize]) -> EvalError {
     )
 }
 
-/// `alpha * A * B` over batches, both of rank 2 at least.
-struct MatMul {
-    alpha: f32,
-}
+/// `A * B` over batches, both of rank 2 at least.
+struct MatMul;
 
 impl Partial for MatMul {
     fn kernel(&self) -> &'static str {
@@ -288,15 +283,13 @@ impl Partial for MatMul {
         let (lhs, rhs) = (Batch::of(a_batch, &batch), Batch::of(b_batch, &batch));
         let lhs_rows = MatRef::row_major(&a_data, a_data.len().checked_div(k).unwrap_or(0), k)?;
         let rhs_rows = MatRef::row_major(&b_data, b_data.len().checked_div(n).unwrap_or(0), n)?;
-        let mut epilogue = Epilogue::default();
-        epilogue.alpha = self.alpha;
         gemm_batched(
             &cx.state.context,
             &mut cx.state.scratch,
             count,
             |i| FloatOperand::Matrix(lhs_rows.row_range(lhs.at(i) * m, m)),
             |i| FloatOperand::Matrix(rhs_rows.row_range(rhs.at(i) * k, k)),
-            &epilogue,
+            &Epilogue::default(),
             out.data_mut::<f32>()?,
         )?;
         cx.outputs.set(0, out);

@@ -1,6 +1,6 @@
 //! `MatMulNBits` in f32 with constant weights: `activation(A * dequantize(B)ᵀ + bias + residual)`.
 
-use super::chain::{Chain, Product};
+use super::chain::{Chain, Product, residual};
 use super::matmul::{Rows, summed};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
@@ -14,6 +14,7 @@ use runtime_kernels::gemm::{
     Bias, Epilogue, NBitsActivations, NBitsMatrix, NBitsZeroPoints, PackedNBits, gemm_nbits,
 };
 use runtime_kernels::{Isa, KernelError, MatRef};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 /// Where the inputs stand.
@@ -87,8 +88,8 @@ pub(crate) fn bind_chain(
 struct Weights {
     operator: MatMulNBits,
     codes: (ValueId, Tensor),
-    scales: (ValueId, Tensor),
-    zero_points: Option<(ValueId, Tensor)>,
+    scales: Tensor,
+    zero_points: Option<Tensor>,
     bias: Option<Tensor>,
 }
 
@@ -106,13 +107,13 @@ impl Weights {
             None => Some(None),
             Some(v) => Some(Some((v, selector.constant(v)?))),
         };
-        let (codes, scales) = (constant(CODES)??, constant(SCALES)??);
-        let (zero_points, bias) = (constant(ZERO_POINTS)?, constant(BIAS)?);
-        let bias = bias.map(|(_, bias)| bias);
+        let (codes, (_, scales)) = (constant(CODES)??, constant(SCALES)??);
+        let [zero_points, bias] =
+            [constant(ZERO_POINTS)?, constant(BIAS)?].map(|input| input.map(|(_, tensor)| tensor));
         let is_f32 = |tensor: &Tensor| tensor.dtype() == DType::F32;
-        let zeros = zero_points.as_ref().map(|(_, z)| z.dtype());
+        let zeros = zero_points.as_ref().map(Tensor::dtype);
         let fits = codes.1.dtype() == DType::U8
-            && is_f32(&scales.1)
+            && is_f32(&scales)
             && matches!(zeros, None | Some(DType::U8 | DType::F32))
             && bias
                 .as_ref()
@@ -130,14 +131,19 @@ impl Weights {
 
     /// What tells packed weights apart that stem from the same codes.
     fn form(&self) -> String {
-        let zero_points = self.zero_points.as_ref().map(|(v, _)| v.index());
-        let scales = self.scales.0.index();
-        format!("{:?}.{scales}.{zero_points:?}", self.operator)
+        // By content: branches number their values by themselves, and share the packed weights.
+        let mut hasher = DefaultHasher::new();
+        self.scales.bytes().hash(&mut hasher);
+        let zero_points = self.zero_points.as_ref();
+        zero_points
+            .map(|z| (z.dtype(), z.bytes()))
+            .hash(&mut hasher);
+        format!("{:?}.{:x}", self.operator, hasher.finish())
     }
 
     fn pack(&self, isa: Isa) -> Result<PackedNBits, KernelError> {
-        let (codes, scales) = (self.codes.1.bytes(), self.scales.1.data::<f32>());
-        let zero_points = self.zero_points.as_ref().map(|(_, z)| z);
+        let (codes, scales) = (self.codes.1.bytes(), self.scales.data::<f32>());
+        let zero_points = self.zero_points.as_ref();
         let floats = zero_points.and_then(|z| z.data::<f32>().ok());
         let matrix = NBitsMatrix {
             rows: self.operator.n,
@@ -175,10 +181,7 @@ impl Step for Linear {
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let x = cx.inputs.tensor(X)?;
         let rows = Rows::of(x, self.weights.depth(), self.weights.rows())?;
-        let residual = match cx.inputs.optional(1)? {
-            None => None,
-            Some(r) => Some(r.data::<f32>()?),
-        };
+        let residual = residual(cx.inputs.optional(1)?, &rows.result)?;
         let mut out = cx.state.memory.tensor::<f32>(&rows.result)?;
         let mut epilogue = Epilogue::default();
         epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);

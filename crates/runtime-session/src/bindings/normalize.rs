@@ -4,6 +4,7 @@ use super::guarded::{self, Partial, is_f32};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, StepContext};
+use compress_tensor::Tensor;
 use onnx_ir::operator::Attrs;
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
@@ -124,14 +125,13 @@ impl Norm {
         })
     }
 
-    /// The elements of scale and offset for an input of this shape.
-    fn parameters(&self, shape: &[usize]) -> Option<usize> {
+    /// The shape of scale and offset for an input of this shape, but for leading ones.
+    fn parameters<'s>(&self, shape: &'s [usize]) -> Option<&'s [usize]> {
         match self {
             Self::Layer { axis, .. } | Self::Rms { axis, .. } => {
-                let axis = position(*axis, shape.len())?;
-                Some(shape[axis..].iter().product())
+                shape.get(position(*axis, shape.len())?..)
             }
-            Self::Batch { .. } | Self::Group { .. } => shape.get(1).copied(),
+            Self::Batch { .. } | Self::Group { .. } => shape.get(1..2),
         }
     }
 }
@@ -148,17 +148,18 @@ impl Partial for Norm {
         if x.is_empty() {
             return false;
         }
-        let Some(n) = self.parameters(x.shape()) else {
+        let Some(shape) = self.parameters(x.shape()).map(without_leading_ones) else {
             return false;
         };
-        let parameter = |i| is_f32(inputs, i) && inputs.tensor(i).is_ok_and(|t| t.len() == n);
+        let fits = |t: &Tensor| without_leading_ones(t.shape()) == shape;
+        let parameter = |i| is_f32(inputs, i) && inputs.tensor(i).is_ok_and(fits);
         let absent = |i| matches!(inputs.optional(i), Ok(None));
         let rest = match self {
             Self::Layer { .. } => absent(2) || parameter(2),
             Self::Rms { .. } => true,
             Self::Batch { .. } => (2..5).all(parameter),
             Self::Group { groups, .. } => {
-                parameter(2) && groups.is_none_or(|g| g > 0 && n % g == 0)
+                parameter(2) && groups.is_none_or(|g| g > 0 && x.shape()[1] % g == 0)
             }
         };
         is_f32(inputs, 0) && parameter(1) && rest
@@ -226,6 +227,11 @@ impl Partial for Norm {
         cx.outputs.set(0, out);
         Ok(())
     }
+}
+
+fn without_leading_ones(shape: &[usize]) -> &[usize] {
+    let ones = shape.iter().take_while(|&&size| size == 1).count();
+    &shape[ones..]
 }
 
 /// An axis that may count from the end.

@@ -37,10 +37,10 @@ struct Padded {
 
 impl Padded {
     /// The elements to add to each axis; `None` where some are taken away, or cannot be mirrored once.
-    fn pads(&self, inputs: Inputs<'_>) -> Option<Vec<(usize, usize)>> {
+    fn pads(&self, inputs: Inputs<'_>) -> Option<[Shape; 2]> {
         let x = inputs.tensor(0).ok()?.shape();
         let pads = inputs.tensor(1).ok()?.data::<i64>().ok()?;
-        let axes: Vec<usize> = match inputs.optional(3).ok()? {
+        let axes: Shape = match inputs.optional(3).ok()? {
             None => (0..x.len()).collect(),
             Some(axes) => {
                 let axes = axes.to_i64_vec().ok()?;
@@ -51,19 +51,22 @@ impl Padded {
         if axes.len().checked_mul(2) != Some(pads.len()) {
             return None;
         }
-        let mut of_axes = vec![(0, 0); x.len()];
-        for (i, &axis) in axes.iter().enumerate() {
-            let [before, after] = [pads[i], pads[axes.len() + i]].map(usize::try_from);
-            of_axes[axis] = (before.ok()?, after.ok()?);
+        let mut sides = [(); 2].map(|()| Shape::filled(x.len(), 0));
+        for (side, pads) in sides.iter_mut().zip(pads.chunks(axes.len().max(1))) {
+            for (&axis, &n) in axes.iter().zip(pads) {
+                side[axis] = usize::try_from(n).ok()?;
+            }
         }
-        let fits = |(&size, &(before, after)): (&usize, &(usize, usize))| {
+        let fits = |(&size, (&before, &after)): (&usize, (&usize, &usize))| {
             let most = before.max(after);
             match self.mode {
                 PadMode::Reflect => most < size,
                 _ => size > 0 && most <= isize::MAX as usize,
             }
         };
-        x.iter().zip(&of_axes).all(fits).then_some(of_axes)
+        let [before, after] = &sides;
+        let pads = before.iter().zip(after.iter());
+        x.iter().zip(pads).all(fits).then_some(sides)
     }
 
     /// The value of constant padding; `None` where it is no f32 scalar.
@@ -89,9 +92,10 @@ impl Partial for Padded {
         let (Some(pads), Some(value)) = (self.pads(cx.inputs), self.value(cx.inputs)) else {
             return Err(EvalError::rule("pads must be two per axis", x.rank()).into());
         };
-        let sizes = x.shape().iter().zip(&pads);
+        let [before, after] = &pads;
+        let sizes = x.shape().iter().zip(before.iter().zip(after.iter()));
         let shape: Shape = sizes
-            .map(|(size, &(before, after))| size.saturating_add(before).saturating_add(after))
+            .map(|(size, (&before, &after))| size.saturating_add(before).saturating_add(after))
             .collect();
         let mut out = cx.state.memory.tensor::<f32>(&shape)?;
         let padding = match self.mode {
@@ -100,7 +104,7 @@ impl Partial for Padded {
             _ => Padding::Constant(value),
         };
         let (from, to) = (x.data::<f32>()?, out.data_mut::<f32>()?);
-        pad(x.shape(), &pads, padding, &from, to)?;
+        pad(x.shape(), [before, after], padding, &from, to)?;
         cx.outputs.set(0, out);
         Ok(())
     }

@@ -11,7 +11,7 @@ use onnx_ir::{NodeId, Value};
 use std::borrow::Cow;
 use std::sync::Arc;
 
-/// Binds `Identity`, and `Dropout` outside of training whose mask nobody reads.
+/// Binds `Identity`.
 pub(crate) fn bind_identity(selector: &mut Selector<'_>, id: NodeId) -> Bound {
     let node = selector.graph.node(id);
     Bound {
