@@ -3,10 +3,12 @@
 mod activation;
 mod binary;
 pub(crate) mod math;
+mod spread;
 mod unary;
 
 pub use activation::Activation;
 
 pub(crate) use activation::activate_tile;
 pub use binary::{Binary, Broadcast, Order, binary};
+pub use spread::{map, zip_spread};
 pub use unary::{Unary, unary, unary_in_place};

@@ -2,6 +2,7 @@
 
 mod activation;
 mod chain;
+mod compare;
 mod conv;
 mod elementwise;
 mod gelu;
@@ -73,6 +74,8 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
             quantized::linear::bind(selector, id)?
         }
         "Pad" => pad::bind(selector, id)?,
+        "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor"
+        | "Cast" => compare::bind(selector, id)?,
         "LSTM" | "GRU" | "RNN" => recurrent::bind(selector, id)?,
         op if op.starts_with("Reduce") => reduce::bind(selector, id)?,
         _ => normalize::bind(selector, id)?,

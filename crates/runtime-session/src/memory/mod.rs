@@ -83,6 +83,7 @@ impl Memory {
             DType::I8 => self.pool.give::<i8>(tensor),
             DType::I32 => self.pool.give::<i32>(tensor),
             DType::I64 => self.pool.give::<i64>(tensor),
+            DType::Bool => self.pool.give::<bool>(tensor),
             _ => {}
         }
     }

@@ -28,6 +28,7 @@ pub(crate) struct BufferPool {
     i8: FreeList,
     i32: FreeList,
     i64: FreeList,
+    bool: FreeList,
 }
 
 /// Dead tensors of one type, each with the number of runs that ended since one used it.
@@ -74,8 +75,9 @@ impl BufferPool {
             i8,
             i32,
             i64,
+            bool,
         } = self;
-        for list in [f32, u8, i8, i32, i64] {
+        for list in [f32, u8, i8, i32, i64, bool] {
             list.trim();
         }
     }
@@ -108,7 +110,7 @@ macro_rules! pooled {
     )*};
 }
 
-pooled!(f32, u8, i8, i32, i64);
+pooled!(f32, u8, i8, i32, i64, bool);
 
 #[cfg(test)]
 mod tests {
