@@ -205,6 +205,52 @@ fn a_linear_layer_with_gelu_is_one_step() {
 }
 
 #[test]
+fn gelu_by_tanh_is_one_step_however_its_cube_is_written() {
+    for (form, rank) in [("products", 1), ("nested", 1), ("power", 0), ("power", 4)] {
+        let mut net = Net::new(&[2, 5, 8]);
+        let (w, b, x) = (net.weight(&[8, 6]), net.weight(&[6]), net.x);
+        let m = net.op("MatMul", &[x, w]);
+        let v = net.op("Add", &[b, m]);
+        let shape = vec![1; rank];
+        let [scale, cube, one, half, three] = [0.797_884_6, 0.044_715, 1.0, 0.5, 3.0]
+            .map(|c: f32| net.constant(Tensor::full(&shape, c).unwrap()));
+        let c = match form {
+            "products" => {
+                let c = net.op("Mul", &[cube, v]);
+                let c = net.op("Mul", &[v, c]);
+                net.op("Mul", &[v, c])
+            }
+            "nested" => {
+                let square = net.op("Mul", &[v, v]);
+                let scaled = net.op("Mul", &[v, cube]);
+                net.op("Mul", &[square, scaled])
+            }
+            _ => {
+                let power = net.op("Pow", &[v, three]);
+                net.op("Mul", &[power, cube])
+            }
+        };
+        let sum = net.op("Add", &[v, c]);
+        let t = net.op("Mul", &[scale, sum]);
+        let t = net.op("Tanh", &[t]);
+        let t = net.op("Add", &[one, t]);
+        let t = net.op("Mul", &[half, t]);
+        let y = net.op("Mul", &[v, t]);
+        if rank < 4 {
+            net.check_close(y, &["gemm.f32"]);
+        } else {
+            // The constants give the result another axis.
+            let (found, expected, kernels) = net.run(y);
+            assert!(kernels.len() > 1);
+            for found in found {
+                let apart = found.iter().zip(&expected).map(|(f, e)| (f - e).abs());
+                assert!(apart.fold(0.0, f32::max) < 1e-5);
+            }
+        }
+    }
+}
+
+#[test]
 fn gemm_scales_its_bias_and_transposes_its_weight() {
     let mut net = Net::new(&[4, 8]);
     let (w, b, x) = (net.weight(&[6, 8]), net.weight(&[6]), net.x);
@@ -546,4 +592,14 @@ fn a_residual_of_another_shape_is_refused() {
     let run = |x, r| session.run(&[("x", zeros(x)), ("r", zeros(r))]);
     assert_eq!(run([2, 3, 4], [2, 3, 3]).unwrap()[0].shape(), [2, 3, 3]);
     assert!(run([2, 3, 4], [3, 2, 3]).is_err());
+}
+
+#[test]
+fn both_operands_of_arithmetic_may_be_spread() {
+    for op in ["Add", "Sub", "Mul", "Div", "Max"] {
+        let mut net = Net::new(&[1, 1, 6]);
+        let column = net.weight(&[1, 5, 1]);
+        let y = net.op(op, &[net.x, column]);
+        net.check_equal(y, &["elementwise.f32"]);
+    }
 }

@@ -54,7 +54,7 @@ impl Chain {
             None => {
                 let gelu = Gelu::ending_in(selector, id).filter(|g| g.is_sole_reader)?;
                 let (inner, _) = selector.producer(gelu.x)?;
-                (Activation::Gelu, inner)
+                (gelu.activation, inner)
             }
         };
         let chain = Self::sums(selector, inner, product, 0)?;

@@ -66,11 +66,11 @@ impl Relation {
         cx: &mut StepContext<'_>,
     ) -> Result<(), StepError> {
         match self {
-            Self::Greater => zip::<T>(cx, |a, b| a > b),
-            Self::GreaterOrEqual => zip::<T>(cx, |a, b| a >= b),
-            Self::Less => zip::<T>(cx, |a, b| a < b),
-            Self::LessOrEqual => zip::<T>(cx, |a, b| a <= b),
-            _ => zip::<T>(cx, |a, b| a == b),
+            Self::Greater => zip::<T, bool>(cx, |a, b| a > b),
+            Self::GreaterOrEqual => zip::<T, bool>(cx, |a, b| a >= b),
+            Self::Less => zip::<T, bool>(cx, |a, b| a < b),
+            Self::LessOrEqual => zip::<T, bool>(cx, |a, b| a <= b),
+            _ => zip::<T, bool>(cx, |a, b| a == b),
         }
     }
 }
@@ -94,22 +94,22 @@ impl Partial for Relation {
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         match (self, cx.inputs.tensor(0)?.dtype()) {
-            (Self::And, _) => zip::<bool>(cx, |a, b| a & b),
-            (Self::Or, _) => zip::<bool>(cx, |a, b| a | b),
-            (Self::Xor, _) => zip::<bool>(cx, |a, b| a ^ b),
+            (Self::And, _) => zip::<bool, bool>(cx, |a, b| a & b),
+            (Self::Or, _) => zip::<bool, bool>(cx, |a, b| a | b),
+            (Self::Xor, _) => zip::<bool, bool>(cx, |a, b| a ^ b),
             (_, DType::F32) => self.of_numbers::<f32>(cx),
             (_, DType::I32) => self.of_numbers::<i32>(cx),
             (_, DType::I64) => self.of_numbers::<i64>(cx),
             (_, DType::U8) => self.of_numbers::<u8>(cx),
             (_, DType::I8) => self.of_numbers::<i8>(cx),
-            (_, DType::Bool) => zip::<bool>(cx, |a, b| a == b),
+            (_, DType::Bool) => zip::<bool, bool>(cx, |a, b| a == b),
             (_, dtype) => Err(EvalError::DType { dtype }.into()),
         }
     }
 }
 
 /// As many axes as the kernel takes, whatever can be joined.
-const MAX_RANK: usize = 8;
+pub(super) const MAX_RANK: usize = 8;
 
 fn is_number(dtype: DType) -> bool {
     matches!(
@@ -119,23 +119,26 @@ fn is_number(dtype: DType) -> bool {
 }
 
 /// Output 0 from inputs 0 and 1, spread over each other.
-fn zip<T: Element>(
+///
+/// # Errors
+/// [`EvalError`] where they do not broadcast.
+pub(super) fn zip<T: Element, Y: Pooled>(
     cx: &mut StepContext<'_>,
-    f: impl Fn(T, T) -> bool + Copy + Sync,
+    f: impl Fn(T, T) -> Y + Copy + Sync,
 ) -> Result<(), StepError> {
     let (a, b) = (cx.inputs.tensor(0)?, cx.inputs.tensor(1)?);
     let shape = broadcast(a.shape(), b.shape()).ok_or_else(|| {
         let found = format_args!("{:?} and {:?}", a.shape(), b.shape());
         EvalError::rule("shapes must broadcast", found)
     })?;
-    let mut out = cx.state.memory.tensor::<bool>(&shape)?;
+    let mut out = cx.state.memory.tensor::<Y>(&shape)?;
     let (x, y) = (a.data::<T>()?, b.data::<T>()?);
     zip_spread(
         &cx.state.context,
         &shape,
         (&x, a.shape()),
         (&y, b.shape()),
-        out.data_mut::<bool>()?,
+        out.data_mut::<Y>()?,
         f,
     )?;
     cx.outputs.set(0, out);

@@ -1,6 +1,7 @@
 //! Functions of one or two f32 tensors, element by element; an activation after two is taken along.
 
 use super::activation::activation_of;
+use super::compare::{MAX_RANK, zip};
 use super::gelu::Gelu;
 use super::guarded::{self, Partial, is_f32};
 use super::matmul::broadcast;
@@ -29,7 +30,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
     if let Some(gelu) =
         Gelu::ending_in(selector, id).filter(|g| selector.dtype(g.x) == Some(DType::F32))
     {
-        let function = Unary::Activation(Activation::Gelu);
+        let function = Unary::Activation(gelu.activation);
         return Ok(Some(Bound {
             step: Arc::new(Map { function }),
             inputs: vec![Some(gelu.x)],
@@ -194,6 +195,14 @@ struct Zip {
     activation: Activation,
 }
 
+impl Zip {
+    /// Whether two tensors that are both spread have a kernel.
+    fn is_arithmetic(&self) -> bool {
+        use Binary::{Add, Div, Mul, Sub};
+        self.activation == Activation::None && matches!(self.function, Add | Sub | Mul | Div)
+    }
+}
+
 impl Partial for Zip {
     fn kernel(&self) -> &'static str {
         "elementwise.f32"
@@ -205,7 +214,9 @@ impl Partial for Zip {
         let (Ok(a), Ok(b)) = (inputs.tensor(0), inputs.tensor(1)) else {
             return false;
         };
-        is_f32(inputs, 0) && is_f32(inputs, 1) && Spread::of(a.shape(), b.shape()).is_some()
+        let fits = Spread::of(a.shape(), b.shape()).is_some()
+            || (a.rank().max(b.rank()) <= MAX_RANK && self.is_arithmetic());
+        is_f32(inputs, 0) && is_f32(inputs, 1) && fits
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         Step::run(self, cx)
@@ -221,12 +232,18 @@ impl Step for Zip {
     }
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let (a, b) = (cx.inputs.tensor(0)?, cx.inputs.tensor(1)?);
-        let spread = Spread::of(a.shape(), b.shape()).ok_or_else(|| {
-            EvalError::rule(
-                "shapes must broadcast",
-                format_args!("{:?} and {:?}", a.shape(), b.shape()),
-            )
-        })?;
+        let Some(spread) = Spread::of(a.shape(), b.shape()) else {
+            return match self.function {
+                Binary::Add => zip::<f32, f32>(cx, |a, b| a + b),
+                Binary::Sub => zip::<f32, f32>(cx, |a, b| a - b),
+                Binary::Mul => zip::<f32, f32>(cx, |a, b| a * b),
+                Binary::Div => zip::<f32, f32>(cx, |a, b| a / b),
+                _ => {
+                    let found = format_args!("{:?} and {:?}", a.shape(), b.shape());
+                    Err(EvalError::rule("shapes must broadcast", found).into())
+                }
+            };
+        };
         let (large, small) = match spread.order {
             Order::Forward => (a, b),
             Order::Reversed => (b, a),
