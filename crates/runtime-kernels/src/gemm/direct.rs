@@ -14,7 +14,7 @@ use super::arith::Arith;
 use super::driver::{Cut, Finish, Part, Pieces};
 use super::panel::Packed;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
-use crate::threads::Place;
+use crate::threads::{Place, product_work};
 use crate::{Context, KernelError};
 
 /// Rows that tasks take multiples of: whole register tiles on every instruction set.
@@ -116,10 +116,8 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
             };
         }
         let weights = (self.weights)(0);
-        let work = self
-            .rows
-            .saturating_mul(weights.lines().saturating_mul(self.groups))
-            .saturating_mul(weights.groups());
+        let cols = weights.lines().saturating_mul(self.groups);
+        let work = product_work(self.rows, weights.groups(), cols);
         let row_units = self.rows.div_ceil(self.row_unit);
         let by_cols = self.groups == 1 && row_units < 2 * ctx.parallelism.threads();
         let limit = if by_cols {

@@ -14,7 +14,7 @@ use std::ops::Range;
 use super::arith::Arith;
 use super::panel::{Packed, PanelSource};
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
-use crate::threads::{Place, TileMut};
+use crate::threads::{Place, TileMut, product_work};
 use crate::{Context, KernelError};
 
 /// A left or right operand.
@@ -192,10 +192,7 @@ impl<A: Arith, F: Finish<A>> Product<'_, A, F> {
     fn tasks(&self, ctx: &Context) -> (usize, bool) {
         let tile = ctx.isa.tile();
         let (row_tiles, col_tiles) = (self.rows.div_ceil(tile.mr), self.cols.div_ceil(tile.nr));
-        let work = self
-            .rows
-            .saturating_mul(self.cols)
-            .saturating_mul(self.groups);
+        let work = product_work(self.rows, self.groups, self.cols);
         let by_cols = match (&self.lhs, &self.rhs) {
             // The operand that is packed on the way is best packed once.
             (Operand::Packed(_), Operand::Source(_)) => col_tiles >= ctx.parallelism.threads(),

@@ -29,6 +29,17 @@ const WORK_PER_TASK: usize = 512 * 1024;
 /// What an element of a function that is applied to each costs, in multiply-adds of a product.
 const ELEMENT_WORK: usize = 16;
 
+/// Rows that a product is taken to have at least: the weights come from memory no faster than so many rows are multiplied
+/// with them.
+const MIN_ROWS: usize = 8;
+
+/// The work of a product of these extents, for [`Parallelism::tasks`].
+pub(crate) fn product_work(rows: usize, depth: usize, cols: usize) -> usize {
+    rows.max(MIN_ROWS)
+        .saturating_mul(depth)
+        .saturating_mul(cols)
+}
+
 /// More threads than any machine has cores: to start them could bring the system down before it refuses.
 const MAX_THREADS: usize = 4096;
 

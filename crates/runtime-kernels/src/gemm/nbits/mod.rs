@@ -23,7 +23,7 @@ use super::driver::{Cut, Finish, Operand, Pieces, Product};
 use super::float::{Epilogue, check_epilogue, finish_of, tile};
 use super::panel::FloatLines;
 use crate::error::check_extent;
-use crate::threads::TileMut;
+use crate::threads::{TileMut, product_work};
 use crate::{Context, KernelError, MatRef, Scratch};
 use activations::Prepared;
 use sweep::columns;
@@ -141,10 +141,8 @@ fn in_columns(
 ) {
     let nr = ctx.isa.tile().nr;
     let panels = out.cols().div_ceil(nr);
-    let work = out.rows().saturating_mul(out.cols());
-    let tasks = ctx
-        .parallelism
-        .tasks(work.saturating_mul(weights.depth()), panels);
+    let work = product_work(out.rows(), weights.depth(), out.cols());
+    let tasks = ctx.parallelism.tasks(work, panels);
     if tasks == 1 {
         return f(0, out);
     }
