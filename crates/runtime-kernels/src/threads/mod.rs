@@ -24,7 +24,7 @@ pub(crate) struct Place {
 }
 
 /// Multiply-adds of a product that pay for handing them to a thread that is awake: some microseconds.
-const WORK_PER_TASK: usize = 512 * 1024;
+const WORK_PER_TASK: usize = 256 * 1024;
 
 /// What an element of a function that is applied to each costs, in multiply-adds of a product.
 const ELEMENT_WORK: usize = 16;
