@@ -51,19 +51,30 @@ const CHECKS: &[Check] = &[
     },
 ];
 
-/// Runs all parts, whichever fail, and prints the sum.
+/// Runs all parts, whichever fail; prints what failed once more at the end, and the sum.
 pub(crate) fn run(_: &[String]) -> Result<Tally, Error> {
     venv::ensure()?;
     let mut total = Tally::default();
+    let mut failures = Vec::new();
+    let mut add = |part: &str, tally: Tally| {
+        if tally.failed > 0 {
+            failures.push(format!("{} failed in {part}", tally.failed));
+        }
+        total += tally;
+    };
     for check in CHECKS {
-        total += one_check(check)?;
+        add(check.name, one_check(check)?);
     }
     announce("house rules");
-    total += tidy::run(&[])?;
+    add("house rules", tidy::run(&[])?);
     announce("tests");
-    total += cargo_tests()?;
+    let (tally, failed_tests) = cargo_tests()?;
+    add("tests", tally);
     announce("conformance");
-    total += conformance::run(&[])?;
+    add("conformance", conformance::run(&[])?);
+    for failure in failures.iter().chain(&failed_tests) {
+        println!("{failure}");
+    }
     println!("{} passed, {} failed", total.passed, total.failed);
     Ok(total)
 }
@@ -82,20 +93,23 @@ fn one_check(check: &Check) -> Result<Tally, Error> {
     }
 }
 
-/// Unit, property, integration and documentation tests of the workspace.
-fn cargo_tests() -> Result<Tally, Error> {
+/// Unit, property, integration and documentation tests of the workspace, and the lines of those that failed.
+fn cargo_tests() -> Result<(Tally, Vec<String>), Error> {
     let mut tally = Tally::default();
+    let mut failed = Vec::new();
     let mut command = process::cargo(&["test", "--workspace", "--no-fail-fast"]);
     let ended_well = process::stream(&mut command, |line| {
         if let Some(counts) = Tally::from_result_line(line) {
             tally += counts;
+        } else if line.starts_with("test ") && line.ends_with("... FAILED") {
+            failed.push(line.to_owned());
         }
     })?;
     if !ended_well && tally.failed == 0 {
         // Nothing was counted for what did not compile or was killed.
         tally += Tally::of_one(Outcome::Failed);
     }
-    Ok(tally)
+    Ok((tally, failed))
 }
 
 fn announce(part: &str) {
