@@ -12,17 +12,17 @@ use std::path::Path;
 pub(crate) struct Context {
     json: bool,
     threads: usize,
-    max_steps: Option<u64>,
+    options: SessionOptions,
     colour: bool,
 }
 
 impl Context {
-    pub(crate) fn new(json: bool, threads: usize, max_steps: Option<u64>) -> Self {
+    pub(crate) fn new(json: bool, threads: usize, options: SessionOptions) -> Self {
         let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self {
             json,
             threads,
-            max_steps,
+            options,
             colour,
         }
     }
@@ -65,14 +65,7 @@ impl Context {
     }
 
     pub(crate) fn session_options(&self) -> SessionOptions {
-        let options = SessionOptions::default().with_threads(self.threads());
-        match self.max_steps {
-            Some(n) => {
-                let limits = options.limits.with_max_steps(n);
-                options.with_limits(limits)
-            }
-            None => options,
-        }
+        self.options.clone().with_threads(self.threads())
     }
 
     pub(crate) fn session(&self, model: Model) -> Result<Session, Error> {

@@ -17,6 +17,7 @@ mod verbs;
 use clap::Parser;
 use context::Context;
 use error::Error;
+use modelpress::session::SessionOptions;
 use std::process::ExitCode;
 
 /// Makes trained ONNX models small and fast.
@@ -41,11 +42,24 @@ struct Program {
     /// Node evaluations that one run of a model may take, those in loops counted each time; 10,000,000 unless given.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_steps: Option<u64>,
+    /// Sum f32 convolutions tap by tap only, not by Winograd's minimal filtering, which is faster and rounds differently.
+    #[arg(long, global = true)]
+    no_winograd: bool,
+}
+
+impl Program {
+    fn session_options(&self) -> SessionOptions {
+        let options = SessionOptions::default().with_winograd(!self.no_winograd);
+        match self.max_steps {
+            Some(max_steps) => options.with_max_steps(max_steps),
+            None => options,
+        }
+    }
 }
 
 fn main() -> ExitCode {
     let program = Program::parse();
-    let context = Context::new(program.json, program.threads, program.max_steps);
+    let context = Context::new(program.json, program.threads, program.session_options());
     match program.verb.run(&context) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.

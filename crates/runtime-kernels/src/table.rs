@@ -6,6 +6,7 @@
 
 use crate::conv::{
     ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8,
+    WinogradTile,
 };
 use crate::elementwise::{Activation, Unary};
 use crate::gemm::{
@@ -99,6 +100,16 @@ pub const KERNELS: &[Kernel] = &[
         name: "conv/f32-channels-last",
         agreement: Agreement::Within(1e-5),
         run: |c| conv_f32(c, Layout::ChannelsLast, 1),
+    },
+    Kernel {
+        name: "conv/f32-winograd-2",
+        agreement: Agreement::Within(1e-5),
+        run: |c| conv_winograd(c, WinogradTile::Two),
+    },
+    Kernel {
+        name: "conv/f32-winograd-4",
+        agreement: Agreement::Within(1e-4),
+        run: |c| conv_winograd(c, WinogradTile::Four),
     },
     Kernel {
         name: "conv/f32-depthwise",
@@ -289,8 +300,8 @@ fn conv_problem(layout: Layout, groups: usize) -> Result<(ConvParams, ConvShape)
     let two = |x| vec![x; 2];
     let params = ConvParams {
         strides: two(2),
-        pads_begin: two(1),
-        pads_end: two(1),
+        pads_begin: vec![1; 2],
+        pads_end: vec![1; 2],
         groups,
         layout,
         ..ConvParams::default()
@@ -315,6 +326,30 @@ fn conv_f32(ctx: &Context, layout: Layout, groups: usize) -> Result<Vec<f32>, Ke
     )?;
     let mut out = vec![0.0; shape.output_len().unwrap_or(0)];
     let image = floats(2 * 10 * 45 * 49, 4);
+    conv::conv(
+        ctx,
+        &mut Scratch::new(),
+        &shape,
+        &image,
+        &weights,
+        &ConvEpilogue::default(),
+        &mut out,
+    )?;
+    Ok(out)
+}
+
+fn conv_winograd(ctx: &Context, tile: WinogradTile) -> Result<Vec<f32>, KernelError> {
+    let params = ConvParams {
+        pads_begin: vec![1; 2],
+        pads_end: vec![1; 2],
+        layout: Layout::ChannelsLast,
+        ..ConvParams::default()
+    };
+    let shape = ConvShape::new(&params, 2, 19, &[45, 49], 37, &[3, 3])?;
+    let weights = floats(37 * 19 * 9, 3);
+    let weights = PackedConvF32::winograd(ctx.isa, tile, &weights, 37, 19)?;
+    let mut out = vec![0.0; shape.output_len().unwrap_or(0)];
+    let image = floats(2 * 19 * 45 * 49, 4);
     conv::conv(
         ctx,
         &mut Scratch::new(),

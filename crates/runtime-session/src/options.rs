@@ -47,6 +47,9 @@ pub struct SessionOptions {
     pub cached_plans: usize,
     /// In which order [`Session::run_with_taps`](crate::Session::run_with_taps) shows the elements of images.
     pub tap_order: TapOrder,
+    /// Whether f32 convolutions of 3 x 3 taps may be computed by Winograd's minimal filtering where that is faster. It
+    /// rounds differently: see [`WinogradTile`](runtime_kernels::conv::WinogradTile) for the bound.
+    pub winograd: bool,
 }
 
 impl Default for SessionOptions {
@@ -60,6 +63,7 @@ impl Default for SessionOptions {
             limits: Limits::default(),
             cached_plans: 64,
             tap_order: TapOrder::default(),
+            winograd: true,
         }
     }
 }
@@ -120,6 +124,13 @@ impl SessionOptions {
     #[must_use]
     pub fn with_tap_order(mut self, order: TapOrder) -> Self {
         self.tap_order = order;
+        self
+    }
+
+    /// The same options with convolutions by Winograd's minimal filtering allowed or not.
+    #[must_use]
+    pub fn with_winograd(mut self, winograd: bool) -> Self {
+        self.winograd = winograd;
         self
     }
 

@@ -78,6 +78,8 @@ where
     options.threads = if few { threads } else { 1 };
     // Each sample runs once: plans of past shapes would only take memory.
     options.cached_plans = workers;
+    // What is seen does not hang on the tiles that a machine prefers.
+    options.winograd = false;
     // Statistics do not ask where a value stands; the pieces of images that weights are rounded to do.
     if inputs.is_none() {
         options.tap_order = TapOrder::Memory;

@@ -5,6 +5,7 @@ use super::depthwise_last::{self, run_channels_last};
 use super::image::Windows;
 use super::patches::Patches;
 use super::shape::{ConvParams, ConvShape, Layout};
+use super::winograd::{self, WinogradTile};
 use crate::elementwise::Activation;
 use crate::error::{check_extent, check_len, product};
 use crate::gemm::arith::Float;
@@ -25,6 +26,8 @@ pub struct PackedConvF32 {
     groups: Vec<PackedF32>,
     /// The weights in the order of the direct loop, where each group has one input channel.
     depthwise: Vec<f32>,
+    /// The transformed weights, in place of `groups`.
+    winograd: Option<winograd::Weights>,
 }
 
 impl PackedConvF32 {
@@ -88,12 +91,46 @@ impl PackedConvF32 {
             depth,
             groups,
             depthwise,
+            winograd: None,
+        })
+    }
+
+    /// Packs weights `[out_channels, in_channels, 3, 3]` for channels last and tiles of Winograd's minimal filtering:
+    /// [`conv`] with them sums by fewer products, with other roundings. They serve images of any size, strides,
+    /// dilations and groups of 1 only; [`WinogradTile::fastest`] tells where they pay.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `weights` does not have that many elements.
+    pub fn winograd(
+        isa: Isa,
+        tile: WinogradTile,
+        weights: &[f32],
+        out_channels: usize,
+        in_channels: usize,
+    ) -> Result<Self, KernelError> {
+        let len = product(&[out_channels, in_channels, 9]);
+        check_len("weights", weights.len(), len)?;
+        Ok(Self {
+            layout: Layout::ChannelsLast,
+            out_channels,
+            depth: 9 * in_channels,
+            groups: Vec::new(),
+            depthwise: Vec::new(),
+            winograd: Some(winograd::Weights::new(
+                isa,
+                tile,
+                weights,
+                out_channels,
+                in_channels,
+            )?),
         })
     }
 
     /// Bytes of the packed form.
     pub fn bytes(&self) -> usize {
-        4 * self.depthwise.len() + self.groups.iter().map(PackedF32::bytes).sum::<usize>()
+        let matrices = self.groups.iter().map(PackedF32::bytes).sum::<usize>();
+        let transformed = self.winograd.as_ref().map_or(0, winograd::Weights::bytes);
+        4 * self.depthwise.len() + matrices + transformed
     }
 }
 
@@ -158,6 +195,9 @@ pub fn conv(
         if let Some(depthwise) = depthwise {
             run_channels_last(ctx, scratch, &depthwise, input, &finish, tile);
             return Ok(());
+        }
+        if let Some(weights) = &weights.winograd {
+            return winograd::run(ctx, scratch, shape, input, weights, &finish, tile);
         }
         return conv_direct(ctx, scratch, shape, input, weights, &finish, tile);
     }
@@ -258,7 +298,15 @@ fn check(
         weights.depth,
         shape.depth(),
     )?;
-    check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
+    if weights.winograd.is_some() {
+        let what =
+            "other than 3 x 3 taps of stride, dilation and groups 1, for weights packed by tiles,";
+        if !winograd::applies(shape) {
+            return Err(KernelError::Invalid { what, value: 0 });
+        }
+    } else {
+        check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
+    }
     if let Some(bias) = epilogue.bias {
         check_len("bias", bias.len(), Some(shape.out_channels))?;
     }

@@ -2,7 +2,8 @@
 //!
 //! Each is a matrix product with packed weights. Channels last, the other operand is the image
 //! itself, read window by window; channels first, patches are cut from it as the product asks for
-//! them (no patch matrix is stored). Depthwise weights have direct loops of their own.
+//! them (no patch matrix is stored). Depthwise weights have direct loops of their own, and `f32` images with 3 x 3
+//! taps may be convolved by fewer products ([`WinogradTile`]).
 
 mod depthwise;
 mod depthwise_last;
@@ -12,8 +13,10 @@ mod int8;
 mod int8_weights;
 mod patches;
 mod shape;
+mod winograd;
 
 pub use float::{ConvEpilogue, PackedConvF32, conv};
 pub use int8::conv_int8;
 pub use int8_weights::{Int8Input, PackedConvInt8};
 pub use shape::{ConvParams, ConvShape, Layout};
+pub use winograd::WinogradTile;

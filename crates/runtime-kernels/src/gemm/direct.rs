@@ -84,6 +84,24 @@ pub(crate) struct DirectProduct<'a, A: Arith, F> {
     pub(crate) finish: &'a F,
 }
 
+/// Refuses weights that were packed for another instruction set.
+pub(crate) fn check_width<'a, W: Copy + Default + 'a>(
+    isa: Isa,
+    weights: impl IntoIterator<Item = &'a Packed<W>>,
+) -> Result<(), KernelError> {
+    let needed = isa.tile().nr;
+    let mut widths = weights.into_iter().map(Packed::width);
+    match widths.find(|&width| width != needed) {
+        Some(packed) => Err(KernelError::PackedFor {
+            operand: "right operand",
+            packed,
+            isa: isa.name(),
+            needed,
+        }),
+        None => Ok(()),
+    }
+}
+
 /// How a product is cut into tasks.
 struct Cuts {
     tasks: usize,
@@ -93,19 +111,7 @@ struct Cuts {
 impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
     /// Refuses weights that were packed for another instruction set.
     pub(crate) fn check(&self, isa: Isa) -> Result<(), KernelError> {
-        let needed = isa.tile().nr;
-        match (0..self.groups)
-            .map(|g| (self.weights)(g).width())
-            .find(|&w| w != needed)
-        {
-            Some(packed) => Err(KernelError::PackedFor {
-                operand: "right operand",
-                packed,
-                isa: isa.name(),
-                needed,
-            }),
-            None => Ok(()),
-        }
+        check_width(isa, (0..self.groups).map(self.weights))
     }
 
     fn cuts(&self, ctx: &Context) -> Cuts {
@@ -232,12 +238,13 @@ simd_dispatch! {
             for i in (0..block.rows).step_by(height) {
                 let live = height.min(block.rows - i);
                 let at = offsets(&block.walk, i, live);
+                let to = (&mut tile[..], nr);
                 if block.lone {
                     lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
                 } else if narrow {
-                    narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, &mut tile);
+                    narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
                 } else {
-                    wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, &mut tile);
+                    wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
                 }
                 let place = Place {
                     row: block.row - block.first_row + i,
@@ -253,7 +260,7 @@ simd_dispatch! {
 
 /// Where the rows from `first` on start; past the live ones, the last one again.
 #[inline(always)]
-fn offsets(walk: &Walk, first: usize, live: usize) -> [usize; MAX_MR] {
+pub(crate) fn offsets(walk: &Walk, first: usize, live: usize) -> [usize; MAX_MR] {
     let mut at = [0; MAX_MR];
     let (mut line, mut x) = match walk.line {
         usize::MAX => (0, first),
@@ -273,40 +280,42 @@ fn offsets(walk: &Walk, first: usize, live: usize) -> [usize; MAX_MR] {
     at
 }
 
+/// The sums of `live` rows and two vectors of columns; up to [`MAX_MR`] rows are stored, `to.1` words apart.
 #[inline(always)]
-fn wide_tile<S: Simd, A: Arith>(
+pub(crate) fn wide_tile<S: Simd, A: Arith>(
     s: S,
     live: usize,
     walk: &Walk,
     units: &[A::Unit],
     at: &[usize; MAX_MR],
     panel: &[A::Word],
-    tile: &mut [A::Word],
+    to: (&mut [A::Word], usize),
 ) {
     match live {
-        1 => tile_of::<S, A, 1, 2>(s, walk, units, at, panel, tile),
-        2 => tile_of::<S, A, 2, 2>(s, walk, units, at, panel, tile),
-        3..=4 => tile_of::<S, A, 4, 2>(s, walk, units, at, panel, tile),
-        5..=6 => tile_of::<S, A, 6, 2>(s, walk, units, at, panel, tile),
-        7..=8 => tile_of::<S, A, 8, 2>(s, walk, units, at, panel, tile),
-        _ => tile_of::<S, A, 12, 2>(s, walk, units, at, panel, tile),
+        1 => tile_of::<S, A, 1, 2>(s, walk, units, at, panel, to),
+        2 => tile_of::<S, A, 2, 2>(s, walk, units, at, panel, to),
+        3..=4 => tile_of::<S, A, 4, 2>(s, walk, units, at, panel, to),
+        5..=6 => tile_of::<S, A, 6, 2>(s, walk, units, at, panel, to),
+        7..=8 => tile_of::<S, A, 8, 2>(s, walk, units, at, panel, to),
+        _ => tile_of::<S, A, 12, 2>(s, walk, units, at, panel, to),
     }
 }
 
+/// As [`wide_tile`], of one vector of columns.
 #[inline(always)]
-fn narrow_tile<S: Simd, A: Arith>(
+pub(crate) fn narrow_tile<S: Simd, A: Arith>(
     s: S,
     live: usize,
     walk: &Walk,
     units: &[A::Unit],
     at: &[usize; MAX_MR],
     panel: &[A::Word],
-    tile: &mut [A::Word],
+    to: (&mut [A::Word], usize),
 ) {
     match live {
-        1..=4 => tile_of::<S, A, 4, 1>(s, walk, units, at, panel, tile),
-        5..=8 => tile_of::<S, A, 8, 1>(s, walk, units, at, panel, tile),
-        _ => tile_of::<S, A, 12, 1>(s, walk, units, at, panel, tile),
+        1..=4 => tile_of::<S, A, 4, 1>(s, walk, units, at, panel, to),
+        5..=8 => tile_of::<S, A, 8, 1>(s, walk, units, at, panel, to),
+        _ => tile_of::<S, A, 12, 1>(s, walk, units, at, panel, to),
     }
 }
 
@@ -325,7 +334,7 @@ fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Word], words: usize) {
     }
 }
 
-/// A register tile of `R` rows and `V` vectors.
+/// A register tile of `R` rows and `V` vectors; rows are stored `to.1` words apart.
 #[inline(always)]
 fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     s: S,
@@ -333,7 +342,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     units: &[A::Unit],
     at: &[usize; MAX_MR],
     panel: &[A::Word],
-    tile: &mut [A::Word],
+    to: (&mut [A::Word], usize),
 ) {
     if R > (if V == 1 { S::MR_NARROW } else { S::MR }) {
         return;
@@ -368,9 +377,10 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
             }
         }
     }
+    let (tile, stride) = to;
     for r in 0..R {
         for v in 0..V {
-            A::store(s, acc[r][v], &mut tile[r * nr + v * S::LANES..]);
+            A::store(s, acc[r][v], &mut tile[r * stride + v * S::LANES..]);
         }
     }
 }

@@ -8,7 +8,9 @@ use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId, ValueId};
-use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Layout, PackedConvF32, conv};
+use runtime_kernels::conv::{
+    ConvEpilogue, ConvParams, ConvShape, Layout, PackedConvF32, WinogradTile, conv,
+};
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::layout::permute;
 use std::sync::Arc;
@@ -20,6 +22,9 @@ const MAX_SPATIAL: usize = 3;
 const SHORT_SIGNAL: i64 = 64;
 /// Multiply-adds per result from which on turning a long signal costs less than it gains.
 const TURNED_DEPTH: usize = 256;
+
+/// The extent for which weights are packed where the model leaves that of the image open.
+const OPEN_EXTENT: usize = 32;
 
 /// Whether a node is a `Conv` with constant f32 weights and bias.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
@@ -84,20 +89,25 @@ pub(crate) fn bind_chain(
             .for_each(|(b, s)| *b += s);
     }
     let isa = selector.isa();
-    let packed = selector
-        .scope
-        .weights
-        .get(graph, w, &weight, &filter.form("conv.f32"), || {
-            let data = weight.data::<f32>().unwrap_or_default();
-            PackedConvF32::new(
-                isa,
-                filter.params(),
-                &data,
-                filter.channels,
-                filter.in_per_group,
-                &filter.kernel,
-            )
-        });
+    let tile = filter.tile(selector, x);
+    let form = match tile {
+        Some(tile) => filter.form(&format!("conv.f32.{tile:?}")),
+        None => filter.form("conv.f32"),
+    };
+    let packed = selector.scope.weights.get(graph, w, &weight, &form, || {
+        let data = weight.data::<f32>().unwrap_or_default();
+        if let Some(tile) = tile {
+            return PackedConvF32::winograd(isa, tile, &data, filter.channels, filter.in_per_group);
+        }
+        PackedConvF32::new(
+            isa,
+            filter.params(),
+            &data,
+            filter.channels,
+            filter.in_per_group,
+            &filter.kernel,
+        )
+    });
     let weight = packed.map_err(|error| SessionError::Weights {
         node: graph.describe(chain.product),
         error,
@@ -193,6 +203,25 @@ impl Filter {
             self.params.layout = Layout::ChannelsLast;
         }
         self
+    }
+
+    /// The tile of Winograd's minimal filtering by which the product with image `x` is fastest, where that is allowed.
+    fn tile(&self, selector: &Selector<'_>, x: ValueId) -> Option<WinogradTile> {
+        if !selector.scope.options.winograd || self.params.layout != Layout::ChannelsLast {
+            return None;
+        }
+        let fact = selector.graph.value(x).fact.as_tensor();
+        let known = fact.and_then(|fact| fact.shape.as_ref());
+        let size = |axis: usize, open: usize| {
+            let size = known.and_then(|shape| shape.get(axis)?.as_known());
+            size.and_then(|size| usize::try_from(size).ok())
+                .unwrap_or(open)
+        };
+        let mut image = vec![size(0, 1)];
+        image.extend((0..self.kernel.len()).map(|axis| size(axis + 2, OPEN_EXTENT)));
+        image.push(self.in_per_group.checked_mul(self.params.groups)?);
+        let (shape, _) = self.shape(&image).ok()?;
+        WinogradTile::fastest(selector.isa(), &shape)
     }
 
     /// Whether the step turns signals.
