@@ -257,6 +257,15 @@ impl Taps<'_> {
         let row_step = self.shape.dilations[1] * self.staged.row_len();
         let first = self.x * step + self.c;
         let mut acc = [[s.splat(0.0); V]; P];
+        if kw == 3 && step == channels && tap_step == channels {
+            for ky in 0..kh {
+                let row = &self.image[first + ky * row_step..][..(P + 1) * channels + V * S::LANES];
+                let weights =
+                    &self.weights[3 * ky * channels + self.c..][..2 * channels + V * S::LANES];
+                neighbours::<S, P, V>(s, channels, row, weights, &mut acc);
+            }
+            return store::<S, P, V>(s, &acc, tile);
+        }
         let reach = (kw - 1) * tap_step + V * S::LANES;
         let weight_reach = (kw - 1) * channels + V * S::LANES;
         for ky in 0..kh {
@@ -278,10 +287,38 @@ impl Taps<'_> {
                 }
             }
         }
-        for (acc, tile) in acc.iter().zip(tile.chunks_mut(2 * S::LANES)) {
-            for v in 0..V {
-                s.store(acc[v], &mut tile[v * S::LANES..]);
-            }
+        store::<S, P, V>(s, &acc, tile);
+    }
+}
+
+#[inline(always)]
+fn store<S: Simd, const P: usize, const V: usize>(s: S, acc: &[[S::F; V]; P], tile: &mut [f32]) {
+    for (acc, tile) in acc.iter().zip(tile.chunks_mut(2 * S::LANES)) {
+        for v in 0..V {
+            s.store(acc[v], &mut tile[v * S::LANES..]);
+        }
+    }
+}
+
+/// Adds three taps side by side to the sums of adjacent pixels: each pixel of the image is loaded once for the three.
+#[inline(always)]
+fn neighbours<S: Simd, const P: usize, const V: usize>(
+    s: S,
+    channels: usize,
+    row: &[f32],
+    weights: &[f32],
+    acc: &mut [[S::F; V]; P],
+) {
+    for v in 0..V {
+        let at = |from: &[f32], i: usize| s.load(&from[i * channels + v * S::LANES..]);
+        let taps = [at(weights, 0), at(weights, 1), at(weights, 2)];
+        let (mut left, mut middle) = (at(row, 0), at(row, 1));
+        for (p, acc) in acc.iter_mut().enumerate() {
+            let right = at(row, p + 2);
+            // In the order of the taps.
+            let sum = s.fma(left, taps[0], acc[v]);
+            acc[v] = s.fma(right, taps[2], s.fma(middle, taps[1], sum));
+            (left, middle) = (middle, right);
         }
     }
 }

@@ -441,6 +441,14 @@ pub(crate) struct FloatFinish<'a> {
     pub(crate) activation: Activation,
 }
 
+impl FloatFinish<'_> {
+    /// Whether what is added to a sum depends on its column only.
+    #[inline(always)]
+    fn sums_by_column(&self) -> bool {
+        self.residual.is_none() && !matches!(self.bias, Bias::PerRow(_))
+    }
+}
+
 impl Finish<Float> for FloatFinish<'_> {
     type Out<'o> = TileMut<'o, f32>;
     const K_BLOCK: usize = 256;
@@ -481,6 +489,14 @@ simd_dispatch! {
                 Bias::PerCol(b) => vector(s, &b[col + c..], n),
                 _ => s.splat(0.0),
             };
+            if n == S::LANES && part.first && part.last && e.sums_by_column() {
+                for r in 0..at.rows {
+                    let x = s.fma(s.load(&acc[r * 2 * S::LANES + c..]), alpha, bias);
+                    let dst = out.row(at.row + r, at.col + c, n);
+                    s.store(s.min(high, s.max(low, x)), dst);
+                }
+                continue;
+            }
             for r in 0..at.rows {
                 let dst = out.row(at.row + r, at.col + c, n);
                 let mut x = s.load(&acc[r * 2 * S::LANES + c..]);

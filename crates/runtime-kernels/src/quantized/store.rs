@@ -33,10 +33,23 @@ impl Sums<'_> {
         }
     }
 
+    /// A vector of the tile.
+    #[inline(always)]
+    fn stored<S: Simd>(&self, s: S, row: usize, col: usize) -> S::I {
+        s.load_i32(&self.acc[row * 2 * S::LANES + col..])
+    }
+
+    /// What is added to a whole vector of columns from `col` on, where that is the same in every row.
+    #[inline(always)]
+    fn offset_of_columns<S: Simd>(&self, s: S, col: usize) -> Option<S::I> {
+        let columns = matches!(self.channels, Channels::Cols(_)) && self.zero_points.is_empty();
+        columns.then(|| channel_words(s, self.offsets, self.channels, 0, col, S::LANES))
+    }
+
     /// The sums of row `row` from column `col` on, `n` of them live.
     #[inline(always)]
     fn vector<S: Simd>(&self, s: S, row: usize, col: usize, n: usize) -> S::I {
-        let acc = s.load_i32(&self.acc[row * 2 * S::LANES + col..]);
+        let acc = self.stored(s, row, col);
         let offset = channel_words(s, self.offsets, self.channels, row, col, n);
         let sum = s.add_i32(acc, offset);
         if self.zero_points.is_empty() {
@@ -143,13 +156,24 @@ fn store_bytes<S: Simd, T: QuantByte>(
     for col in (0..at.cols).step_by(S::LANES) {
         let n = S::LANES.min(at.cols - col);
         let mut m = channel_floats(s, &r.multipliers, channels, 0, col, n);
+        let byte = |sum, m| {
+            let x = s.min(s.max(s.mul(s.to_f32(sum), m), low), high);
+            s.add_i32(s.to_i32(x), zero_point)
+        };
+        if n == S::LANES
+            && let Some(offset) = sums.offset_of_columns(s, col)
+        {
+            for row in 0..at.rows {
+                let sum = s.add_i32(sums.stored(s, row, col), offset);
+                T::store(s, byte(sum, m), out.row(at.row + row, at.col + col, n));
+            }
+            continue;
+        }
         for row in 0..at.rows {
             if let Channels::Rows(_) = channels {
                 m = channel_floats(s, &r.multipliers, channels, row, col, n);
             }
-            let x = s.mul(s.to_f32(sums.vector(s, row, col, n)), m);
-            let x = s.min(s.max(x, low), high);
-            let q = s.add_i32(s.to_i32(x), zero_point);
+            let q = byte(sums.vector(s, row, col, n), m);
             let dst = out.row(at.row + row, at.col + col, n);
             if n == S::LANES {
                 T::store(s, q, dst);
