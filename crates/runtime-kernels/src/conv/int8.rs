@@ -16,7 +16,7 @@ use crate::gemm::direct::DirectProduct;
 use crate::gemm::driver::{Cut, Finish, Operand, Part, Product};
 use crate::gemm::panel::PanelSource;
 use crate::gemm::{Int8Finish, Int8Matrix, Side};
-use crate::isa::{MAX_MR, MAX_NR, Simd};
+use crate::isa::{MAX_NR, Simd};
 use crate::quantized::{IntegerEpilogue, QuantByte, SumRule, SumTile, check_channels};
 use crate::threads::Place;
 use crate::{Context, KernelError, MatRef, Scratch};
@@ -327,11 +327,32 @@ impl Finish<Float> for FromExactFloats<'_> {
         at: Place,
         out: &mut SumTile<'_>,
     ) {
-        let mut words = [0; MAX_MR * MAX_NR];
-        let live = at.rows * 2 * S::LANES;
-        for i in (0..live).step_by(S::LANES) {
-            s.store_i32(s.to_i32(s.load(&acc[i..])), &mut words[i..]);
+        // A few rows at a time: larger arrays are cleared by a call.
+        const ROWS: usize = 6;
+        let nr = 2 * S::LANES;
+        for (i, acc) in acc[..at.rows * nr].chunks(ROWS * nr).enumerate() {
+            let mut words = [0; ROWS * MAX_NR];
+            for (word, sum) in words
+                .chunks_exact_mut(S::LANES)
+                .zip(acc.chunks_exact(S::LANES))
+            {
+                s.store_i32(s.to_i32(s.load(sum)), word);
+            }
+            let rows = Place {
+                row: at.row + i * ROWS,
+                rows: acc.len() / nr,
+                ..at
+            };
+            Finish::<SignedUnsigned>::tile(
+                &self.0,
+                s,
+                part,
+                row + i * ROWS,
+                col,
+                &words,
+                rows,
+                out,
+            );
         }
-        Finish::<SignedUnsigned>::tile(&self.0, s, part, row, col, &words, at, out);
     }
 }

@@ -20,6 +20,12 @@ use crate::{Context, KernelError};
 /// Rows that tasks take multiples of: whole register tiles on every instruction set.
 pub(crate) const ROW_UNIT: usize = 12;
 
+/// Weights of so many bytes stay in the first cache while rows pass by: all columns of a few rows are computed
+/// then before the next ones, so that a line of the result is written in one go.
+const SMALL_WEIGHTS: usize = 24 * 1024;
+/// How many rows that are: a multiple of the height of every register tile.
+const ROW_CHUNK: usize = 24;
+
 /// Where the rows of a block stand, in units from its start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
@@ -229,30 +235,38 @@ simd_dispatch! {
         let nr = 2 * S::LANES;
         let groups = block.walk.groups();
         let mut tile = [A::Word::default(); MAX_MR * MAX_NR];
-        for j in (0..block.cols).step_by(nr) {
-            let panel = block.weights.panel((block.first_col + j) / nr, 0..groups);
-            let cols = nr.min(block.cols - j);
-            let narrow = cols <= S::LANES;
-            let height = if narrow { S::MR_NARROW } else { S::MR };
-            let col = block.base + block.first_col + j;
-            for i in (0..block.rows).step_by(height) {
-                let live = height.min(block.rows - i);
-                let at = offsets(&block.walk, i, live);
-                let to = (&mut tile[..], nr);
-                if block.lone {
-                    lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
-                } else if narrow {
-                    narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
-                } else {
-                    wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
+        let chunk = if 4 * block.weights.words() <= SMALL_WEIGHTS {
+            ROW_CHUNK
+        } else {
+            block.rows.max(1)
+        };
+        for first in (0..block.rows).step_by(chunk) {
+            let end = block.rows.min(first + chunk);
+            for j in (0..block.cols).step_by(nr) {
+                let panel = block.weights.panel((block.first_col + j) / nr, 0..groups);
+                let cols = nr.min(block.cols - j);
+                let narrow = cols <= S::LANES;
+                let height = if narrow { S::MR_NARROW } else { S::MR };
+                let col = block.base + block.first_col + j;
+                for i in (first..end).step_by(height) {
+                    let live = height.min(end - i);
+                    let at = offsets(&block.walk, i, live);
+                    let to = (&mut tile[..], nr);
+                    if block.lone {
+                        lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
+                    } else if narrow {
+                        narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
+                    } else {
+                        wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
+                    }
+                    let place = Place {
+                        row: block.row - block.first_row + i,
+                        col: block.base + j,
+                        rows: live,
+                        cols,
+                    };
+                    finish.tile(s, Part::WHOLE, block.row + i, col, &tile, place, out);
                 }
-                let place = Place {
-                    row: block.row - block.first_row + i,
-                    col: block.base + j,
-                    rows: live,
-                    cols,
-                };
-                finish.tile(s, Part::WHOLE, block.row + i, col, &tile, place, out);
             }
         }
     }
