@@ -114,19 +114,19 @@ impl Calibration {
     /// Adds the statistics of another shard.
     ///
     /// # Errors
-    /// [`CalibrationError::OtherModel`].
+    /// [`CalibrationError::OtherModel`]; [`CalibrationError::Merge`] for inputs of layers of other widths.
     pub fn merge(&mut self, other: &Calibration) -> Result<(), CalibrationError> {
         other.check_model(&self.model)?;
+        match (&mut self.inputs, &other.inputs) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs).map_err(CalibrationError::Merge)?,
+            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
+            (_, None) => {}
+        }
         for (name, stats) in &other.tensors {
             match self.tensors.get_mut(name) {
                 Some(mine) => mine.merge(stats),
                 None => drop(self.tensors.insert(name.clone(), stats.clone())),
             }
-        }
-        match (&mut self.inputs, &other.inputs) {
-            (Some(mine), Some(theirs)) => mine.merge(theirs),
-            (mine @ None, Some(theirs)) => *mine = Some(theirs.clone()),
-            (_, None) => {}
         }
         Ok(())
     }

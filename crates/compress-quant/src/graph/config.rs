@@ -90,11 +90,14 @@ pub struct QuantizeConfig {
     pub method: Method,
     /// How quantization is written into the graph.
     pub format: Format,
-    /// Only these nodes (name, or name of an output); all where it is empty. `*` stands for any text.
+    /// Only these nodes (name, or name of an output, of the prepared model); all where it is empty. `*` stands for any text,
+    /// `\*` for a star and `\\` for a backslash. A product and the sum behind it become one node with the product's name
+    /// and the sum's output.
     pub include: Vec<String>,
-    /// Not these nodes.
+    /// Not these nodes, named in the same way.
     pub exclude: Vec<String>,
-    /// Only these operators; those of the target's rules where it is not given.
+    /// Only these operators; those of the target's rules where it is not given. A `Gemm` that multiplies by its weight as
+    /// it stands, as preparing makes of `MatMul` and `Add`, answers to `MatMul` too.
     pub operators: Option<Vec<String>>,
     /// The most threads that weights are rounded on; 0 for as many as there are processors.
     pub threads: usize,

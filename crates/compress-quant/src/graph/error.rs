@@ -49,6 +49,9 @@ pub enum CalibrationError {
         /// Fingerprint in the statistics.
         found: String,
     },
+    /// Statistics that name the same model hold numbers of other extents: one of them is damaged.
+    #[error("the statistics do not fit together: {0}")]
+    Merge(QuantError),
     /// A statistics file cannot be read.
     #[error("{path}: {reason}")]
     File {

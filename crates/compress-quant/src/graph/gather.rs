@@ -8,7 +8,7 @@ use super::error::{CalibrationError, QuantizeError};
 use super::inputs::Gathering;
 use super::plan::Plan;
 use super::prepare::prepare;
-use super::select::{Bias, select_in};
+use super::select::{Bias, is_product, select_in};
 use crate::TensorStats;
 use crate::observer::Moments;
 use compress_tensor::{DType, Tensor};
@@ -145,7 +145,7 @@ impl Wanted {
         let mut selection = select_in(prepared, config, Bias::Float)?;
         selection.roles.retain(|&id, _| match mode {
             Mode::Dynamic => !is_unasked(graph.node(id), config),
-            Mode::Blocks => graph.node(id).is("MatMul"),
+            Mode::Blocks => is_product(graph.node(id)),
             Mode::Static | Mode::Weights => true,
         });
         let read = match mode {

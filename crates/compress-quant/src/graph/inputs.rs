@@ -4,6 +4,7 @@ use super::codes::Inputs;
 use super::patches::Patches;
 use super::select::{Role, Selection};
 use crate::InputMoments;
+use crate::QuantError;
 use compress_tensor::Tensor;
 use onnx_ir::{Graph, Node, NodeId};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -68,9 +69,10 @@ impl Seen {
         (!self.lost.is_empty()).then(|| groups.map(mean).collect())
     }
 
-    fn merge(&mut self, other: &Seen) {
-        let pairs = self.moments.iter_mut().zip(&other.moments);
-        pairs.for_each(|(mine, theirs)| mine.merge(theirs));
+    fn merge(&mut self, other: &Seen) -> Result<(), QuantError> {
+        for (mine, theirs) in self.moments.iter_mut().zip(&other.moments) {
+            mine.merge(theirs)?;
+        }
         // Of statistics for different modes what remains is what both hold.
         if other.lost.is_empty() {
             self.lost.clear();
@@ -78,6 +80,7 @@ impl Seen {
         for (mine, theirs) in self.lost.iter_mut().zip(&other.lost) {
             mine.iter_mut().zip(theirs).for_each(|(m, t)| *m += t);
         }
+        Ok(())
     }
 }
 
@@ -132,13 +135,14 @@ impl LayerInputs {
         }
     }
 
-    pub(super) fn merge(&mut self, other: &LayerInputs) {
+    pub(super) fn merge(&mut self, other: &LayerInputs) -> Result<(), QuantError> {
         for (input, theirs) in &other.0 {
             match self.0.iter_mut().find(|(i, _)| i == input) {
-                Some((_, mine)) => mine.merge(theirs),
+                Some((_, mine)) => mine.merge(theirs)?,
                 None => self.0.push((input.clone(), theirs.clone())),
             }
         }
+        Ok(())
     }
 }
 

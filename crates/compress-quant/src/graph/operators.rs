@@ -5,6 +5,8 @@ use super::error::QuantizeError;
 
 /// Operators with a weight.
 const WEIGHTED: &[&str] = &["Conv", "ConvTranspose", "Gemm", "MatMul"];
+/// Those of them that have an operator for integers whose scales are found at run time.
+const INTEGER_WITHOUT_RANGES: &[&str] = &["Conv", "Gemm", "MatMul"];
 /// Operators with weights and a state.
 pub(super) const RECURRENT: &[&str] = &["GRU", "LSTM", "RNN"];
 /// Activations that a node in front may take in.
@@ -20,9 +22,9 @@ pub(super) fn check_operators(config: &QuantizeConfig, mode: Mode) -> Result<(),
             let bridges = config.target.rules().bridges;
             (WEIGHTED.to_vec(), [bridges, ACTIVATIONS].concat())
         }
-        Mode::Dynamic => (WEIGHTED.to_vec(), Vec::new()),
+        Mode::Dynamic => (INTEGER_WITHOUT_RANGES.to_vec(), Vec::new()),
         Mode::Weights => ([WEIGHTED, RECURRENT].concat(), Vec::new()),
-        Mode::Blocks => (vec!["MatMul"], Vec::new()),
+        Mode::Blocks => (vec!["MatMul", "Gemm"], Vec::new()),
     };
     let known = || cores.iter().chain(&others).copied();
     for operator in config.operators.iter().flatten() {
@@ -95,11 +97,11 @@ mod tests {
         );
         assert_eq!(
             said("LSTM", Mode::Dynamic),
-            "dynamic quantization has no operator `LSTM`: it quantizes Conv, ConvTranspose, Gemm, MatMul"
+            "dynamic quantization has no operator `LSTM`: it quantizes Conv, Gemm, MatMul"
         );
         assert_eq!(
             said("Conv", Mode::Blocks),
-            "quantization in blocks has no operator `Conv`: it quantizes MatMul"
+            "quantization in blocks has no operator `Conv`: it quantizes MatMul, Gemm"
         );
     }
 }

@@ -112,6 +112,8 @@ fn integer_form(graph: &Graph, node: &Node) -> Option<IntegerForm> {
             [triples(&all()?), some(&out)].concat(),
             true,
         ),
+        // The integer form has no dilations.
+        "AveragePool" if is_dilated(node) => None,
         "AveragePool" => form(
             "QLinearAveragePool",
             MS,
@@ -143,6 +145,12 @@ fn integer_form(graph: &Graph, node: &Node) -> Option<IntegerForm> {
         }
         _ => None,
     }
+}
+
+/// Whether the taps of a window lie apart.
+fn is_dilated(node: &Node) -> bool {
+    let apart = |list: &[i64]| list.iter().any(|&d| d != 1);
+    matches!(node.attributes.get("dilations"), Some(Attribute::Ints(list)) if apart(list))
 }
 
 fn moved_operator(op: &str) -> Option<&'static str> {

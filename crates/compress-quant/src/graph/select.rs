@@ -9,6 +9,7 @@ use super::config::QuantizeConfig;
 use super::error::QuantizeError;
 use super::names::Names;
 use super::operators::RECURRENT;
+use super::patterns::{check_patterns, is_named, matches_pattern};
 use super::report::SkippedNode;
 use super::target::TargetRules;
 use compress_tensor::DType;
@@ -124,8 +125,15 @@ pub(super) fn select_in(
         match core(model, id, config, bias) {
             Verdict::Core(role) => {
                 selection.roles.insert(id, role);
-                if let Some(activation) = fused_activation(model, id) {
-                    selection.fused.insert(id, activation);
+                match fused_activation(model, id) {
+                    Some(activation) if is_excluded(graph, activation, config) => {
+                        let reason = EXCLUDED.to_owned();
+                        selection.skipped.push(skipped(graph, activation, reason));
+                    }
+                    Some(activation) => {
+                        selection.fused.insert(id, activation);
+                    }
+                    None => {}
                 }
             }
             Verdict::Skip(reason) => selection.skipped.push(skipped(graph, id, reason)),
@@ -265,6 +273,12 @@ pub(super) fn is_per_channel_bias(shape: &[usize], channels: usize) -> bool {
     (*last == channels || *last == 1) && before.iter().all(|&n| n == 1)
 }
 
+/// Whether a node is the product of its data input and a weight as it stands, with or without a bias.
+pub(super) fn is_product(node: &Node) -> bool {
+    let turned = matches!(node.attributes.get("transB"), Some(Attribute::Int(1)));
+    node.is("MatMul") || (node.is("Gemm") && !turned && unusual_gemm(node).is_none())
+}
+
 /// `Gemm` forms that no integer operator takes.
 fn unusual_gemm(node: &Node) -> Option<&'static str> {
     if !node.is("Gemm") {
@@ -307,7 +321,11 @@ pub(super) fn wanted(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Resu
     let node = graph.node(id);
     let outputs = node.outputs().iter().flatten().map(|&v| graph.name_of(v));
     let names = outputs.chain([node.name.as_str()]).collect::<Vec<_>>();
-    wanted_names(&names, &node.op_type, config).map_err(str::to_owned)
+    // What preparing made of a product and the sum behind it answers to either operator.
+    let asked = config.operators.iter().flatten();
+    let mut asked = asked.filter(|&op| op == "MatMul" && is_product(node));
+    let op = asked.next().unwrap_or(&node.op_type);
+    wanted_names(&names, op, config).map_err(str::to_owned)
 }
 
 /// As [`wanted`], of a node by its name and those of its outputs.
@@ -323,80 +341,12 @@ pub(super) fn wanted_names<S: AsRef<str>>(
         return Err("its operator was not asked for");
     }
     if config.exclude.iter().any(named) {
-        return Err("excluded by name");
+        return Err(EXCLUDED);
     }
     if !config.include.is_empty() && !config.include.iter().any(named) {
         return Err("not among the included nodes");
     }
     Ok(())
-}
-
-/// Checks that each name stands for a node, of the graph or of a subgraph.
-pub(super) fn check_patterns(graph: &Graph, config: &QuantizeConfig) -> Result<(), QuantizeError> {
-    for pattern in config.include.iter().chain(&config.exclude) {
-        if !holds_named(graph, pattern) {
-            return Err(QuantizeError::NoSuchNode {
-                pattern: pattern.clone(),
-            });
-        }
-    }
-    Ok(())
-}
-
-fn holds_named(graph: &Graph, pattern: &str) -> bool {
-    graph.nodes().any(|(id, node)| {
-        is_named(graph, id, pattern) || node.attributes.graphs().any(|g| holds_named(g, pattern))
-    })
-}
-
-fn is_named(graph: &Graph, id: NodeId, pattern: &str) -> bool {
-    let node = graph.node(id);
-    let outputs = node.outputs().iter().flatten().map(|&v| graph.name_of(v));
-    outputs
-        .chain([node.name.as_str()])
-        .any(|name| matches_pattern(pattern, name))
-}
-
-/// The pattern that stands for exactly this name: in [`QuantizeConfig::include`] and [`QuantizeConfig::exclude`] each
-/// `*` stands for any text, `\\*` for a star and `\\\\` for a backslash.
-pub fn literal_pattern(name: &str) -> String {
-    name.replace('\\', r"\\").replace('*', r"\*")
-}
-
-/// The texts between the stars of a pattern.
-fn parts_of(pattern: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let mut characters = pattern.chars().peekable();
-    while let Some(c) = characters.next() {
-        let escaped = characters.next_if(|next| c == '\\' && matches!(next, '*' | '\\'));
-        match (c, escaped, parts.last_mut()) {
-            ('*', None, _) => parts.push(String::new()),
-            (_, escaped, Some(part)) => part.push(escaped.unwrap_or(c)),
-            (_, _, None) => {}
-        }
-    }
-    parts
-}
-
-/// Whether `name` is `pattern`.
-pub(super) fn matches_pattern(pattern: &str, name: &str) -> bool {
-    let parts = parts_of(pattern);
-    let mut parts = parts.iter().map(String::as_str);
-    let first = parts.next().unwrap_or("");
-    let Some(mut rest) = name.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
 }
 
 /// The activation that alone reads the result of a convolution, a linear layer or a sum.
@@ -491,9 +441,16 @@ fn add_bridges(
 }
 
 /// Bridges follow `exclude` and the operator list; `include` names cores and says nothing of them.
+/// Why a node that the request names is left alone.
+const EXCLUDED: &str = "excluded by name";
+
+fn is_excluded(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> bool {
+    config.exclude.iter().any(|p| is_named(graph, id, p))
+}
+
 fn wanted_bridge(graph: &Graph, id: NodeId, config: &QuantizeConfig) -> Result<(), String> {
-    if config.exclude.iter().any(|p| is_named(graph, id, p)) {
-        return Err("excluded by name".to_owned());
+    if is_excluded(graph, id, config) {
+        return Err(EXCLUDED.to_owned());
     }
     match &config.operators {
         Some(operators) if !operators.iter().any(|op| op == &graph.node(id).op_type) => {
@@ -563,29 +520,7 @@ fn skipped(graph: &Graph, id: NodeId, reason: String) -> SkippedNode {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_per_channel_bias, literal_pattern, matches_pattern};
-
-    #[test]
-    fn a_star_stands_for_any_text() {
-        assert!(matches_pattern("conv*", "conv_1"));
-        assert!(matches_pattern(
-            "*/attention/*MatMul",
-            "/layer.0/attention/self/MatMul"
-        ));
-        assert!(matches_pattern("exact", "exact"));
-        assert!(!matches_pattern("exact", "exactly"));
-        assert!(!matches_pattern("a*b*c", "acb"));
-    }
-
-    #[test]
-    fn a_literal_pattern_stands_for_one_name() {
-        for name in ["conv", "a*b", r"a\b", r"\*", "*", r"a\\*"] {
-            assert!(matches_pattern(&literal_pattern(name), name), "{name}");
-        }
-        assert!(!matches_pattern(&literal_pattern("a*b"), "axb"));
-        // A backslash before anything else is itself.
-        assert!(matches_pattern(r"a\b*", r"a\bc"));
-    }
+    use super::is_per_channel_bias;
 
     #[test]
     fn a_bias_is_one_value_per_channel_or_one_for_all() {

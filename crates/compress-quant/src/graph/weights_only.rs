@@ -15,18 +15,18 @@ use super::edit::{
 use super::error::QuantizeError;
 use super::mean::BiasInput;
 use super::operators::RECURRENT;
+use super::patterns::check_patterns;
 use super::prepare::prepare;
 use super::report::{LayerReport, Note, Report, SkippedNode};
 use super::round::nearest_note;
 use super::select::{
-    Bias, IN_SUBGRAPHS, Role, check_patterns, is_recurrent, nothing, select_in, wanted,
-    wanted_names,
+    Bias, IN_SUBGRAPHS, Role, is_product, is_recurrent, nothing, select_in, wanted, wanted_names,
 };
 use crate::QuantError;
 use crate::weight::{BlockQuantized, QuantizedWeight, check_blocks, quantize_blocks};
 use compress_tensor::{DType, Granularity, Tensor};
 use onnx_ir::graph::Use;
-use onnx_ir::{Catalog, Graph, Model, Node, NodeId, ValueId};
+use onnx_ir::{Catalog, Fact, Graph, Model, Node, NodeId, ValueId};
 use std::collections::BTreeMap;
 
 /// How weights are held.
@@ -45,8 +45,7 @@ pub enum WeightOnlyConfig {
 }
 
 /// Why a node has no weight in blocks.
-const NOT_IN_BLOCKS: &str =
-    "4-bit weights and weights in blocks are for MatMul with a weight of rank 2 only";
+const NOT_IN_BLOCKS: &str = "4-bit weights and weights in blocks are for products with a weight of rank 2, as it stands, only";
 
 /// Quantizes weights only; activations stay float.
 ///
@@ -181,7 +180,7 @@ fn quantize_graph(
                 let (sqnr, bytes) = int8(graph, id, (weight.input, w), &tensor, codes)?;
                 (sqnr, bytes, product)
             }
-            WeightOnlyConfig::Blocks { .. } if !node.is("MatMul") || tensor.rank() != 2 => {
+            WeightOnlyConfig::Blocks { .. } if !is_product(&node) || tensor.rank() != 2 => {
                 report.skipped.push(SkippedNode {
                     node: name,
                     op: node.qualified_op(),
@@ -200,8 +199,17 @@ fn quantize_graph(
                 let scales =
                     graph.add_initializer(&format!("{weight_name}_scale"), quantized.scales)?;
                 let &[k, n] = tensor.shape() else { continue };
+                // Rounding may have put another in its place.
+                let summand = bias.and_then(|b| graph.node(id).input(b));
                 graph.remove_node(id);
-                let new = Node::new("MatMulNBits", [x, q, scales], [y])
+                let to = match summand {
+                    Some(_) => {
+                        let name = graph.name_of(y).to_owned();
+                        graph.fresh_value(&name, Fact::Unknown)?
+                    }
+                    None => y,
+                };
+                let new = Node::new("MatMulNBits", [x, q, scales], [to])
                     .in_domain("com.microsoft")
                     .named(name.clone())
                     .with("K", k as i64)
@@ -209,6 +217,9 @@ fn quantize_graph(
                     .with("bits", bits as i64)
                     .with("block_size", block as i64);
                 graph.add_node(new)?;
+                if let Some(summand) = summand {
+                    graph.add_node(Node::new("Add", [to, summand], [y]))?;
+                }
                 model.opsets.set("com.microsoft", 1);
                 (sqnr, bytes, product)
             }

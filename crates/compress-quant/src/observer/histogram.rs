@@ -106,20 +106,22 @@ impl Histogram {
 
     /// Adds the counts of another histogram.
     pub fn merge(&mut self, other: &Histogram) {
-        self.zeros += other.zeros;
+        self.zeros = self.zeros.saturating_add(other.zeros);
         let Some(theirs) = other.exponent else { return };
         let exponent = self.widen(theirs);
         self.unpack();
         let shift = (exponent - theirs).clamp(0, 62) as u32;
         for (i, &count) in other.counts.iter().enumerate() {
             let bin = (other.first + i as i64) >> shift;
-            self.counts[(bin.clamp(-HALF, HALF - 1) + HALF) as usize] += count;
+            let mine = &mut self.counts[(bin.clamp(-HALF, HALF - 1) + HALF) as usize];
+            *mine = mine.saturating_add(count);
         }
     }
 
     /// The number of values.
     pub fn count(&self) -> u64 {
-        self.zeros + self.counts.iter().sum::<u64>()
+        let all = self.counts.iter();
+        all.fold(self.zeros, |sum, &count| sum.saturating_add(count))
     }
 
     /// How many values are exactly zero.
@@ -171,6 +173,12 @@ impl Histogram {
         fits && exponent && total.is_some()
     }
 
+    /// Whether the bins are as wide as values of which the greatest magnitude is `greatest` make them: for files.
+    pub(super) fn is_of(&self, greatest: f32) -> bool {
+        let exponent = (greatest > 0.0).then(|| smallest_exponent(greatest));
+        self.exponent == exponent
+    }
+
     /// Makes bins at least `2^exponent` wide.
     fn widen(&mut self, exponent: i32) -> i32 {
         let Some(now) = self.exponent else {
@@ -186,7 +194,8 @@ impl Histogram {
         self.counts = vec![0; BINS];
         for (i, count) in old.into_iter().enumerate() {
             let bin = (first + i as i64) >> shift;
-            self.counts[(bin + HALF) as usize] += count;
+            let wide = &mut self.counts[(bin + HALF) as usize];
+            *wide = wide.saturating_add(count);
         }
         self.exponent = Some(exponent);
         exponent
@@ -258,6 +267,16 @@ mod tests {
             assert_eq!(serde_json::from_str::<Histogram>(&text).unwrap(), h);
         }
         assert_eq!(of(&[f32::MAX]).exponent, Some(GREATEST_EXPONENT));
+    }
+
+    #[test]
+    fn counts_at_the_end_of_their_range_stay_there() {
+        let full = r#"{"exponent":0,"zeros":9223372036854775807,"first":-2,"counts":[3,9223372036854775000]}"#;
+        let full: Histogram = serde_json::from_str(full).unwrap();
+        let mut sum = full.clone();
+        sum.merge(&full);
+        sum.merge(&full);
+        assert_eq!(sum.count(), u64::MAX);
     }
 
     #[test]

@@ -156,8 +156,8 @@ impl TensorStats {
 
     /// Adds the statistics of another shard; what only one of both gathered is dropped.
     pub fn merge(&mut self, other: &TensorStats) {
-        self.samples += other.samples;
-        self.nonzero += other.nonzero;
+        self.samples = self.samples.saturating_add(other.samples);
+        self.nonzero = self.nonzero.saturating_add(other.nonzero);
         self.range = match (self.range, other.range) {
             (Some(a), Some(b)) => Some(a.union(b)),
             (a, b) => a.or(b),
@@ -272,7 +272,9 @@ impl TensorStats {
             Some(r) => r.min.is_finite() && r.max.is_finite() && r.min <= r.max && self.samples > 0,
             None => self.samples == 0,
         };
+        let greatest = self.range.map_or(0.0, |r| r.min.abs().max(r.max.abs()));
         range
+            && self.histogram.as_ref().is_none_or(|h| h.is_of(greatest))
             && self.energy >= 0.0
             && self.energy.is_finite()
             && self.sum_min.is_finite()

@@ -68,6 +68,9 @@ impl BlockQuantized {
     }
 }
 
+/// Larger blocks have no kernels in ONNX Runtime, and short columns would be padded to them.
+const MAX_BLOCK: usize = 256;
+
 /// Checks the settings of [`quantize_blocks`].
 pub(crate) fn check_blocks(bits: usize, block: usize) -> Result<(), QuantError> {
     if bits != 4 && bits != 8 {
@@ -77,8 +80,8 @@ pub(crate) fn check_blocks(bits: usize, block: usize) -> Result<(), QuantError> 
             rule: "it must be 4 or 8",
         });
     }
-    if block < 16 || !block.is_power_of_two() {
-        let rule = "it must be a power of two, at least 16";
+    if !(16..=MAX_BLOCK).contains(&block) || !block.is_power_of_two() {
+        let rule = "it must be a power of two from 16 to 256";
         return Err(QuantError::Setting {
             setting: "block",
             found: block as f64,
@@ -95,7 +98,7 @@ pub(crate) fn check_blocks(bits: usize, block: usize) -> Result<(), QuantError> 
 /// magnitude lies on the end `-2^(bits-1)` of the range, which all codes are used for.
 ///
 /// # Errors
-/// [`QuantError::Setting`] if `bits` is not 4 or 8 or `block` not a power of two of at least 16;
+/// [`QuantError::Setting`] if `bits` is not 4 or 8 or `block` not a power of two from 16 to 256;
 /// [`QuantError::AxisOutOfRange`] if `weight` is no matrix; [`QuantError::NotFinite`].
 pub fn quantize_blocks(
     weight: &Tensor,

@@ -1,6 +1,7 @@
 //! Means and products of a layer's inputs, from which the error of its outputs follows for any weights.
 
 use super::product::{Part, Turned, multiply};
+use crate::QuantError;
 use runtime_kernels::Scratch;
 
 /// Sums of products `Σ x·xᵀ` and sums `Σ x` over rows of inputs: of fixed size, whatever the number of rows.
@@ -121,14 +122,25 @@ impl InputMoments {
     }
 
     /// Adds the rows of another shard.
-    pub fn merge(&mut self, other: &InputMoments) {
-        self.rows += other.rows;
+    ///
+    /// # Errors
+    /// [`QuantError::Length`] if its rows have another width; nothing is added then.
+    pub fn merge(&mut self, other: &InputMoments) -> Result<(), QuantError> {
+        if other.width != self.width {
+            return Err(QuantError::Length {
+                what: "inputs in a row",
+                found: other.width,
+                expected: self.width,
+            });
+        }
+        self.rows = self.rows.saturating_add(other.rows);
         for (mine, theirs) in self.sums.iter_mut().zip(&other.sums) {
             *mine += theirs;
         }
         for (mine, theirs) in self.products.iter_mut().zip(&other.products) {
             *mine += theirs;
         }
+        Ok(())
     }
 
     /// The mean of each input.
@@ -216,7 +228,7 @@ mod tests {
         parts.add(&rows[..4]);
         let mut rest = InputMoments::new(2);
         rest.add(&rows[4..]);
-        parts.merge(&rest);
+        parts.merge(&rest).unwrap();
         assert_eq!((parts.rows(), parts.means()), (whole.rows(), whole.means()));
         close(&parts.matrix(About::Mean), &whole.matrix(About::Mean));
     }
@@ -254,5 +266,13 @@ mod tests {
         moments.add(&[-f32::MAX, 0.0, 0.0]);
         assert!(!moments.suffice());
         assert!(!InputMoments::new(0).suffice());
+    }
+
+    #[test]
+    fn rows_of_another_width_are_refused_and_change_nothing() {
+        let mut two = InputMoments::new(2);
+        let before = two.clone();
+        assert!(two.merge(&InputMoments::new(3)).is_err());
+        assert_eq!(two, before);
     }
 }

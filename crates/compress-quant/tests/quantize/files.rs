@@ -1,6 +1,7 @@
 //! Statistics and the models that they serve, and files of statistics.
 
 use crate::{config, convolutional, floats, run, samples, statistics};
+use compress_quant::Method;
 use compress_quant::graph::{
     Calibration, CalibrationError, QuantizeError, prepare, quantize_static,
 };
@@ -56,6 +57,17 @@ fn files_of_another_version_or_with_damaged_tensors_are_refused_by_name() {
     let old = text.replacen("\"version\":2", "\"version\":1", 1);
     let error = Calibration::from_json(old.as_bytes()).unwrap_err();
     assert!(error.contains("version 1 is not 2"), "{error}");
+    // A histogram whose bins are far finer than its range asks for would take memory without bound.
+    let mut config = config();
+    config.method = Method::Entropy;
+    let stats = statistics(&model, &samples(&[1, 3, 8, 8], 2), &config);
+    let full = String::from_utf8(saved(&stats)).unwrap();
+    assert!(Calibration::from_json(full.as_bytes()).is_ok());
+    let start = full.find("\"exponent\":").expect("a histogram") + 11;
+    let end = start + full[start..].find(',').expect("more fields");
+    let fine = format!("{}-60{}", &full[..start], &full[end..]);
+    let error = Calibration::from_json(fine.as_bytes()).unwrap_err();
+    assert!(error.contains("damaged"), "{error}");
     let lacking = text.replacen("\"energy\"", "\"energie\"", 1);
     let error = Calibration::from_json(lacking.as_bytes()).unwrap_err();
     assert!(error.contains("tensor `"), "{error}");

@@ -7,6 +7,7 @@ mod build;
 mod calibration;
 mod captured;
 mod files;
+mod linear;
 mod modes;
 mod prescribed;
 mod rounding;

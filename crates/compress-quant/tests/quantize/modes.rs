@@ -55,9 +55,11 @@ fn a_setting_that_the_mode_would_not_look_at_is_refused() {
     assert!(quantize_weights(&model, WeightOnlyConfig::Int8, &config).is_ok());
     let error = quantize_weights(&model, blocks, &config).unwrap_err();
     assert!(matches!(error, QuantizeError::NotInMode { .. }), "{error}");
-    let three = WeightOnlyConfig::Blocks { bits: 3, block: 32 };
-    let error = quantize_weights(&model, three, &QuantizeConfig::default()).unwrap_err();
-    assert!(matches!(error, QuantizeError::Setting(_)), "{error}");
+    for (bits, block) in [(3, 32), (4, 512), (4, 1 << 62), (8, 24)] {
+        let form = WeightOnlyConfig::Blocks { bits, block };
+        let error = quantize_weights(&model, form, &QuantizeConfig::default()).unwrap_err();
+        assert!(matches!(error, QuantizeError::Setting(_)), "{error}");
+    }
 }
 
 #[test]
@@ -69,8 +71,14 @@ fn what_has_no_dynamic_integer_form_is_left_float_and_said_so() {
         .node("Conv", &["up", "w2"], "y")
         .model(&["y"]);
     let mut config = QuantizeConfig::default();
-    config.operators = Some(vec!["Conv".to_owned(), "ConvTranspose".to_owned()]);
+    config.operators = Some(vec!["Conv".to_owned()]);
     let (int8, report) = quantize_dynamic(&model, &config).unwrap();
+    config.operators = Some(vec!["Conv".to_owned(), "ConvTranspose".to_owned()]);
+    let error = quantize_dynamic(&model, &config).unwrap_err();
+    assert!(
+        matches!(&error, QuantizeError::NoSuchOperator { operator, .. } if operator == "ConvTranspose"),
+        "{error}"
+    );
     assert_eq!(
         (count(&int8, "ConvInteger"), count(&int8, "ConvTranspose")),
         (1, 1)

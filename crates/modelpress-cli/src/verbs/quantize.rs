@@ -352,8 +352,8 @@ fn bits(text: &str) -> Result<u8, String> {
 
 fn block(text: &str) -> Result<usize, String> {
     match text.parse::<usize>() {
-        Ok(n) if n >= 16 && n.is_power_of_two() => Ok(n),
-        _ => Err("it must be a power of two, at least 16".to_owned()),
+        Ok(n) if (16..=256).contains(&n) && n.is_power_of_two() => Ok(n),
+        _ => Err("it must be a power of two from 16 to 256".to_owned()),
     }
 }
 
