@@ -97,7 +97,7 @@ pub struct QuantizeStage {
     pub rounding: Option<Rounding>,
     /// Bits of a weight in weight-only quantization, 4 or 8; 8 where it is not given.
     pub bits: Option<usize>,
-    /// Weights that share one scale in weight-only quantization, a power of two of at least 16; one scale per channel
+    /// Weights that share one scale in weight-only quantization, a power of two from 16 to 256; one scale per channel
     /// where it is not given, and 32 weights with 4 bits.
     pub block: Option<usize>,
     /// Whether integer operators stand in the file instead of Q/DQ pairs.

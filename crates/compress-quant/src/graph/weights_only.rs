@@ -39,7 +39,7 @@ pub enum WeightOnlyConfig {
     Blocks {
         /// 4 or 8.
         bits: usize,
-        /// Weights per scale; a power of two of at least 16.
+        /// Weights per scale; a power of two from 16 to 256.
         block: usize,
     },
 }

@@ -77,7 +77,7 @@ pub struct Rounded {
     /// What the bias of each channel must grow by; all 0 for [`MeanError::Stays`].
     pub bias_shift: Vec<f32>,
     /// Signal to noise of the channels' products over the inputs in dB: `10·log10(Σ wᵀHw / Σ dᵀHd)`, with the `H` that
-    /// [`MeanError`] asks for; `None` where the moments did not suffice.
+    /// [`MeanError`] asks for, not damped; `None` where the moments did not suffice.
     pub product_sqnr_db: Option<f64>,
 }
 
@@ -216,6 +216,7 @@ impl Problem {
 
     fn finish(&self, mut tile: Tile<'_>, weights: &[f32]) -> Found {
         let k = self.hessian.width;
+        let [signal, noise] = tile.signal_and_noise();
         let shift = |c: usize| {
             let Some(means) = &self.means else { return 0.0 };
             let each = weights[c * k..].iter().zip(&tile.steps[c * k..]);
@@ -225,8 +226,8 @@ impl Problem {
         };
         Found {
             shifts: (0..weights.len() / k.max(1)).map(shift).collect(),
-            signal: tile.signal().iter().sum(),
-            noise: tile.noise().iter().sum(),
+            signal,
+            noise,
             codes: tile.codes,
             steps: tile.steps,
         }

@@ -50,7 +50,7 @@ pub(crate) struct Quantize {
     /// Bits of a weight (8 unless given), for --mode weight-only; 4-bit weights are blocks of MatMul only.
     #[arg(long, value_name = "4|8", value_parser = bits)]
     bits: Option<u8>,
-    /// Weights that share one scale (a power of two, at least 16), for --mode weight-only; per channel unless given.
+    /// Weights that share one scale (a power of two from 16 to 256), for --mode weight-only; per channel unless given.
     #[arg(long, value_name = "N", value_parser = block)]
     block: Option<usize>,
     /// Measure what quantizing each node alone does to the outputs, over the first N samples of --calib.

@@ -155,7 +155,7 @@ fn convolutions_that_stay_float_are_told_why_in_one_line() {
     );
     let line = place.error(&[&quantize[..], &["weight-only", "--bits", "4"]].concat());
     assert!(
-        line.contains("Conv first, second: 4-bit weights and weights in blocks are for MatMul"),
+        line.contains("Conv first, second: 4-bit weights and weights in blocks are for products"),
         "{line}"
     );
 }

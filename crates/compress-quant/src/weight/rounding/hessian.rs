@@ -12,6 +12,8 @@ pub(super) struct Hessian {
     pub width: usize,
     /// All of it, row after row.
     pub values: Vec<f32>,
+    /// What was added to the diagonal.
+    pub added: Vec<f64>,
 }
 
 impl Hessian {
@@ -20,12 +22,18 @@ impl Hessian {
         let (width, mut values) = (moments.width(), moments.matrix(about));
         let trace: f64 = (0..width).map(|i| f64::from(values[i * width + i])).sum();
         let mean = trace / width.max(1) as f64;
+        let mut added = Vec::with_capacity(width);
         for (i, square) in moments.squares().iter().enumerate() {
             let extra = (damping * mean + NOISE * square).max(f64::from(f32::MIN_POSITIVE));
             let at = i * width + i;
             values[at] = (f64::from(values[at]) + extra) as f32;
+            added.push(extra);
         }
-        Self { width, values }
+        Self {
+            width,
+            values,
+            added,
+        }
     }
 
     pub(super) fn row(&self, i: usize) -> &[f32] {

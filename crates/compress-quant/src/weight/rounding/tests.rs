@@ -373,3 +373,28 @@ fn blocks_do_not_depend_on_threads() {
     };
     assert!(on(1) == on(3));
 }
+
+/// Inputs that have nearly everything in common: damping would be most of what is counted.
+#[test]
+fn the_signal_to_noise_is_that_of_the_products() {
+    let (k, n) = (16, 256);
+    let own = inputs(k, n, 5);
+    let rows: Vec<f32> = own
+        .iter()
+        .enumerate()
+        .map(|(i, x)| own[i / k * k] + 0.05 * x)
+        .collect();
+    let w = inputs(k, 1, 9);
+    let mut moments = InputMoments::new(k);
+    moments.add(&rows);
+    let scale = 0.2;
+    let found = round_to_inputs(&w, &[scale], &moments, options(7, MeanError::Stays)).unwrap();
+    let noise = error(&w, &found.codes, scale, 0.0, &rows);
+    let signal = error(&w, &vec![0; k], scale, 0.0, &rows);
+    let expected = 10.0 * (signal / noise).log10();
+    let stated = found.product_sqnr_db.unwrap();
+    assert!(
+        (stated - expected).abs() < 0.05,
+        "{stated} dB for {expected}"
+    );
+}

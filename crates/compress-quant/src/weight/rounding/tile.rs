@@ -97,13 +97,27 @@ impl<'a> Tile<'a> {
         );
     }
 
+    /// `wᵀHw` and `dᵀHd`, all channels together, without what damping adds to the diagonal of `H`.
+    pub(super) fn signal_and_noise(&mut self) -> [f64; 2] {
+        let (signal, noise) = (self.signal(), self.noise());
+        let own = |sums: Vec<f64>, values: &[f32]| {
+            let sum: f64 = sums.iter().sum();
+            let values = values.chunks(self.width().max(1)).flatten();
+            let added = values.zip(self.hessian.added.iter().cycle());
+            let added: f64 = added.map(|(&v, a)| a * f64::from(v) * f64::from(v)).sum();
+            // The sums are of f32: what is left of them below their rounding is none of the inputs'.
+            (sum - added).max(sum * f64::from(f32::EPSILON))
+        };
+        [own(signal, self.weights), own(noise, &self.errors)]
+    }
+
     /// `dᵀHd` of each channel.
     pub(super) fn noise(&self) -> Vec<f64> {
         dots(&self.errors, &self.slopes, self.width())
     }
 
     /// `wᵀHw` of each channel.
-    pub(super) fn signal(&mut self) -> Vec<f64> {
+    fn signal(&mut self) -> Vec<f64> {
         let mut products = vec![0f32; self.weights.len()];
         times_hessian(self.hessian, self.weights, &mut products, &mut self.scratch);
         dots(self.weights, &products, self.width())
