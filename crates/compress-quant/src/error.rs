@@ -1,6 +1,6 @@
 //! What can go wrong with quantization at the array level.
 
-use compress_tensor::{QuantParamsError, TensorError};
+use compress_tensor::{DType, QuantParamsError, TensorError};
 
 /// Why values cannot be observed or quantized.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -13,6 +13,22 @@ pub enum QuantError {
         axis: usize,
         /// The rank.
         rank: usize,
+    },
+    /// A tensor has another number of axes than it must have.
+    #[error("{what} has {found} axes instead of {expected}")]
+    Rank {
+        /// What the tensor holds, as in `the weight`.
+        what: &'static str,
+        /// Its rank.
+        found: usize,
+        /// The rank that fits.
+        expected: usize,
+    },
+    /// Weights cannot be held in a type.
+    #[error("weights become i8 or i4, not {dtype}")]
+    WeightType {
+        /// The type asked for.
+        dtype: DType,
     },
     /// A NaN or an infinity.
     #[error("value at position {index} is {value}: only finite numbers can be quantized")]

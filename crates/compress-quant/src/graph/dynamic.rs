@@ -6,7 +6,9 @@
 use super::calibrate::Calibration;
 use super::codes::{Layer, Request, rounder_of};
 use super::config::{Mode, QuantizeConfig};
-use super::edit::{drop_unread, in_subgraphs, node_name, record, sqnr_db, stored_bytes};
+use super::edit::{
+    drop_unread, in_subgraphs, node_name, record, share_equal, sqnr_db, stored_bytes,
+};
 use super::error::QuantizeError;
 use super::patterns::check_patterns;
 use super::prepare::prepare;
@@ -89,6 +91,7 @@ fn quantize_graph(
     rounder: Option<Rounder<'_>>,
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
+    let first_new = model.graph.value_bound();
     in_subgraphs(model, |inner| {
         quantize_graph(inner, config, rounder, report)
     })?;
@@ -130,6 +133,7 @@ fn quantize_graph(
         )?;
         report.layers.push(layer);
     }
+    share_equal(&mut model.graph, first_new);
     Ok(())
 }
 
@@ -310,9 +314,10 @@ fn channelwise(graph: &mut Graph, bias: ValueId, rank: usize) -> Result<ValueId,
 /// `[N, K]` as `[K, N]`.
 fn transpose(codes: &Tensor) -> Result<Tensor, QuantError> {
     let &[n, k] = codes.shape() else {
-        return Err(QuantError::AxisOutOfRange {
-            axis: 1,
-            rank: codes.rank(),
+        return Err(QuantError::Rank {
+            what: "the weight",
+            found: codes.rank(),
+            expected: 2,
         });
     };
     let data = codes.data::<i8>()?;

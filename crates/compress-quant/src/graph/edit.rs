@@ -4,6 +4,7 @@ use super::error::QuantizeError;
 use compress_tensor::{Granularity, QuantParams, Tensor};
 use onnx_ir::graph::Use;
 use onnx_ir::{Attribute, Fact, Graph, Model, Node, NodeId, ValueId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Scale and zero point as initializers: scalars, or vectors per channel.
@@ -150,6 +151,40 @@ pub(super) fn in_subgraphs(
 pub(super) fn quantized_bytes(values: &Tensor, params: &QuantParams) -> usize {
     let zero_points = params.dtype.byte_len(params.zero_point.len());
     values.byte_len() + params.scale.len() * 4 + zero_points.unwrap_or(0)
+}
+
+/// Whether two initializers hold the same.
+fn are_equal(graph: &Graph, a: ValueId, b: ValueId) -> bool {
+    let pair = graph.initializer(a).zip(graph.initializer(b));
+    pair.is_some_and(|(a, b)| {
+        (a.dtype(), a.shape()) == (b.dtype(), b.shape()) && a.bytes() == b.bytes()
+    })
+}
+
+/// Lets the readers of one weight share what was added for each of them: initializers from the `first` value on that
+/// are equal, and whose names differ by the number at their end only.
+pub(super) fn share_equal(graph: &mut Graph, first: usize) {
+    let mut alike: BTreeMap<String, Vec<ValueId>> = BTreeMap::new();
+    for (id, _) in graph.initializers().filter(|(id, _)| id.index() >= first) {
+        let name = graph.name_of(id);
+        let stem = name.trim_end_matches(|c: char| c.is_ascii_digit());
+        let stem = stem.strip_suffix('_').unwrap_or(name);
+        alike.entry(stem.to_owned()).or_default().push(id);
+    }
+    for mut ids in alike.into_values().filter(|ids| ids.len() > 1) {
+        ids.sort_by_key(|id| id.index());
+        let mut kept: Vec<ValueId> = Vec::new();
+        for id in ids {
+            let same = kept.iter().find(|&&k| are_equal(graph, k, id));
+            match same.copied() {
+                Some(same) => {
+                    graph.replace_uses(id, same);
+                    graph.remove_value_if_unused(id);
+                }
+                None => kept.push(id),
+            }
+        }
+    }
 }
 
 /// Bytes of all initializers and constants, subgraphs included.

@@ -2,7 +2,7 @@
 
 use super::calibrate::Calibration;
 use super::config::{Format, QuantizeConfig};
-use super::edit::{node_name, record, stored_bytes};
+use super::edit::{node_name, record, share_equal, stored_bytes};
 use super::error::QuantizeError;
 use super::insert::{WeightRecord, Writer, represented};
 use super::plan::Plan;
@@ -72,6 +72,7 @@ pub(super) fn quantize_prepared(
     let mut notes = Vec::new();
     let params = plan.params(&model.graph, calibration, config, &mut notes)?;
     let described = describe(&model.graph, &plan, calibration, &params);
+    let first_new = model.graph.value_bound();
     let mut writer = Writer {
         graph: &mut model.graph,
         plan: &plan,
@@ -86,6 +87,7 @@ pub(super) fn quantize_prepared(
     let weights = writer.write()?;
     repairs.append(&mut writer.repairs);
     notes.append(&mut writer.notes);
+    share_equal(&mut model.graph, first_new);
     if config.format == Format::QLinear {
         super::qlinear::convert(&mut model)?;
     }

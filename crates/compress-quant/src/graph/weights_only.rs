@@ -10,7 +10,7 @@ use super::codes::{Layer, Request, nearest_codes, rounder_of};
 use super::config::{Mode, QuantizeConfig};
 use super::edit::{
     add_dequantize, add_params, drop_unread, in_subgraphs, node_name, quantized_bytes, record,
-    redirect, sqnr_db, stored_bytes,
+    redirect, share_equal, sqnr_db, stored_bytes,
 };
 use super::error::QuantizeError;
 use super::mean::BiasInput;
@@ -139,6 +139,7 @@ fn quantize_graph(
     report: &mut Report,
 ) -> Result<(), QuantizeError> {
     let config = request.config;
+    let first_new = model.graph.value_bound();
     in_subgraphs(model, |inner| {
         quantize_graph(inner, weights, request, report)
     })?;
@@ -240,6 +241,7 @@ fn quantize_graph(
             recurrent(model, id, weights, request, report)?;
         }
     }
+    share_equal(&mut model.graph, first_new);
     Ok(())
 }
 

@@ -26,14 +26,15 @@ impl BlockQuantized {
     ///
     /// # Errors
     /// [`QuantError::Tensor`] if the fields are of other types than stated; [`QuantError::Setting`],
-    /// [`QuantError::AxisOutOfRange`] or [`QuantError::Length`] if they contradict one another.
+    /// [`QuantError::Rank`] or [`QuantError::Length`] if they contradict one another.
     pub fn dequantize(&self) -> Result<Vec<f32>, QuantError> {
         check_blocks(self.bits, self.block)?;
         let (codes, scales) = (self.codes.data::<u8>()?, self.scales.data::<f32>()?);
         let &[n, blocks, bytes] = self.codes.shape() else {
-            return Err(QuantError::AxisOutOfRange {
-                axis: 2,
-                rank: self.codes.rank(),
+            return Err(QuantError::Rank {
+                what: "the array of codes",
+                found: self.codes.rank(),
+                expected: 3,
             });
         };
         let lengths = [
@@ -99,7 +100,7 @@ pub(crate) fn check_blocks(bits: usize, block: usize) -> Result<(), QuantError> 
 ///
 /// # Errors
 /// [`QuantError::Setting`] if `bits` is not 4 or 8 or `block` not a power of two from 16 to 256;
-/// [`QuantError::AxisOutOfRange`] if `weight` is no matrix; [`QuantError::NotFinite`].
+/// [`QuantError::Rank`] if `weight` is no matrix; [`QuantError::NotFinite`].
 pub fn quantize_blocks(
     weight: &Tensor,
     bits: usize,
@@ -124,9 +125,10 @@ pub fn quantize_blocks(
 /// The columns of a `[K, N]` matrix one after the other, and `N`.
 pub(super) fn columns(weight: &Tensor) -> Result<(Vec<f32>, usize), QuantError> {
     let &[k, n] = weight.shape() else {
-        return Err(QuantError::AxisOutOfRange {
-            axis: 1,
-            rank: weight.rank(),
+        return Err(QuantError::Rank {
+            what: "the weight",
+            found: weight.rank(),
+            expected: 2,
         });
     };
     let data = weight.data::<f32>()?;

@@ -38,7 +38,7 @@ pub struct QuantizedWeight {
 ///
 /// # Errors
 /// [`QuantError::AxisOutOfRange`]; [`QuantError::NotFinite`] with the first position;
-/// [`QuantError::Tensor`] if `weight` is not f32; [`QuantError::Params`] for another `dtype`.
+/// [`QuantError::Tensor`] if `weight` is not f32; [`QuantError::WeightType`] for another `dtype`.
 ///
 /// # Examples
 /// ```
@@ -134,7 +134,7 @@ pub(super) fn largest_code(dtype: DType) -> Result<f32, QuantError> {
     match dtype {
         DType::I8 => Ok(127.0),
         DType::I4 => Ok(7.0),
-        _ => Err(compress_tensor::QuantParamsError::NotQuantized { dtype }.into()),
+        _ => Err(QuantError::WeightType { dtype }),
     }
 }
 

@@ -114,3 +114,44 @@ fn averages_of_spread_windows_have_no_integer_operator() {
     assert_eq!(count(&int8, "QLinearAveragePool"), 0);
     assert_eq!(count(&int8, "QLinearConv"), 2);
 }
+
+#[test]
+fn a_weight_of_several_readers_is_stored_once() {
+    let shared = |readers: usize| {
+        let mut build = Build::new(&[4, 32]).weight("w", &[32, 32], 1);
+        for i in 0..readers {
+            let from = if i == 0 {
+                "x".to_owned()
+            } else {
+                format!("t{}", i - 1)
+            };
+            build = build.node("MatMul", &[&from, "w"], &format!("t{i}"));
+        }
+        build.model(&[&format!("t{}", readers - 1)])
+    };
+    let (one, three) = (shared(1), shared(3));
+    let data = samples(&[4, 32], 4);
+    let plain = QuantizeConfig::default();
+    let with = config();
+    let forms = [WeightOnlyConfig::Int8, BLOCKS];
+    let codes = |model: &Model| {
+        let sizes = model.graph.initializers().map(|(_, t)| t.byte_len());
+        sizes.filter(|&bytes| bytes >= 512).sum::<usize>()
+    };
+    let in_mode = |model: &Model| {
+        let stats = statistics(model, &data, &with);
+        let mut found = vec![
+            quantize_dynamic(model, &plain).unwrap().0,
+            quantize_static(model, &stats, &with).unwrap().0,
+        ];
+        found.extend(forms.map(|form| quantize_weights(model, form, &plain).unwrap().0));
+        found
+    };
+    for (one, three) in in_mode(&one).iter().zip(in_mode(&three)) {
+        assert!(codes(one) > 0);
+        assert_eq!(codes(one), codes(&three));
+    }
+    for found in in_mode(&three) {
+        assert!(relative(&run(&found, &data[0]), &run(&three, &data[0])) < 0.25);
+    }
+}
