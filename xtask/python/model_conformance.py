@@ -48,8 +48,7 @@ def run_ours(path, feeds, folder):
     for name, value in feeds.items():
         np.save(folder / f"{name}.npy", value)
         arguments += ["--input", f"{name}={folder / (name + '.npy')}"]
-    out = folder / "out"
-    out.mkdir(exist_ok=True)
+    out = pathlib.Path(tempfile.mkdtemp(dir=folder))
     code, _, error = program("run", path, *arguments, "--output-dir", out)
     return error if code else {f.stem: np.load(f) for f in out.glob("*.npy")}
 
@@ -58,7 +57,7 @@ def whole_model(path, folder):
     name = path.stem
     feeds = inputs_for(path)
     reference = session(path)
-    expected = dict(zip([o.name for o in reference.get_outputs()], reference.run(None, feeds)))
+    expected = dict(zip([o.name for o in reference.get_outputs()], reference.run(None, feeds), strict=True))
     for verb in ("check", "inspect"):
         code, _, error = program(verb, path)
         check(f"{name} {verb}", code == 0, error)
@@ -70,13 +69,14 @@ def whole_model(path, folder):
         if isinstance(ours, str):
             check(f"{file.stem} run", False, ours)
             continue
+        check(f"{file.stem} outputs", sorted(ours) == sorted(expected), f"{sorted(ours)}")
         for output, value in expected.items():
             check(f"{file.stem} {output}", output in ours and same(ours[output], value))
     if code == 0:
         try:
             onnx.checker.check_model(str(optimized))
             theirs = session(optimized).run(None, feeds)
-            check(f"{name} optimized in onnxruntime", all(same(a, b) for a, b in zip(theirs, expected.values())))
+            check(f"{name} optimized in onnxruntime", all(same(a, b) for a, b in zip(theirs, expected.values(), strict=True)))
         except Exception as error:  # Whatever a peer throws is the finding.
             check(f"{name} optimized in the peers", False, str(error)[:200])
 

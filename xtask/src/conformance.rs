@@ -131,15 +131,15 @@ fn whole_models(python: &Path) -> Result<Tally, Error> {
     summed(&mut command)
 }
 
-/// The counts that a program prints as `N passed, N failed`; one failure where it prints none or ends
-/// badly without one.
+/// The counts that a program prints as `N passed, N failed`; one failure where it prints none, passes
+/// nothing or ends badly without one.
 fn summed(command: &mut Command) -> Result<Tally, Error> {
     let mut tally = None;
     let ended_well = process::stream(command, |line| {
         tally = Tally::from_summary(line).or(tally);
     })?;
     Ok(match tally {
-        Some(tally) if ended_well || tally.failed > 0 => tally,
+        Some(tally) if tally.failed > 0 || ended_well && tally.passed > 0 => tally,
         _ => Tally::of_one(Outcome::Failed),
     })
 }

@@ -11,6 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// temporary file is removed and `path` stays as it was. The content reaches the disk before the
 /// name does. `write` may seek in the file and read back what it wrote.
 ///
+/// A link is followed: the file that it leads to is replaced. What is no regular file, as a terminal or `/dev/null`,
+/// is written to directly.
+///
 /// # Errors
 /// Those of the file system, and those of `write`.
 ///
@@ -28,7 +31,20 @@ pub fn write_atomically<T, E: From<io::Error>>(
     write: impl FnOnce(&mut BufWriter<File>) -> Result<T, E>,
 ) -> Result<T, E> {
     let path = path.as_ref();
-    let (file, temporary) = create_sibling(path)?;
+    match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            return Err(io::Error::from(io::ErrorKind::IsADirectory).into());
+        }
+        Ok(found) if !found.is_file() => {
+            let mut writer = BufWriter::new(OpenOptions::new().write(true).open(path)?);
+            let written = write(&mut writer)?;
+            writer.flush()?;
+            return Ok(written);
+        }
+        _ => {}
+    }
+    let path = link_target(path)?;
+    let (file, temporary) = create_sibling(&path)?;
     let mut writer = BufWriter::new(file);
     let written = write(&mut writer)?;
     writer.flush()?;
@@ -37,6 +53,21 @@ pub fn write_atomically<T, E: From<io::Error>>(
     fs::rename(&temporary.0, path)?;
     Ok(written)
 }
+
+/// Where a link leads, through all further ones, also to what is not there yet.
+fn link_target(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match fs::read_link(&path) {
+            Ok(target) => path = path.with_file_name("").join(target),
+            Err(_) => return Ok(path), // No link.
+        }
+    }
+    Err(io::Error::other("too many links lead on from one another"))
+}
+
+/// Links that are followed, as many as Linux follows.
+const MAX_LINKS: usize = 40;
 
 /// A file name that is removed when the value is dropped, unless it has been renamed by then.
 struct Temporary(PathBuf);
@@ -116,8 +147,50 @@ mod tests {
 
     #[test]
     fn a_path_without_a_file_name_is_refused() {
-        let error = write_atomically("/", |_| Ok::<(), io::Error>(())).unwrap_err();
+        let error = write_atomically("absent/..", |_| Ok::<(), io::Error>(())).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_folder_is_refused_before_anything_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = write_atomically(dir.path(), |_| -> io::Result<()> { unreachable!() });
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_stay() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("real")).unwrap();
+        let link = dir.path().join("link");
+        symlink("second", &link).unwrap();
+        symlink("real/a.bin", dir.path().join("second")).unwrap();
+        for content in [b"absent before", b"there by then"] {
+            let written: io::Result<()> = write_atomically(&link, |f| f.write_all(content));
+            written.unwrap();
+            assert_eq!(fs::read(dir.path().join("real/a.bin")).unwrap(), content);
+            assert!(link.is_symlink());
+        }
+        assert_eq!(names(&dir.path().join("real")), ["a.bin"]);
+        let turning = dir.path().join("turning");
+        symlink("turning", &turning).unwrap();
+        assert!(write_atomically(&turning, |_| Ok::<(), io::Error>(())).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_device_is_written_to_and_stays_one() {
+        use std::os::unix::fs::FileTypeExt;
+        let written: io::Result<()> = write_atomically("/dev/null", |f| f.write_all(b"gone"));
+        written.unwrap();
+        assert!(
+            fs::metadata("/dev/null")
+                .unwrap()
+                .file_type()
+                .is_char_device()
+        );
     }
 
     #[test]

@@ -93,9 +93,11 @@ pub fn write(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), NpyError> {
     })
 }
 
-/// Whether NumPy has the tensor's element type.
-#[cfg(feature = "npz")]
-pub(crate) fn check_type(tensor: &Tensor) -> Result<(), NpyFormatError> {
+/// Whether [`write`] can write the tensor.
+///
+/// # Errors
+/// [`NpyFormatError::NoNumpyType`] where NumPy does not have the tensor's element type.
+pub fn check_type(tensor: &Tensor) -> Result<(), NpyFormatError> {
     encode::descr(tensor).map(|_| ())
 }
 

@@ -83,6 +83,20 @@ impl SampleArgs {
         options
     }
 
+    /// The first setting that only arrays from files are converted by.
+    pub(crate) fn only_for_arrays(&self) -> Option<&'static str> {
+        let given = [
+            ("--limit", self.limit.is_some()),
+            ("--trim", self.trim.is_some()),
+            ("--layout", matches!(self.layout, LayoutArg::Nhwc)),
+            ("--offset", self.offset != 0.0),
+            ("--scale", self.scale.is_some()),
+            ("--mean", !self.mean.is_empty()),
+            ("--std", !self.std.is_empty()),
+        ];
+        given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag)
+    }
+
     pub(crate) fn open(
         &self,
         model: &Model,

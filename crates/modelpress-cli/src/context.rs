@@ -1,13 +1,13 @@
 //! What every verb shares: how to report, how many threads, loading and saving.
 
-use crate::error::{Error, Usage};
+use crate::error::Error;
 use crate::progress::Progress;
 use modelpress::ir::Model;
 use modelpress::ir::io::SaveOptions;
 use modelpress::session::{Session, SessionOptions};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub(crate) struct Context {
     json: bool,
@@ -74,7 +74,12 @@ impl Context {
 }
 
 pub(crate) fn load(path: &Path) -> Result<Model, Error> {
-    Model::load(path).map_err(|source| Error::Load {
+    Ok(load_with_files(path)?.0)
+}
+
+/// The model, and the files beside it that hold its weights.
+pub(crate) fn load_with_files(path: &Path) -> Result<(Model, Vec<PathBuf>), Error> {
+    Model::load_with_files(path).map_err(|source| Error::Load {
         path: path.to_owned(),
         source,
     })
@@ -87,23 +92,6 @@ pub(crate) fn save(model: &Model, path: &Path) -> Result<(), Error> {
             path: path.to_owned(),
             source,
         })
-}
-
-/// Refuses to write a model over the one it is made from, or under a name that says another format.
-pub(crate) fn check_output(input: &Path, output: &Path) -> Result<(), Error> {
-    let path = output.to_owned();
-    let places = (input.canonicalize(), output.canonicalize());
-    if matches!(places, (Ok(input), Ok(output)) if input == output) {
-        return Err(Usage::SameFile { path }.into());
-    }
-    let suffix = output.extension().unwrap_or_default();
-    if ["tflite", "engine", "plan", "trt"]
-        .iter()
-        .any(|other| suffix.eq_ignore_ascii_case(other))
-    {
-        return Err(Usage::NotOnnx { path }.into());
-    }
-    Ok(())
 }
 
 /// Bytes of a model on disk: the file, and the data file beside it where there is one.

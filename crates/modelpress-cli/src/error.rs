@@ -58,6 +58,9 @@ pub(crate) enum Error {
     Evaluate(#[from] EvaluateError),
     #[error(transparent)]
     Score(#[from] ScoreError),
+    /// The two sentences of pairs do not go together.
+    #[error("--input gives {first} sentences and --input-b {second}: a pair is one of each")]
+    Unpaired { first: usize, second: usize },
     /// Labels cannot be used.
     #[error("{}: {source}", path.display())]
     Labels { path: PathBuf, source: ScoreError },
@@ -124,8 +127,16 @@ pub(crate) enum Usage {
     NotForBlocks { flag: &'static str },
     #[error("--percentile is for --method percentile only")]
     IdlePercentile,
-    #[error("{}: the output is the input: give another file with -o", path.display())]
+    #[error("{}: the output is the input: give another file", path.display())]
     SameFile { path: PathBuf },
+    #[error("{}: two outputs go to one file: give them different ones", path.display())]
+    WrittenTwice { path: PathBuf },
+    #[error("{flag} has no effect without --input: inputs are made up as the model takes them")]
+    NotForMadeUp { flag: &'static str },
+    #[error("--dim has no effect with --input: the arrays have their sizes")]
+    IdleDim,
+    #[error("none of the {cases} cases was run: all are skipped or not asked for (--filter, --op)")]
+    NoCase { cases: usize },
     #[error("{}: what is written is an ONNX file that keeps the target's rules: name it .onnx", path.display())]
     NotOnnx { path: PathBuf },
     #[error("--dim: {0}")]

@@ -8,6 +8,7 @@ mod calibration;
 mod context;
 mod error;
 mod numbers;
+mod outputs;
 mod progress;
 mod quantization;
 mod table;

@@ -173,6 +173,9 @@ pub enum RecipeError {
     /// Rounding to samples without samples.
     #[error("rounding = \"calibrated\" needs a [calibrate] stage with inputs")]
     NoSamples,
+    /// Calibration that nothing uses.
+    #[error("[calibrate] has no effect without [quantize]: leave it out")]
+    NothingToCalibrate,
     /// Samples that nothing is rounded to.
     #[error(
         "[calibrate] has no effect on mode = \"{mode}\" without rounding = \"calibrated\": leave it out"
@@ -251,6 +254,11 @@ impl Recipe {
         if self.optimize.is_none() && self.quantize.is_none() && self.evaluate.is_none() {
             return Err(RecipeError::Empty);
         }
+        match &self.quantize {
+            Some(stage) => self.check_mode(stage)?,
+            None if self.calibrate.is_some() => return Err(RecipeError::NothingToCalibrate),
+            None => {}
+        }
         let mut report = RecipeReport::default();
         let mut result = model.clone();
         if let Some(options) = &self.optimize {
@@ -261,7 +269,6 @@ impl Recipe {
         if let Some(stage) = &self.quantize {
             let mut config = stage.config();
             config.threads = options.threads;
-            self.check_mode(stage)?;
             let (quantized, done) = match stage.mode {
                 Mode::Static => {
                     config.validate()?;
@@ -272,19 +279,16 @@ impl Recipe {
                     report.calibration_samples = samples;
                     quantize_static(&result, &statistics, &config)?
                 }
-                Mode::Dynamic => {
-                    config.weight_rule = WeightRule::LeastSquares;
-                    match &self.calibrate {
-                        Some(calibrate) => {
-                            let mode = graph::Mode::Dynamic;
-                            let (inputs, samples) =
-                                calibrate.run(mode, &result, &config, folder, options)?;
-                            report.calibration_samples = samples;
-                            quantize_dynamic_calibrated(&result, &inputs, &config)?
-                        }
-                        None => quantize_dynamic(&result, &config)?,
+                Mode::Dynamic => match &self.calibrate {
+                    Some(calibrate) => {
+                        let mode = graph::Mode::Dynamic;
+                        let (inputs, samples) =
+                            calibrate.run(mode, &result, &config, folder, options)?;
+                        report.calibration_samples = samples;
+                        quantize_dynamic_calibrated(&result, &inputs, &config)?
                     }
-                }
+                    None => quantize_dynamic(&result, &config)?,
+                },
                 Mode::WeightOnly => {
                     let weights = stage.weights();
                     match &self.calibrate {
@@ -391,12 +395,15 @@ impl QuantizeStage {
         WeightOnlyConfig::of(self.bits.unwrap_or(8), self.block)
     }
 
-    /// What the stage sets.
+    /// What the stage sets. Weight scales of the mode `dynamic` are those of least squared error.
     pub fn config(&self) -> QuantizeConfig {
         let mut config = QuantizeConfig::default();
         config.target = self.target;
         config.method = self.method.unwrap_or(config.method);
         config.rounding = self.rounding.unwrap_or(config.rounding);
+        if self.mode == Mode::Dynamic {
+            config.weight_rule = WeightRule::LeastSquares;
+        }
         config.format = match self.format {
             FileFormat::Qdq => Format::Qdq,
             FileFormat::QLinear => Format::QLinear,

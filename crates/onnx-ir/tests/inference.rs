@@ -105,6 +105,24 @@ fn more_than_there_are_cannot_be_the_largest() {
 }
 
 #[test]
+fn a_split_has_as_many_parts_as_outputs() {
+    let split = |parts: i64, outputs: usize| {
+        let attributes = vec![("num_outputs", parts.into())];
+        let mut model = model("Split", 18, vec![f32s([7i64])], outputs, attributes);
+        let report = infer_shapes(&mut model, Catalog::standard()).unwrap();
+        report.first_error().map(ToString::to_string)
+    };
+    assert_eq!(split(3, 3), None);
+    // onnx and onnxruntime abort on both.
+    assert!(split(2, 3).unwrap().contains("2 parts, 3 outputs"));
+    assert!(split(3, 2).unwrap().contains("3 parts, 2 outputs"));
+    let sizes = vec![f32s([7i64]), ints(&[3, 4])];
+    let mut sized = model("Split", 13, sizes, 1, vec![]);
+    let report = infer_shapes(&mut sized, Catalog::standard()).unwrap();
+    assert!(report.first_error().is_some());
+}
+
+#[test]
 fn a_transform_along_an_unknown_axis_keeps_all_sizes() {
     let axis = Of(DType::I64, Vec::new());
     let inputs = vec![f32s([1i64, 10, 12, 1]), Absent, axis];

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 from onnx import helper
 
-from workers import alone
+from workers import ENDED, alone
 
 BINDING = {"N": 6, "M": 7}
 
@@ -59,9 +59,11 @@ class Run:
         return alone(run, model.SerializeToString(), feeds(self.model))
 
     def refuses(self, names):
-        """Whether onnxruntime refuses the node that writes these values, or one before it."""
+        """Whether onnxruntime refuses a node on the way to these values, by its name."""
         error = self.up_to(names)
-        return isinstance(error, str) and "NOT_IMPLEMENTED" not in error
+        if not isinstance(error, str) or error == ENDED or "NOT_IMPLEMENTED" in error:
+            return False
+        return any(re.search(rf"\b{re.escape(node.name)}\b", error) for node in self.model.graph.node if node.name)
 
     def has_shape(self, name, inferred):
         """Whether the value is in the run what was inferred of it, or there can be none."""
@@ -75,11 +77,12 @@ class Run:
         values = [value for value in [*inferred.value_info, *inferred.output] if value.type.HasField("tensor_type")]
         found = self.up_to([value.name for value in values])
         if isinstance(found, str):
+            counts["not run"] += 1
             return []
         counts["runs"] += 1
         counts["run dims"] += sum(array.ndim for array in found)
         return [(value.name, f"{list(array.shape)} in onnxruntime's run, not {shown(value.type.tensor_type)}")
-                for value, array in zip(values, found) if not admits(value.type.tensor_type, array)]
+                for value, array in zip(values, found, strict=True) if not admits(value.type.tensor_type, array)]
 
 
 def shown(tensor):

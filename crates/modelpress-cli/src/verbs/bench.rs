@@ -2,7 +2,7 @@
 
 use crate::arrays::{DimArgs, SampleArgs};
 use crate::context::{Context, load, peak_rss_bytes};
-use crate::error::Error;
+use crate::error::{Error, Usage};
 use crate::numbers::positive;
 use crate::table::{Align, Table};
 use crate::units;
@@ -152,6 +152,9 @@ impl Bench {
     /// The inputs of one run.
     fn inputs(&self, model: &Model) -> Result<Feeds, Error> {
         if !self.inputs.is_empty() {
+            if self.dims.sizes().next().is_some() {
+                return Err(Usage::IdleDim.into());
+            }
             let data = self.samples.open(model, &self.inputs, 1)?;
             let batch = data.batch_of(0..data.batch().min(data.len()))?;
             return Ok(Feeds {
@@ -159,6 +162,9 @@ impl Bench {
                 batch: batch.samples.len(),
                 assumed: Vec::new(),
             });
+        }
+        if let Some(flag) = self.samples.only_for_arrays() {
+            return Err(Usage::NotForMadeUp { flag }.into());
         }
         let mut model = model.clone();
         fix_dims(&mut model, self.dims.sizes())?;
@@ -171,10 +177,11 @@ impl Bench {
         let graph = &model.graph;
         let mut batch = None;
         let mut inputs = Vec::new();
+        let mut room = MAX_BYTES;
         for id in graph.required_inputs() {
             let name = graph.name_of(id);
             let fact = &graph.value(id).fact;
-            let tensor = fact.as_tensor().and_then(made_up);
+            let tensor = fact.as_tensor().and_then(|fact| made_up(fact, &mut room));
             let tensor = tensor.ok_or_else(|| Error::NotMadeUp {
                 name: name.to_owned(),
                 declared: fact.to_string(),
@@ -220,7 +227,8 @@ fn advice(inputs: &[(String, Tensor)], assumed: &[OpenDim]) -> String {
 }
 
 /// A tensor of the declared type and shape: ones, or for floats evenly spread numbers between −1 and 1; open sizes are 1.
-fn made_up(fact: &TensorFact) -> Option<Tensor> {
+/// `None` where it takes more than `room`, the bytes that are left.
+fn made_up(fact: &TensorFact, room: &mut usize) -> Option<Tensor> {
     let size = |dim: &modelpress::ir::Dim| match dim.is_unknown() {
         true => Some(1),
         false => usize::try_from(dim.eval(&|_| Some(1))?).ok(),
@@ -232,25 +240,28 @@ fn made_up(fact: &TensorFact) -> Option<Tensor> {
         .map(size)
         .collect::<Option<_>>()?;
     let dtype = fact.dtype.unwrap_or(DType::F32);
+    let count = element_count(&shape)?;
+    let element = match dtype {
+        DType::String => size_of::<String>(),
+        _ => dtype.bits()?.div_ceil(8).max(size_of::<f32>()),
+    };
+    *room = room.checked_sub(count.checked_mul(element)?)?;
     if dtype == DType::String {
-        let count = element_count(&shape)?;
         return Tensor::from_strings(&shape, vec![String::new(); count]).ok();
     }
     let tensor = if dtype.is_float() {
         // A Weyl sequence: the multiples of an irrational number modulo 2, without a generator's state.
-        let count = element_count(&shape).filter(|&n| n <= MAX_ELEMENTS)?;
         let golden = 0.618_034f32;
         let spread = (0..count).map(|i| ((i % 65_536) as f32 * golden).fract() * 2.0 - 1.0);
         Tensor::from_vec(&shape, spread.collect()).ok()?
     } else {
-        element_count(&shape).filter(|&n| n <= MAX_ELEMENTS)?;
         Tensor::full(&shape, 1i8).ok()?
     };
     tensor.cast(dtype, Default::default()).ok()
 }
 
-/// Elements beyond which an input is not made up: a file may declare anything.
-const MAX_ELEMENTS: usize = 1 << 30;
+/// Bytes beyond which inputs are not made up: a file may declare anything.
+const MAX_BYTES: usize = 4 << 30;
 
 /// Where the time goes, the longest first.
 fn layers(profile: &Profile) -> Vec<Layer> {

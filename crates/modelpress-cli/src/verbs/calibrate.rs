@@ -2,8 +2,9 @@
 
 use crate::arrays::SampleArgs;
 use crate::calibration::gather;
-use crate::context::{Context, load, peak_rss_bytes};
+use crate::context::{Context, load_with_files, peak_rss_bytes};
 use crate::error::{Error, Usage};
+use crate::outputs::{check_outputs, files_of};
 use crate::quantization::QuantizationArgs;
 use clap::Args;
 use modelpress::data::InputSpec;
@@ -48,7 +49,11 @@ impl Calibrate {
         }
         let config = self.quantization.config();
         config.validate()?;
-        let model = load(&self.model)?;
+        let outputs = [self.output.as_path()];
+        let inputs = files_of(&self.inputs).chain([self.model.as_path()]);
+        check_outputs(inputs, &outputs)?;
+        let (model, files) = load_with_files(&self.model)?;
+        check_outputs(files.iter().map(PathBuf::as_path), &outputs)?;
         let data = self.samples.open(&model, &self.inputs, 1)?;
         let statistics = gather(cx, Mode::Static, &model, &data, &config)?;
         statistics.save(&self.output)?;

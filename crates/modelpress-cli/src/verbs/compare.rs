@@ -48,7 +48,7 @@ struct Row {
     max_abs: f64,
     /// `max_abs` as a share of the greatest magnitude of the first model's numbers.
     max_rel: f64,
-    /// Null where both are equal.
+    /// Null where both are equal, and where they differ in a NaN or an infinity; `max_abs` is null then too.
     sqnr_db: f64,
     cosine: f64,
 }

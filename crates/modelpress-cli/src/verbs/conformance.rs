@@ -3,7 +3,7 @@
 mod guard;
 
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, Usage};
 use crate::table::{Align, Table};
 use clap::Args;
 use guard::{Guard, Status};
@@ -73,6 +73,7 @@ impl Conformance {
         let wanted = |name: &str| {
             self.filter.is_empty() || self.filter.iter().any(|f| name.contains(f.as_str()))
         };
+        let found = cases.len();
         cases.retain(|case| wanted(&case.name));
         let mut guard = Guard::new(guard::Rules {
             options: cx.session_options(),
@@ -99,6 +100,7 @@ impl Conformance {
         let outcome = summarise(outcomes);
         cx.report(&outcome, |out| print(&outcome, out))?;
         match outcome.failed {
+            0 if outcome.passed == 0 => Err(Usage::NoCase { cases: found }.into()),
             0 => Ok(()),
             failed => Err(Error::CasesFailed {
                 failed,

@@ -3,6 +3,7 @@
 use crate::arrays::SampleArgs;
 use crate::context::{Context, load};
 use crate::error::{Error, Usage};
+use crate::outputs::{check_outputs, files_of};
 use crate::units;
 use clap::{Args, ValueEnum};
 use modelpress::data::InputSpec;
@@ -82,6 +83,13 @@ const BATCH: usize = 32;
 
 impl Eval {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        if let Some(path) = &self.predictions {
+            let models = [&self.model, &self.labels]
+                .into_iter()
+                .chain(&self.reference);
+            let arrays = files_of(&self.inputs).chain(files_of(&self.second));
+            check_outputs(models.map(PathBuf::as_path).chain(arrays), &[path])?;
+        }
         let outcome = match self.metric {
             Metric::Top1 => self.top1(cx)?,
             Metric::SpearmanCosine => self.spearman(cx)?,
@@ -161,6 +169,7 @@ impl Eval {
         let labels = labels.map_err(|e| self.labels_error()(e.into()))?;
         let pairs = self.vectors(cx, &self.model)?;
         let cosines: Vec<f64> = pairs.iter().map(|(a, b)| cosine(a, b)).collect();
+        // As with classes: labels behind the last sample are not looked at.
         let known = &labels[..labels.len().min(cosines.len())];
         let score = spearman(&cosines, known).map_err(self.labels_error())?;
         let agreement = match &self.reference {
@@ -201,6 +210,10 @@ impl Eval {
         let model = load(path)?;
         let first = self.samples.open(&model, &self.inputs, 1)?;
         let second = self.samples.open(&model, &self.second, 1)?;
+        if first.len() != second.len() {
+            let (first, second) = (first.len(), second.len());
+            return Err(Error::Unpaired { first, second });
+        }
         let session = cx.session(model)?;
         let mut progress = cx.progress("eval", first.len() + second.len());
         let mut vectors = |data| {

@@ -1,8 +1,9 @@
 //! `modelpress optimize`: the same model with less work.
 
 use crate::arrays::DimArgs;
-use crate::context::{Context, bytes_on_disk, check_output, load, save};
+use crate::context::{Context, bytes_on_disk, load_with_files, save};
 use crate::error::Error;
+use crate::outputs::{check_is_onnx, check_outputs};
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
@@ -70,8 +71,11 @@ struct Declined {
 impl Optimize {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
-        check_output(&self.model, &self.output)?;
-        let mut model = load(&self.model)?;
+        check_is_onnx(&self.output)?;
+        let outputs = [self.output.as_path()];
+        check_outputs([self.model.as_path()], &outputs)?;
+        let (mut model, files) = load_with_files(&self.model)?;
+        check_outputs(files.iter().map(PathBuf::as_path), &outputs)?;
         let nodes_before = model.graph.node_count();
         fix_dims(&mut model, self.dims.sizes())?;
         if let Some(target) = self.opset {

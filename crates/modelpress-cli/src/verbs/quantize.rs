@@ -2,9 +2,10 @@
 
 use crate::arrays::SampleArgs;
 use crate::calibration::gather;
-use crate::context::{Context, bytes_on_disk, check_output, load, peak_rss_bytes, save};
+use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
 use crate::numbers::{finite, positive};
+use crate::outputs::{check_is_onnx, check_outputs, files_of};
 use crate::quantization::QuantizationArgs;
 use crate::table::{Align, Table};
 use crate::units;
@@ -20,7 +21,7 @@ use modelpress::quant::graph::{
 };
 use modelpress::tensor::write_atomically;
 use serde::Serialize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Quantize a model after training: static or dynamic int8, or weights only.
@@ -116,7 +117,17 @@ impl Quantize {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
         self.check_mode()?;
-        check_output(&self.model, &self.output)?;
+        check_is_onnx(&self.output)?;
+        let outputs: Vec<&Path> = [&self.output]
+            .into_iter()
+            .chain(&self.report)
+            .map(PathBuf::as_path)
+            .collect();
+        let inputs = [&self.model]
+            .into_iter()
+            .chain(&self.stats)
+            .map(PathBuf::as_path);
+        check_outputs(inputs.chain(files_of(&self.inputs)), &outputs)?;
         let mut config = self.quantization.config();
         config.rounding = self.rounding();
         config.validate_for(match (self.mode, self.weights()) {
@@ -125,7 +136,8 @@ impl Quantize {
             (Mode::WeightOnly, WeightOnlyConfig::Int8) => graph::Mode::Weights,
             (Mode::WeightOnly, _) => graph::Mode::Blocks,
         })?;
-        let model = load(&self.model)?;
+        let (model, files) = load_with_files(&self.model)?;
+        check_outputs(files.iter().map(PathBuf::as_path), &outputs)?;
         let mut samples = None;
         config.threads = cx.session_options().threads;
         let (mut found, mut excluded) = (Sensitivity::default(), Vec::new());

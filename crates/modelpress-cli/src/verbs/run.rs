@@ -1,15 +1,17 @@
 //! `modelpress run`: a model's outputs for given inputs.
 
 use crate::arrays::SampleArgs;
-use crate::context::{Context, load};
+use crate::context::{Context, load_with_files};
 use crate::error::Error;
+use crate::outputs::{check_outputs, files_of};
 use crate::table::{Align, Table};
 use clap::Args;
 use modelpress::data::InputSpec;
+use modelpress::tensor::npy::NpyError;
 use modelpress::tensor::{DType, Tensor, npy};
 use serde::Serialize;
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Run a model and write its outputs, one .npy file each.
 #[derive(Args)]
@@ -48,10 +50,30 @@ const BATCH: usize = 32;
 
 impl Run {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
-        let model = load(&self.model)?;
+        let (model, weights) = load_with_files(&self.model)?;
+        let names: Vec<String> = model
+            .graph
+            .outputs()
+            .iter()
+            .map(|&id| model.graph.name_of(id).to_owned())
+            .collect();
+        let mut taken = HashSet::new();
+        let files = names
+            .iter()
+            .map(|name| self.output_dir.join(file_name(name, &mut taken)));
+        let files: Vec<PathBuf> = files.collect();
+        if self.output_dir.is_dir() {
+            let outputs: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
+            let weights = weights.iter().map(PathBuf::as_path);
+            check_outputs(
+                files_of(&self.inputs)
+                    .chain(weights)
+                    .chain([self.model.as_path()]),
+                &outputs,
+            )?;
+        }
         let data = self.samples.open(&model, &self.inputs, BATCH)?;
         let session = cx.session(model)?;
-        let names: Vec<String> = session.outputs().map(|(n, _)| n.to_owned()).collect();
         let mut results: Vec<Vec<Tensor>> = vec![Vec::new(); names.len()];
         let mut progress = cx.progress("run", data.len());
         for batch in data.batches() {
@@ -63,12 +85,19 @@ impl Run {
             progress.add(batch.samples.len());
         }
         drop(progress);
-        std::fs::create_dir_all(&self.output_dir).map_err(Error::file(&self.output_dir))?;
-        let mut files = HashSet::new();
-        let mut outputs = Vec::new();
-        for (name, parts) in names.into_iter().zip(results) {
+        let mut joined = Vec::new();
+        for ((name, parts), file) in names.into_iter().zip(results).zip(&files) {
             let tensor = join(&name, parts)?;
-            let file = self.output_dir.join(file_name(&name, &mut files));
+            let wrong = |source| NpyError::Format {
+                path: file.clone(),
+                source,
+            };
+            npy::check_type(&tensor).map_err(wrong)?;
+            joined.push((name, tensor));
+        }
+        std::fs::create_dir_all(&self.output_dir).map_err(Error::file(&self.output_dir))?;
+        let mut outputs = Vec::new();
+        for ((name, tensor), file) in joined.into_iter().zip(files) {
             npy::write(&file, &tensor)?;
             outputs.push(Written {
                 name,

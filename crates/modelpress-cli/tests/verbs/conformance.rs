@@ -75,3 +75,28 @@ fn a_filter_leaves_the_others_out() {
     let found = cases().json(&["conformance", "cases", "--filter", "right"]);
     assert_eq!((&found["passed"], &found["failed"]), (&1.into(), &0.into()));
 }
+
+#[test]
+fn a_filter_that_leaves_nothing_is_wrong_usage() {
+    for choice in [["--filter", "rihgt"], ["--op", "Conv"]] {
+        let output = cases().run(&[&["conformance", "cases"], &choice[..]].concat());
+        assert_eq!(output.status.code(), Some(2), "{choice:?}");
+    }
+}
+
+#[test]
+fn a_test_without_expected_outputs_has_failed_and_all_data_sets_count() {
+    let place = cases();
+    let right = place.path("cases/test_right");
+    let second = right.join("test_data_set_1");
+    std::fs::create_dir(&second).unwrap();
+    let first = right.join("test_data_set_0");
+    std::fs::copy(first.join("input_0.pb"), second.join("input_0.pb")).unwrap();
+    let only_right = ["conformance", "cases", "--filter", "right"];
+    assert!(place.error(&only_right).contains("1 of 1 cases failed"));
+    let wrong = place.path("cases/test_wrong/test_data_set_0/output_0.pb");
+    std::fs::copy(wrong, second.join("output_0.pb")).unwrap();
+    assert!(place.error(&only_right).contains("1 of 1 cases failed"));
+    std::fs::copy(first.join("output_0.pb"), second.join("output_0.pb")).unwrap();
+    assert_eq!(place.json(&only_right)["passed"], 1);
+}

@@ -5,5 +5,6 @@ mod conformance;
 mod data;
 mod messages;
 mod models;
+mod outputs;
 mod program;
 mod quantize;

@@ -194,3 +194,49 @@ fn zeros_need_no_name_where_there_is_one_input() {
     let done = place.json(&["quantize", "model.onnx", "-o", "q.onnx", "--calib", "zeros"]);
     assert_eq!(done["samples"], 1);
 }
+
+#[test]
+fn settings_that_bench_would_not_look_at_are_wrong_usage() {
+    let place = furnished();
+    let text = refused(&place, &["bench", "model.onnx", "--layout", "nhwc"]);
+    assert!(
+        text.starts_with("error: --layout has no effect without --input"),
+        "{text}"
+    );
+    let given = [
+        "bench",
+        "model.onnx",
+        "--input",
+        "x.npy",
+        "--dim",
+        "batch=3",
+    ];
+    let text = refused(&place, &given);
+    assert!(
+        text.starts_with("error: --dim has no effect with --input"),
+        "{text}"
+    );
+}
+
+#[test]
+fn inputs_beyond_all_bounds_are_not_made_up() {
+    for dtype in [DType::F32, DType::I8, DType::String] {
+        let place = Place::new();
+        let mut graph = Graph::new("large");
+        let fact = Fact::tensor(dtype, [1usize << 20, 1 << 20]);
+        let x = graph.add_value("x", fact).unwrap();
+        graph.add_input(x);
+        let y = graph.add_value("y", Fact::Unknown).unwrap();
+        graph.add_node(Node::new("Identity", [x], [y])).unwrap();
+        graph.add_output(y);
+        let model = Model::new(graph, 17);
+        model
+            .save(place.path("large.onnx"), &SaveOptions::default())
+            .unwrap();
+        let text = place.error(&["bench", "large.onnx"]);
+        assert!(
+            text.contains("input `x`") && text.contains("cannot be made up"),
+            "{text}"
+        );
+    }
+}

@@ -53,6 +53,9 @@ fn a_recipe_that_does_nothing_is_an_error() {
         let run = recipe.run(&model(), Path::new("."), &SessionOptions::default());
         assert!(matches!(run, Err(RecipeError::Empty)), "{text}");
     }
+    let idle = Recipe::from_toml("[optimize]\n[calibrate]\ninputs = [\"x.npy\"]\n").unwrap();
+    let run = idle.run(&model(), Path::new("."), &SessionOptions::default());
+    assert!(matches!(run, Err(RecipeError::NothingToCalibrate)));
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! The ONNX backend tests: folders that hold `model.onnx` and `test_data_set_0` with its inputs and the
-//! expected outputs as protobuf files.
+//! The ONNX backend tests: folders that hold `model.onnx` and `test_data_set_0`, `test_data_set_1` … with
+//! inputs and the expected outputs as protobuf files.
 
 pub mod compare;
 mod report;
@@ -90,6 +90,12 @@ pub enum Failure {
         /// The number found.
         found: usize,
     },
+    /// There is nothing to hold the outputs against.
+    #[error("{folder}: no expected output (test_data_set_0/output_0.pb)")]
+    NothingExpected {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// Shape inference contradicts the result or the declared types.
     #[error("inference: {0}")]
     Inference(String),
@@ -124,13 +130,24 @@ impl Case {
         Model::load(self.folder.join("model.onnx")).map_err(|e| Failure::Load(Box::new(e)))
     }
 
-    /// Runs the model on its inputs and holds the outputs against the expected ones.
+    /// Runs the model on the inputs of each data set and holds the outputs against the expected ones.
     ///
     /// # Errors
     /// [`Failure`].
     pub fn run(&self, model: &Model, runtime: &dyn Runtime) -> Result<(), Failure> {
-        let found = self.outputs(model, runtime)?;
-        let expected = self.values(model, "output", model.graph.outputs())?;
+        for data in self.data_sets()? {
+            self.run_on(&data, model, runtime)?;
+        }
+        Ok(())
+    }
+
+    fn run_on(&self, data: &Path, model: &Model, runtime: &dyn Runtime) -> Result<(), Failure> {
+        let expected = values(data, model, "output", model.graph.outputs())?;
+        if expected.is_empty() {
+            let folder = data.to_owned();
+            return Err(Failure::NothingExpected { folder });
+        }
+        let found = outputs(data, model, runtime)?;
         if found.len() < expected.len() {
             return Err(Failure::OutputCount {
                 expected: expected.len(),
@@ -161,7 +178,10 @@ impl Case {
         if let Some(issue) = report.first_error() {
             return Err(Failure::Inference(issue.to_string()));
         }
-        let results = self.outputs(model, &Reference)?;
+        let results = match self.data_sets()?.first() {
+            Some(data) => outputs(data, model, &Reference)?,
+            None => Vec::new(),
+        };
         for (&output, result) in inferred.graph.outputs().iter().zip(&results) {
             let info = inferred.graph.value(output);
             if !admits(&info.fact, result) {
@@ -175,45 +195,58 @@ impl Case {
         Ok(())
     }
 
-    fn outputs(&self, model: &Model, runtime: &dyn Runtime) -> Result<Vec<Value>, Failure> {
-        let names = model.graph.inputs().iter();
-        let names = names.map(|&id| model.graph.name_of(id).to_owned());
-        let inputs = self.values(model, "input", model.graph.inputs())?;
-        let inputs = names.zip(inputs).collect();
-        match catch_unwind(AssertUnwindSafe(|| runtime.run(model, inputs))) {
-            Ok(result) => result.map_err(Failure::Run),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().cloned();
-                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
-                Err(Failure::Panic(text.unwrap_or_default()))
-            }
+    /// The folders `test_data_set_0`, `test_data_set_1` …; at least the first.
+    fn data_sets(&self) -> Result<Vec<PathBuf>, Failure> {
+        let sets = (0..).map(|i| self.folder.join(format!("test_data_set_{i}")));
+        let found: Vec<_> = sets.take_while(|folder| folder.is_dir()).collect();
+        match found.is_empty() {
+            false => Ok(found),
+            true => Err(Failure::NothingExpected {
+                folder: self.folder.clone(),
+            }),
         }
     }
+}
 
-    /// The values of `input_0.pb`, `input_1.pb` … or of the outputs, as far as there are files.
-    fn values(
-        &self,
-        model: &Model,
-        kind: &str,
-        declared: &[crate::ValueId],
-    ) -> Result<Vec<Value>, Failure> {
-        let mut values = Vec::new();
-        for (i, &id) in declared.iter().enumerate() {
-            let file = format!("{kind}_{i}.pb");
-            let path = self.folder.join("test_data_set_0").join(&file);
-            if !path.is_file() {
-                break;
-            }
-            let bytes = std::fs::read(&path).map_err(|source| Failure::File { path, source })?;
-            let declared = &model.graph.value(id).fact;
-            let value = read_value(bytes.into(), declared).map_err(|source| Failure::Data {
-                file,
-                source: Box::new(source),
-            })?;
-            values.push(as_bfloat16(value, declared));
+/// What the model gives for the inputs of a data set.
+fn outputs(data: &Path, model: &Model, runtime: &dyn Runtime) -> Result<Vec<Value>, Failure> {
+    let names = model.graph.inputs().iter();
+    let names = names.map(|&id| model.graph.name_of(id).to_owned());
+    let inputs = values(data, model, "input", model.graph.inputs())?;
+    let inputs = names.zip(inputs).collect();
+    match catch_unwind(AssertUnwindSafe(|| runtime.run(model, inputs))) {
+        Ok(result) => result.map_err(Failure::Run),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+            Err(Failure::Panic(text.unwrap_or_default()))
         }
-        Ok(values)
     }
+}
+
+/// The values of `input_0.pb`, `input_1.pb` … or of the outputs, as far as there are files.
+fn values(
+    data: &Path,
+    model: &Model,
+    kind: &str,
+    declared: &[crate::ValueId],
+) -> Result<Vec<Value>, Failure> {
+    let mut values = Vec::new();
+    for (i, &id) in declared.iter().enumerate() {
+        let file = format!("{kind}_{i}.pb");
+        let path = data.join(&file);
+        if !path.is_file() {
+            break;
+        }
+        let bytes = std::fs::read(&path).map_err(|source| Failure::File { path, source })?;
+        let declared = &model.graph.value(id).fact;
+        let value = read_value(bytes.into(), declared).map_err(|source| Failure::Data {
+            file,
+            source: Box::new(source),
+        })?;
+        values.push(as_bfloat16(value, declared));
+    }
+    Ok(values)
 }
 
 /// Old tests store what is declared as bfloat16 as its bits, in the type uint16.

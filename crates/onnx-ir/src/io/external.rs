@@ -17,7 +17,7 @@ use crate::proto::StringStringEntryProto;
 #[derive(Debug, Default)]
 pub(super) struct ExternalFiles {
     folder: Option<PathBuf>,
-    maps: HashMap<String, Bytes>,
+    maps: HashMap<String, (PathBuf, Bytes)>,
 }
 
 impl ExternalFiles {
@@ -57,8 +57,16 @@ impl ExternalFiles {
         Ok(file.slice(start..end.ok_or_else(out_of_bounds)?))
     }
 
+    /// The real paths of the files that were read.
+    pub(super) fn into_paths(self) -> Vec<PathBuf> {
+        let mut paths: Vec<_> = self.maps.into_values().map(|(path, _)| path).collect();
+        paths.sort();
+        paths.dedup();
+        paths
+    }
+
     fn map(&mut self, location: &str) -> Result<Bytes, ExternalDataError> {
-        if let Some(map) = self.maps.get(location) {
+        if let Some((_, map)) = self.maps.get(location) {
             return Ok(map.clone());
         }
         let folder = self.folder.as_deref();
@@ -66,8 +74,9 @@ impl ExternalFiles {
             location: location.to_owned(),
         })?;
         let path = within(folder, location)?;
-        let map = map_file(path).map_err(file_error(location))?;
-        self.maps.insert(location.to_owned(), map.clone());
+        let map = map_file(&path).map_err(file_error(location))?;
+        let entry = (path, map.clone());
+        self.maps.insert(location.to_owned(), entry);
         Ok(map)
     }
 }

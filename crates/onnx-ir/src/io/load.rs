@@ -1,6 +1,6 @@
 //! Loading a model: [`Model::load`], [`Model::load_bytes`].
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use compress_tensor::map_file;
@@ -32,6 +32,15 @@ impl Model {
     /// # Ok::<(), onnx_ir::io::LoadError>(())
     /// ```
     pub fn load(path: impl AsRef<Path>) -> Result<Self, LoadError> {
+        Ok(Self::load_with_files(path)?.0)
+    }
+
+    /// [`Model::load`], and the files of external data that the model's tensors lie in, as real paths in
+    /// alphabetical order: whoever replaces one of them takes the model its weights.
+    ///
+    /// # Errors
+    /// [`LoadError`], by what is wrong.
+    pub fn load_with_files(path: impl AsRef<Path>) -> Result<(Self, Vec<PathBuf>), LoadError> {
         let path = path.as_ref();
         let file_error = |source| LoadError::File {
             path: path.to_path_buf(),
@@ -42,7 +51,9 @@ impl Model {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),
         };
-        Self::load_bytes(bytes, Some(folder))
+        let mut files = ExternalFiles::new(Some(folder));
+        let model = read::model(ModelProto::decode(bytes)?, &mut files)?;
+        Ok((model, files.into_paths()))
     }
 
     /// Loads a model from the bytes of its file; tensor data stays in them.

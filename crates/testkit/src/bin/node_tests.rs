@@ -3,12 +3,14 @@
 //! `node_tests FOLDER [FILTER…] [--session | --infer] [--op OPERATOR] [--known FILE]`: only tests whose
 //! name holds one of the filters; `--session` runs the session, `--infer` checks shape inference instead of
 //! values; `--op` keeps the tests of one operator; `--known` lists tests that are known to fail, with their
-//! reasons: such a test fails this run only when it passes.
+//! reasons: such a test fails this run only when it passes or panics, or is not there.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use testkit::node_tests::{InSession, Reference, Report, Runtime, discover, operator_under_test};
+use testkit::node_tests::{
+    Failure, InSession, Reference, Report, Runtime, discover, operator_under_test,
+};
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1);
@@ -63,20 +65,25 @@ fn main() -> ExitCode {
             true => case.check_inference(&model),
             false => case.run(&model, runtime),
         });
-        if known.contains_key(&case.name) {
-            if outcome.is_err() {
-                continue;
+        if known.remove(&case.name).is_some() && !matches!(outcome, Err(Failure::Panic(_))) {
+            if outcome.is_ok() {
+                println!(
+                    "{} [{operator}]: passes: take it off the list of known failures",
+                    case.name
+                );
+                report.count(&operator, &Err(()));
             }
-            println!(
-                "{} [{operator}]: passes: take it off the list of known failures",
-                case.name
-            );
-            report.count(&operator, &Err(()));
             continue;
         }
         report.count(&operator, &outcome);
         if let Err(failure) = outcome {
             println!("{} [{operator}]: {failure}", case.name);
+        }
+    }
+    if filters.is_empty() && only.is_none() {
+        for name in known.keys() {
+            println!("{name}: no such test: take it off the list of known failures");
+            report.count("(no test)", &Err(()));
         }
     }
     println!("{report}");

@@ -19,6 +19,7 @@ pub struct Split {
 }
 
 const RULE: &str = "the sizes of the parts must add up to the axis";
+const COUNT: &str = "there must be as many parts as outputs";
 
 impl Operator for Split {
     const SIGNATURE: Signature = Signature::onnx("Split", &[1, 2, 11, 13, 18]);
@@ -71,6 +72,10 @@ impl Operator for Split {
             }
             (None, None) => equal_parts(&dims[axis], count, cx.version())?,
         };
+        if sizes.len() != cx.output_count() {
+            let found = format_args!("{} parts, {} outputs", sizes.len(), cx.output_count());
+            return Err(InferError::rule(COUNT, found));
+        }
         let sum = sizes.iter().cloned().fold(Dim::Known(0), |a, n| a + n);
         if sum.contradicts(&dims[axis]) {
             return Err(InferError::rule(
@@ -94,7 +99,7 @@ impl Operator for Split {
                 .map(<[Dim]>::to_vec);
             partial::with_elements(output, own).into()
         };
-        Ok(sizes.iter().take(cx.output_count()).map(part).collect())
+        Ok(sizes.iter().map(part).collect())
     }
 
     fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
@@ -111,6 +116,10 @@ impl Operator for Split {
         };
         let wrong = || EvalError::rule(RULE, format_args!("{:?}, axis {axis}", x.shape()));
         let sizes = sizes.ok_or_else(wrong)?;
+        if sizes.len() != cx.output_count() {
+            let found = format_args!("{} parts, {} outputs", sizes.len(), cx.output_count());
+            return Err(EvalError::rule(COUNT, found));
+        }
         let sum = sizes.iter().try_fold(0usize, |a, &n| a.checked_add(n));
         if sum != Some(size) {
             return Err(wrong());
