@@ -93,7 +93,7 @@ pub fn write(path: impl AsRef<Path>, tensor: &Tensor) -> Result<(), NpyError> {
     })
 }
 
-/// Whether [`write`] can write the tensor.
+/// Whether [`write()`] can write the tensor.
 ///
 /// # Errors
 /// [`NpyFormatError::NoNumpyType`] where NumPy does not have the tensor's element type.
