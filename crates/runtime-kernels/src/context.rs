@@ -43,6 +43,8 @@ pub struct Scratch {
     floats: Vec<f32>,
     words: Vec<i32>,
     bytes: Vec<u8>,
+    /// That of kernels that run within another one, a piece for each of its tasks.
+    inner: Vec<Scratch>,
 }
 
 /// Elements to spare so that a slice can start on a cache line: enough for elements of one byte.
@@ -56,7 +58,8 @@ impl Scratch {
 
     /// Bytes held at present.
     pub fn bytes(&self) -> usize {
-        4 * (self.floats.len() + self.words.len()) + self.bytes.len()
+        let inner: usize = self.inner.iter().map(Self::bytes).sum();
+        4 * (self.floats.len() + self.words.len()) + self.bytes.len() + inner
     }
 
     /// Words and bytes at once; the contents are arbitrary.
@@ -71,12 +74,51 @@ impl Scratch {
         )
     }
 
+    /// Memory for `count` tasks that run kernels.
+    pub(crate) fn inner(&mut self, count: usize) -> &mut [Self] {
+        if self.inner.len() < count {
+            self.inner.resize_with(count, Self::new);
+        }
+        &mut self.inner[..count]
+    }
+
+    /// `len` elements, whose values are arbitrary, and memory for kernels that run between them.
+    pub(crate) fn with_inner<T: Element>(&mut self, len: usize) -> (&mut [T], &mut Self) {
+        if self.inner.is_empty() {
+            self.inner.push(Self::new());
+        }
+        let Self {
+            floats,
+            bytes,
+            inner,
+            ..
+        } = self;
+        (aligned(T::store(floats, bytes), len), &mut inner[0])
+    }
+
     /// Both kinds at once; the contents are arbitrary.
     pub(crate) fn parts(&mut self, floats: usize, words: usize) -> (&mut [f32], &mut [i32]) {
         (
             aligned(&mut self.floats, floats),
             aligned(&mut self.words, words),
         )
+    }
+}
+
+/// An element of images that scratch memory holds.
+pub(crate) trait Element: Copy + Default + Send + Sync {
+    fn store<'s>(floats: &'s mut Vec<f32>, bytes: &'s mut Vec<u8>) -> &'s mut Vec<Self>;
+}
+
+impl Element for f32 {
+    fn store<'s>(floats: &'s mut Vec<f32>, _: &'s mut Vec<u8>) -> &'s mut Vec<f32> {
+        floats
+    }
+}
+
+impl Element for u8 {
+    fn store<'s>(_: &'s mut Vec<f32>, bytes: &'s mut Vec<u8>) -> &'s mut Vec<u8> {
+        bytes
     }
 }
 

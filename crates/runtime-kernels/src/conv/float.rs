@@ -126,6 +126,11 @@ impl PackedConvF32 {
         })
     }
 
+    /// Whether the weights are packed by [`PackedConvF32::winograd`].
+    pub fn is_winograd(&self) -> bool {
+        self.winograd.is_some()
+    }
+
     /// Bytes of the packed form.
     pub fn bytes(&self) -> usize {
         let matrices = self.groups.iter().map(PackedF32::bytes).sum::<usize>();

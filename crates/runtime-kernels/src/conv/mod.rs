@@ -3,8 +3,10 @@
 //! Each is a matrix product with packed weights. Channels last, the other operand is the image
 //! itself, read window by window; channels first, patches are cut from it as the product asks for
 //! them (no patch matrix is stored). Depthwise weights have direct loops of their own, and `f32` images with 3 x 3
-//! taps may be convolved by fewer products ([`WinogradTile`]).
+//! taps may be convolved by fewer products ([`WinogradTile`]). Convolutions one behind the other run
+//! together ([`conv_stages`]), so that the images between them stay in the cache.
 
+mod bands;
 mod depthwise;
 mod depthwise_last;
 mod float;
@@ -15,6 +17,7 @@ mod patches;
 mod shape;
 mod winograd;
 
+pub use bands::{ConvStage, MAX_STAGES, conv_stages};
 pub use float::{ConvEpilogue, PackedConvF32, conv};
 pub use int8::conv_int8;
 pub use int8_weights::{Int8Input, PackedConvInt8};

@@ -2,6 +2,7 @@
 
 use crate::KernelError;
 use crate::error::{check_extent, product};
+use std::ops::Range;
 
 /// Where the channels stand in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
@@ -241,6 +242,45 @@ impl ConvShape {
         let one_to_one =
             self.layout == Layout::ChannelsFirst || self.out_channels == self.in_channels;
         flat && one_to_one && self.groups > 1 && self.in_per_group() == 1
+    }
+
+    /// Whether output rows can be computed from the rows of the image under them: two dimensions, channels last, and no
+    /// window in the padding alone.
+    pub(crate) fn runs_by_rows(&self) -> bool {
+        let flat = self.input[0] == 1 && self.output[0] == 1 && self.kernel[0] == 1;
+        let window = (self.kernel[1] - 1) * self.dilations[1];
+        let last = self.output[1].saturating_sub(1) * self.strides[1];
+        flat && self.layout == Layout::ChannelsLast
+            && self.pads[1] <= window
+            && last < self.input[1] + self.pads[1]
+    }
+
+    /// The rows of the image that output rows `rows` see, if it [runs by rows](ConvShape::runs_by_rows).
+    pub(crate) fn rows_under(&self, rows: &Range<usize>) -> Range<usize> {
+        if rows.is_empty() {
+            return 0..0;
+        }
+        let window = (self.kernel[1] - 1) * self.dilations[1];
+        let first = (rows.start * self.strides[1]).saturating_sub(self.pads[1]);
+        let end = ((rows.end - 1) * self.strides[1] + window + 1).saturating_sub(self.pads[1]);
+        first..end.min(self.input[1])
+    }
+
+    /// The most rows of the image that so many output rows see.
+    pub(crate) fn rows_at_most(&self, rows: usize) -> usize {
+        let window = (self.kernel[1] - 1) * self.dilations[1];
+        (rows.saturating_sub(1) * self.strides[1] + window + 1).min(self.input[1])
+    }
+
+    /// The convolution that gives output rows `rows` of one image from the [rows under](ConvShape::rows_under) them.
+    pub(crate) fn of_rows(&self, rows: &Range<usize>) -> Self {
+        let under = self.rows_under(rows);
+        let mut part = self.clone();
+        part.batch = 1;
+        part.input[1] = under.len();
+        part.output[1] = rows.len();
+        part.pads[1] = self.pads[1] + under.start - rows.start * self.strides[1];
+        part
     }
 
     /// The input coordinate of tap `tap` at output position `at`, if it lies in the image.

@@ -250,38 +250,87 @@ simd_dispatch! {
                 let col = block.base + block.first_col + j;
                 for i in (first..end).step_by(height) {
                     let live = height.min(end - i);
-                    let at = offsets(&block.walk, i, live);
-                    let to = (&mut tile[..], nr);
-                    if block.lone {
-                        lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
-                    } else if narrow {
-                        narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
-                    } else {
-                        wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
-                    }
                     let place = Place {
                         row: block.row - block.first_row + i,
                         col: block.base + j,
                         rows: live,
                         cols,
                     };
-                    finish.tile(s, Part::WHOLE, block.row + i, col, &tile, place, out);
+                    let row = block.row + i;
+                    if block.lone {
+                        lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
+                        finish.tile(s, Part::WHOLE, row, col, &tile, place, out);
+                        continue;
+                    }
+                    let at = offsets(&block.walk, i, live, height);
+                    let mut taken = false;
+                    let to = Finishing { finish, row, col, place, out: &mut *out, tile: &mut tile, taken: &mut taken };
+                    if narrow {
+                        narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
+                    } else {
+                        wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
+                    }
+                    if !taken {
+                        finish.tile(s, Part::WHOLE, row, col, &tile, place, out);
+                    }
                 }
             }
         }
     }
 }
 
-/// Where the rows from `first` on start; past the live ones, the last one again.
+/// What becomes of the sums of a register tile.
+pub(crate) trait Sink<A: Arith> {
+    fn take<S: Simd, const R: usize, const V: usize>(self, s: S, sums: &[[A::Vector<S>; V]; R]);
+}
+
+/// Stores rows so many words apart.
+impl<A: Arith> Sink<A> for (&mut [A::Word], usize) {
+    #[inline(always)]
+    fn take<S: Simd, const R: usize, const V: usize>(self, s: S, sums: &[[A::Vector<S>; V]; R]) {
+        let (tile, stride) = self;
+        for r in 0..R {
+            for v in 0..V {
+                A::store(s, sums[r][v], &mut tile[r * stride + v * S::LANES..]);
+            }
+        }
+    }
+}
+
+/// Hands sums to an epilogue as they stand in the registers, or stores them for it in rows of two vectors.
+struct Finishing<'f, 'o, A: Arith, F: Finish<A>> {
+    finish: &'f F,
+    /// The first row and column in the product.
+    row: usize,
+    col: usize,
+    place: Place,
+    out: &'f mut F::Out<'o>,
+    tile: &'f mut [A::Word],
+    /// Whether the epilogue took them.
+    taken: &'f mut bool,
+}
+
+impl<A: Arith, F: Finish<A>> Sink<A> for Finishing<'_, '_, A, F> {
+    #[inline(always)]
+    fn take<S: Simd, const R: usize, const V: usize>(self, s: S, sums: &[[A::Vector<S>; V]; R]) {
+        let from = (self.row, self.col);
+        *self.taken = self.finish.registers(s, from, sums, self.place, self.out);
+        if !*self.taken {
+            Sink::<A>::take((self.tile, 2 * S::LANES), s, sums);
+        }
+    }
+}
+
+/// Where the rows from `first` on start, for a tile of `height`; past the live ones, the last one again.
 #[inline(always)]
-pub(crate) fn offsets(walk: &Walk, first: usize, live: usize) -> [usize; MAX_MR] {
+pub(crate) fn offsets(walk: &Walk, first: usize, live: usize, height: usize) -> [usize; MAX_MR] {
     let mut at = [0; MAX_MR];
     let (mut line, mut x) = match walk.line {
         usize::MAX => (0, first),
         line => (first / line, first % line),
     };
     let mut last = 0;
-    for (r, at) in at.iter_mut().enumerate() {
+    for (r, at) in at.iter_mut().enumerate().take(height) {
         if r < live {
             if x == walk.line {
                 (line, x) = (line + 1, 0);
@@ -294,7 +343,7 @@ pub(crate) fn offsets(walk: &Walk, first: usize, live: usize) -> [usize; MAX_MR]
     at
 }
 
-/// The sums of `live` rows and two vectors of columns; up to [`MAX_MR`] rows are stored, `to.1` words apart.
+/// The sums of `live` rows, or a few more, and two vectors of columns.
 #[inline(always)]
 pub(crate) fn wide_tile<S: Simd, A: Arith>(
     s: S,
@@ -303,7 +352,7 @@ pub(crate) fn wide_tile<S: Simd, A: Arith>(
     units: &[A::Unit],
     at: &[usize; MAX_MR],
     panel: &[A::Word],
-    to: (&mut [A::Word], usize),
+    to: impl Sink<A>,
 ) {
     match live {
         1 => tile_of::<S, A, 1, 2>(s, walk, units, at, panel, to),
@@ -324,7 +373,7 @@ pub(crate) fn narrow_tile<S: Simd, A: Arith>(
     units: &[A::Unit],
     at: &[usize; MAX_MR],
     panel: &[A::Word],
-    to: (&mut [A::Word], usize),
+    to: impl Sink<A>,
 ) {
     match live {
         1..=4 => tile_of::<S, A, 4, 1>(s, walk, units, at, panel, to),
@@ -348,7 +397,7 @@ fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Word], words: usize) {
     }
 }
 
-/// A register tile of `R` rows and `V` vectors; rows are stored `to.1` words apart.
+/// A register tile of `R` rows and `V` vectors.
 #[inline(always)]
 fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     s: S,
@@ -356,7 +405,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     units: &[A::Unit],
     at: &[usize; MAX_MR],
     panel: &[A::Word],
-    to: (&mut [A::Word], usize),
+    to: impl Sink<A>,
 ) {
     if R > (if V == 1 { S::MR_NARROW } else { S::MR }) {
         return;
@@ -391,12 +440,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
             }
         }
     }
-    let (tile, stride) = to;
-    for r in 0..R {
-        for v in 0..V {
-            A::store(s, acc[r][v], &mut tile[r * stride + v * S::LANES..]);
-        }
-    }
+    to.take(s, &acc);
 }
 
 /// A product of one contiguous row: four steps at a time, which keeps enough sums in flight to

@@ -124,6 +124,21 @@ pub(crate) trait Finish<A: Arith>: Sync {
         at: Place,
         out: &mut Self::Out<'_>,
     );
+
+    /// Takes the sums of a whole tile out of the registers, of the whole reduction, where that is simple; tells whether
+    /// it was. They need not be stored for [`Finish::tile`] then.
+    #[inline(always)]
+    fn registers<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        (row, col): (usize, usize),
+        sums: &[[A::Vector<S>; V]; R],
+        at: Place,
+        out: &mut Self::Out<'_>,
+    ) -> bool {
+        let _ = (s, row, col, sums, at, out);
+        false
+    }
 }
 
 /// Which part of the reduction the accumulators hold.

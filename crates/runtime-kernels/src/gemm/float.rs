@@ -466,6 +466,47 @@ impl Finish<Float> for FloatFinish<'_> {
     ) {
         store_tile(s.isa(), self, (part, row, col), acc, at, out);
     }
+
+    #[inline(always)]
+    fn registers<S: Simd, const R: usize, const V: usize>(
+        &self,
+        s: S,
+        (row, col): (usize, usize),
+        sums: &[[S::F; V]; R],
+        at: Place,
+        out: &mut TileMut<'_, f32>,
+    ) -> bool {
+        let whole = at.rows == R && at.cols == V * S::LANES;
+        if !whole || self.alpha != 1.0 {
+            return false;
+        }
+        let Some((low, high)) = self.activation.clamp() else {
+            return false;
+        };
+        let (low, high) = (s.splat(low), s.splat(high));
+        let mut bias = [s.splat(0.0); V];
+        match self.bias {
+            Bias::None => {}
+            Bias::PerRow(_) => return false,
+            Bias::PerCol(b) => {
+                for v in 0..V {
+                    bias[v] = s.load(&b[col + v * S::LANES..]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let dst = out.row(at.row + r, at.col, V * S::LANES);
+            for v in 0..V {
+                let mut x = s.add(sums[v], bias[v]);
+                if let Some((residual, stride)) = self.residual {
+                    let start = (row + r) * stride + col + v * S::LANES;
+                    x = s.add(x, s.load(&residual[start..]));
+                }
+                s.store(s.min(high, s.max(low, x)), &mut dst[v * S::LANES..]);
+            }
+        }
+        true
+    }
 }
 
 simd_dispatch! {

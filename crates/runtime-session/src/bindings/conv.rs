@@ -1,6 +1,7 @@
 //! `Conv` in f32 with constant weights: `activation(W * x + bias + residual)`.
 
 use super::chain::{self, Chain, Product};
+use super::stages::{self, Stage};
 use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
@@ -9,7 +10,7 @@ use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId, ValueId};
 use runtime_kernels::conv::{
-    ConvEpilogue, ConvParams, ConvShape, Layout, PackedConvF32, WinogradTile, conv,
+    ConvEpilogue, ConvParams, ConvShape, ConvStage, Layout, PackedConvF32, WinogradTile, conv,
 };
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::layout::permute;
@@ -62,67 +63,10 @@ pub(crate) fn bind_chain(
     id: NodeId,
     chain: &Chain,
 ) -> Result<Option<Bound>, SessionError> {
-    let graph = selector.graph;
-    let node = graph.node(chain.product);
-    let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
-        return Ok(None);
-    };
-    let Some(weight) = selector.constant(w) else {
-        return Ok(None);
-    };
-    let Some(filter) = Filter::of(node, weight.shape()) else {
-        return Ok(None);
-    };
-    let filter = filter
-        .in_best_layout(selector)
-        .with_signals_turned(selector, node.output(0));
-    let mut bias = vec![0.0; filter.channels];
-    let own = selector.constant_input(chain.product, 2);
-    let extra = chain.bias.and_then(|v| selector.constant(v));
-    let has_bias = own.is_some() || extra.is_some();
-    for summand in own.iter().chain(&extra) {
-        let Ok(summand) = summand.data::<f32>() else {
-            return Ok(None);
-        };
-        bias.iter_mut()
-            .zip(summand.iter())
-            .for_each(|(b, s)| *b += s);
-    }
-    let isa = selector.isa();
-    let tile = filter.tile(selector, x);
-    let form = match tile {
-        Some(tile) => filter.form(&format!("conv.f32.{tile:?}")),
-        None => filter.form("conv.f32"),
-    };
-    let packed = selector.scope.weights.get(graph, w, &weight, &form, || {
-        let data = weight.data::<f32>().unwrap_or_default();
-        if let Some(tile) = tile {
-            return PackedConvF32::winograd(isa, tile, &data, filter.channels, filter.in_per_group);
-        }
-        PackedConvF32::new(
-            isa,
-            filter.params(),
-            &data,
-            filter.channels,
-            filter.in_per_group,
-            &filter.kernel,
-        )
-    });
-    let weight = packed.map_err(|error| SessionError::Weights {
-        node: graph.describe(chain.product),
-        error,
-    })?;
-    let step = Conv {
-        filter,
-        weight,
-        bias: has_bias.then_some(bias),
-        activation: chain.activation,
-    };
-    Ok(Some(Bound {
-        step: Arc::new(step),
-        inputs: vec![Some(x), chain.residual],
-        outputs: graph.node(id).outputs().to_vec(),
-    }))
+    let stage = Conv::of(selector, chain)?;
+    stage
+        .map(|stage| stages::bind(selector, id, stage))
+        .transpose()
 }
 
 /// The extents of the weights and the attributes of a `Conv`.
@@ -297,8 +241,8 @@ impl Filter {
 }
 
 /// A convolution with packed weights; the residual is input 1.
-struct Conv {
-    filter: Filter,
+pub(crate) struct Conv {
+    pub(crate) filter: Filter,
     weight: Arc<PackedConvF32>,
     bias: Option<Vec<f32>>,
     activation: Activation,
@@ -334,6 +278,106 @@ impl Step for Conv {
 }
 
 impl Conv {
+    /// The convolution of a chain, with what it reads; `None` where it cannot be computed here.
+    ///
+    /// # Errors
+    /// [`SessionError::Weights`].
+    pub(crate) fn of(
+        selector: &mut Selector<'_>,
+        chain: &Chain,
+    ) -> Result<Option<Stage>, SessionError> {
+        let graph = selector.graph;
+        let node = graph.node(chain.product);
+        let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
+            return Ok(None);
+        };
+        let Some(weight) = selector.constant(w) else {
+            return Ok(None);
+        };
+        let Some(filter) = Filter::of(node, weight.shape()) else {
+            return Ok(None);
+        };
+        let filter = filter
+            .in_best_layout(selector)
+            .with_signals_turned(selector, node.output(0));
+        let mut bias = vec![0.0; filter.channels];
+        let own = selector.constant_input(chain.product, 2);
+        let extra = chain.bias.and_then(|v| selector.constant(v));
+        let has_bias = own.is_some() || extra.is_some();
+        for summand in own.iter().chain(&extra) {
+            let Ok(summand) = summand.data::<f32>() else {
+                return Ok(None);
+            };
+            bias.iter_mut()
+                .zip(summand.iter())
+                .for_each(|(b, s)| *b += s);
+        }
+        let isa = selector.isa();
+        let tile = filter.tile(selector, x);
+        let form = match tile {
+            Some(tile) => filter.form(&format!("conv.f32.{tile:?}")),
+            None => filter.form("conv.f32"),
+        };
+        let packed = selector.scope.weights.get(graph, w, &weight, &form, || {
+            let data = weight.data::<f32>().unwrap_or_default();
+            if let Some(tile) = tile {
+                return PackedConvF32::winograd(
+                    isa,
+                    tile,
+                    &data,
+                    filter.channels,
+                    filter.in_per_group,
+                );
+            }
+            PackedConvF32::new(
+                isa,
+                filter.params(),
+                &data,
+                filter.channels,
+                filter.in_per_group,
+                &filter.kernel,
+            )
+        });
+        let weight = packed.map_err(|error| SessionError::Weights {
+            node: graph.describe(chain.product),
+            error,
+        })?;
+        let conv = Self {
+            filter,
+            weight,
+            bias: has_bias.then_some(bias),
+            activation: chain.activation,
+        };
+        Ok(Some(Stage {
+            conv,
+            x,
+            residual: chain.residual,
+        }))
+    }
+
+    /// Whether rows of the result may be computed apart: images with channels last, sums taken one by one.
+    pub(crate) fn runs_by_rows(&self) -> bool {
+        matches!(self.filter.image_order(), ImageOrder::Last) && !self.weight.is_winograd()
+    }
+
+    /// Whether each channel has a filter of its own.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.filter.params.groups > 1
+    }
+
+    /// The convolution as one of several.
+    pub(crate) fn stage<'s>(
+        &'s self,
+        shape: &'s ConvShape,
+        residual: Option<&'s [f32]>,
+    ) -> ConvStage<'s> {
+        let mut epilogue = ConvEpilogue::default();
+        epilogue.bias = self.bias.as_deref();
+        epilogue.residual = residual;
+        epilogue.activation = self.activation;
+        ConvStage::new(shape, &self.weight, epilogue)
+    }
+
     /// The result for an image in the filter's layout.
     fn convolve(
         &self,
@@ -343,18 +387,15 @@ impl Conv {
     ) -> Result<Tensor, StepError> {
         let (shape, result) = self.filter.shape(image.shape())?;
         let residual = chain::residual(residual, &result)?;
-        let mut epilogue = ConvEpilogue::default();
-        epilogue.bias = self.bias.as_deref();
-        epilogue.residual = residual.as_deref();
-        epilogue.activation = self.activation;
+        let stage = self.stage(&shape, residual.as_deref());
         let mut out = cx.state.memory.tensor::<f32>(&result)?;
         conv(
             &cx.state.context,
             &mut cx.state.scratch,
             &shape,
             &image.data::<f32>()?,
-            &self.weight,
-            &epilogue,
+            stage.weights,
+            &stage.epilogue,
             out.data_mut::<f32>()?,
         )?;
         Ok(out)

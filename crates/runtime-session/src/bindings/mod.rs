@@ -18,6 +18,7 @@ mod recurrent;
 mod reduce;
 mod reference;
 mod reorder;
+mod stages;
 mod view;
 mod window;
 

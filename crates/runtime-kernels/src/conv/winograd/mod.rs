@@ -391,7 +391,7 @@ simd_dispatch! {
                 let height = if narrow { S::MR_NARROW } else { S::MR };
                 for i in (0..patches).step_by(height) {
                     let live = height.min(patches - i);
-                    let at = offsets(&walk, i, live);
+                    let at = offsets(&walk, i, live, height);
                     let to = (&mut output[i * blocks.cols + j..], blocks.cols);
                     if narrow {
                         narrow_tile::<S, Float>(s, live, &walk, input, &at, panel, to);

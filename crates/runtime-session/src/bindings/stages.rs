@@ -1,0 +1,124 @@
+//! f32 convolutions of which each reads the result of the one before it, as one step: the images between them are
+//! computed by bands of rows and never stored whole ([`conv_stages`]).
+//!
+//! A depthwise filter does little work on the largest images of a model. The convolutions of one row before and behind
+//! it are taken along, as in the blocks of mobile networks, which widen an image, filter it and narrow it again.
+
+use super::chain::{self, Chain};
+use super::conv::Conv;
+use crate::error::{SessionError, StepError};
+use crate::plan::{Bound, Selector};
+use crate::step::{ImageOrder, Step, StepContext};
+use compress_tensor::{Shape, Tensor};
+use onnx_ir::{NodeId, ValueId};
+use runtime_kernels::conv::{ConvShape, ConvStage, MAX_STAGES, conv_stages};
+use std::borrow::Cow;
+use std::sync::Arc;
+
+/// A convolution with what it reads.
+pub(crate) struct Stage {
+    pub(crate) conv: Conv,
+    pub(crate) x: ValueId,
+    pub(crate) residual: Option<ValueId>,
+}
+
+/// Binds the convolution `last`, which ends in node `id`, with those before it where that pays.
+///
+/// # Errors
+/// [`SessionError::Weights`].
+pub(crate) fn bind(
+    selector: &mut Selector<'_>,
+    id: NodeId,
+    last: Stage,
+) -> Result<Bound, SessionError> {
+    let mut stages = vec![last];
+    while stages.len() < MAX_STAGES
+        && let Some(stage) = before(selector, &stages[0])?
+    {
+        stages.insert(0, stage);
+    }
+    let mut inputs = vec![Some(stages[0].x)];
+    inputs.extend(stages.iter().map(|stage| stage.residual));
+    let mut convs: Vec<Conv> = stages.into_iter().map(|stage| stage.conv).collect();
+    let step: Arc<dyn Step> = match (convs.len(), convs.pop()) {
+        (1, Some(conv)) => Arc::new(conv),
+        (_, last) => Arc::new(ConvStages {
+            convs: convs.into_iter().chain(last).collect(),
+        }),
+    };
+    Ok(Bound {
+        step,
+        inputs,
+        outputs: selector.graph.node(id).outputs().to_vec(),
+    })
+}
+
+/// The convolution that gives what `stage` reads, where the two are worth computing together.
+fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, SessionError> {
+    let Some((id, _)) = selector.interior(stage.x) else {
+        return Ok(None);
+    };
+    let Some(chain) = Chain::ending_in(selector, id, &super::product) else {
+        return Ok(None);
+    };
+    if !selector.graph.node(chain.product).is("Conv") {
+        return Ok(None);
+    }
+    let stage_before = Conv::of(selector, &chain)?;
+    Ok(stage_before.filter(|before| {
+        before.conv.runs_by_rows()
+            && stage.conv.runs_by_rows()
+            && before.conv.is_depthwise() != stage.conv.is_depthwise()
+    }))
+}
+
+/// Convolutions one behind the other; input 0 is the image, input `1 + i` what is added to the sums of convolution `i`.
+struct ConvStages {
+    /// At most [`MAX_STAGES`].
+    convs: Vec<Conv>,
+}
+
+impl Step for ConvStages {
+    fn kernel(&self) -> &'static str {
+        "conv.f32.stages"
+    }
+
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Last
+    }
+
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        let x = cx.inputs.tensor(0)?;
+        let count = self.convs.len().min(MAX_STAGES);
+        let mut shapes: [Option<ConvShape>; MAX_STAGES] = [const { None }; MAX_STAGES];
+        let mut residuals: [Option<Cow<'_, [f32]>>; MAX_STAGES] = [const { None }; MAX_STAGES];
+        let mut result = Shape::from(x.shape());
+        for (i, conv) in self.convs.iter().take(count).enumerate() {
+            let (shape, next) = conv.filter.shape(&result)?;
+            residuals[i] = chain::residual(cx.inputs.optional(1 + i)?, &next)?;
+            shapes[i] = Some(shape);
+            result = next;
+        }
+        let stage = |i: usize| {
+            let (conv, shape) = (self.convs.get(i)?, shapes[i].as_ref()?);
+            Some(conv.stage(shape, residuals[i].as_deref()))
+        };
+        let Some(first) = stage(0) else { return Ok(()) };
+        let mut stages: [ConvStage<'_>; MAX_STAGES] = [first; MAX_STAGES];
+        for (i, to) in stages.iter_mut().enumerate() {
+            if let Some(stage) = stage(i) {
+                *to = stage;
+            }
+        }
+        let mut out: Tensor = cx.state.memory.tensor::<f32>(&result)?;
+        conv_stages(
+            &cx.state.context,
+            &mut cx.state.scratch,
+            &stages[..count],
+            &x.data::<f32>()?,
+            out.data_mut::<f32>()?,
+        )?;
+        cx.outputs.set(0, out);
+        Ok(())
+    }
+}
