@@ -461,12 +461,14 @@ mod tests {
     impl Layer {
         fn new(isa: Isa, image: (usize, usize, [usize; 2]), window: &Window) -> Option<Self> {
             let (batch, channels, size) = image;
-            let mut params = ConvParams::default();
-            params.layout = Layout::ChannelsLast;
-            params.strides = window.stride.to_vec();
-            params.dilations = vec![window.dilation; 2];
-            params.pads_begin = window.pads[..2].to_vec();
-            params.pads_end = window.pads[2..].to_vec();
+            let mut params = ConvParams {
+                layout: Layout::ChannelsLast,
+                strides: window.stride.to_vec(),
+                dilations: vec![window.dilation; 2],
+                pads_begin: window.pads[..2].to_vec(),
+                pads_end: window.pads[2..].to_vec(),
+                ..ConvParams::default()
+            };
             let (out, depth) = match window.channels {
                 Some(out) => (out, channels),
                 None => {
@@ -490,10 +492,11 @@ mod tests {
         }
 
         fn stage(&self) -> ConvStage<'_> {
-            let mut epilogue = ConvEpilogue::default();
-            epilogue.bias = Some(&self.bias);
-            epilogue.residual = Some(&self.residual);
-            epilogue.activation = Activation::Relu;
+            let epilogue = ConvEpilogue {
+                bias: Some(&self.bias),
+                residual: Some(&self.residual),
+                activation: Activation::Relu,
+            };
             ConvStage::new(&self.shape, &self.weights, epilogue)
         }
     }
