@@ -12,6 +12,8 @@ use std::sync::Arc;
 const MAX_TERMS: usize = 64;
 /// Nesting of opaque terms beyond which an expression is given up as unknown.
 const MAX_DEPTH: usize = 16;
+/// Symbols and opaque terms, those within opaque terms counted too, beyond which an expression is given up as unknown.
+const MAX_ATOMS: usize = 512;
 
 /// One dimension of a shape, or one integer that is partially known.
 #[derive(Clone, Debug)]
@@ -208,14 +210,14 @@ impl Dim {
             None => Dim::Unknown,
             Some(poly) => match poly.as_constant() {
                 Some(n) => Dim::Known(n),
-                None if poly.0.len() > MAX_TERMS => Dim::Unknown,
+                None if poly.0.len() > MAX_TERMS || poly.atoms() > MAX_ATOMS => Dim::Unknown,
                 None => Dim::Symbolic(Arc::new(poly)),
             },
         }
     }
 
     fn opaque(a: Poly, b: Poly, make: fn(Box<Poly>, Box<Poly>) -> Atom) -> Dim {
-        if a.depth().max(b.depth()) >= MAX_DEPTH {
+        if a.depth().max(b.depth()) >= MAX_DEPTH || a.atoms() + b.atoms() >= MAX_ATOMS {
             return Dim::Unknown;
         }
         Self::from_poly(Some(Poly::atom(make(Box::new(a), Box::new(b)))))
@@ -265,7 +267,9 @@ impl Poly {
     }
 
     fn checked_mul(&self, other: &Poly) -> Option<Poly> {
-        if self.0.len().checked_mul(other.0.len())? > MAX_TERMS {
+        let (terms, others) = (self.0.len(), other.0.len());
+        let atoms = terms * other.atoms() + others * self.atoms();
+        if terms.checked_mul(others)? > MAX_TERMS || atoms > MAX_TERMS * MAX_ATOMS {
             return None;
         }
         let mut product = Poly(BTreeMap::new());
@@ -320,6 +324,19 @@ impl Poly {
                 }
             }
         }
+    }
+
+    /// Symbols and opaque terms of all levels.
+    fn atoms(&self) -> usize {
+        let atoms = self.0.keys().flatten();
+        atoms
+            .map(|atom| match atom {
+                Atom::Symbol(_) => 1,
+                Atom::FloorDiv(a, b) | Atom::Max(a, b) | Atom::Min(a, b) => {
+                    1 + a.atoms() + b.atoms()
+                }
+            })
+            .sum()
     }
 
     fn depth(&self) -> usize {

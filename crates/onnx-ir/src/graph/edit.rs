@@ -367,11 +367,12 @@ impl Graph {
         let Some(id) = self.value_by_name(old) else {
             return;
         };
-        if self.value(id).producer.is_some()
-            || self.is_input(id)
-            || self.value(id).initializer.is_some()
-        {
+        if self.is_own(id) {
             return; // The name is shadowed here.
+        }
+        if let Some(own) = self.value_by_name(new).filter(|&own| self.is_own(own)) {
+            // What is meant by the new name stands outside.
+            self.rename_own(own);
         }
         let holders: Vec<NodeId> = self.uses(id).iter().map(|u| u.node()).collect();
         for node in holders {
@@ -400,6 +401,42 @@ impl Graph {
             }
             _ => self.rename_value(id, new),
         }
+    }
+
+    /// Whether a value stems from this graph, not from one around it.
+    fn is_own(&self, id: ValueId) -> bool {
+        let value = self.value(id);
+        let sparse = || {
+            self.sparse_initializers
+                .iter()
+                .any(|s| s.name == value.name)
+        };
+        value.producer.is_some() || value.is_input || value.initializer.is_some() || sparse()
+    }
+
+    /// Gives a value of this graph a name that is free, also where subgraphs capture it.
+    fn rename_own(&mut self, id: ValueId) {
+        let old = self.name_of(id).to_owned();
+        let new = (1..)
+            .map(|i| format!("{old}_{i}"))
+            .find(|name| !self.name_taken(name));
+        let Some(new) = new else { return };
+        let holders: Vec<NodeId> = self.uses(id).iter().map(|u| u.node()).collect();
+        for node in holders {
+            if let Some(Some(n)) = self.nodes.get_mut(node.index()) {
+                for graph in n.attributes.values_mut().flat_map(|a| a.graphs_mut()) {
+                    Arc::make_mut(graph).rename_captured(&old, &new);
+                }
+            }
+        }
+        for sparse in self
+            .sparse_initializers
+            .iter_mut()
+            .filter(|s| s.name == old)
+        {
+            sparse.name.clone_from(&new);
+        }
+        self.rename_value(id, &new);
     }
 
     /// Gives a value another name; the name must be free.

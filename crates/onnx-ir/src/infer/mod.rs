@@ -16,7 +16,9 @@ use crate::operator::{
     Catalog, DynOperator, InferContext, InferError, Limits, ParseError, SubgraphInferrer,
 };
 use crate::value::Value;
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 pub use merge::{Conflict, refine};
@@ -101,7 +103,7 @@ impl InferReport {
 /// [`GraphError::Cycle`]. What goes wrong with single nodes is in the report.
 pub fn infer_shapes(model: &mut Model, catalog: &Catalog) -> Result<InferReport, GraphError> {
     let mut inferrer = Inferrer::new(catalog, &model.opsets);
-    inferrer.taken = Arc::new(symbols::of_graph(&model.graph));
+    inferrer.enter(&model.graph);
     let facts = inferrer.graph(&model.graph, None, None)?;
     let ids: Vec<ValueId> = model.graph.values().map(|(id, _)| id).collect();
     let mut facts = facts;
@@ -123,7 +125,7 @@ pub fn infer_shapes_within(
 ) -> Result<InferReport, GraphError> {
     unshare(&mut model.graph);
     let mut inferrer = Inferrer::new(catalog, &model.opsets);
-    inferrer.taken = Arc::new(symbols::of_graph(&model.graph));
+    inferrer.enter(&model.graph);
     inferrer.subgraphs = Some(HashMap::new());
     let facts = inferrer.graph(&model.graph, None, None)?;
     let (issues, subgraphs) = (inferrer.issues, inferrer.subgraphs.unwrap_or_default());
@@ -203,13 +205,23 @@ struct Inferrer<'a> {
     opsets: &'a OpsetImports,
     issues: Vec<InferIssue>,
     depth: usize,
-    symbols: usize,
+    /// The last fresh symbol; shared with the inference of subgraphs, which an operator may ask for in between.
+    symbols: Rc<Cell<usize>>,
     /// Names that look like fresh symbols and stand for declared sizes.
     taken: Arc<HashSet<String>>,
     /// Where they are asked for, the facts of subgraphs from the last, widest pass over each. By address: the
     /// model holds its subgraphs meanwhile, each under one node.
     subgraphs: Option<HashMap<*const Graph, Vec<Fact>>>,
+    /// Nodes inferred so far, those in subgraphs each time, and how many there may be.
+    work: usize,
+    most_work: usize,
 }
+
+/// Times that each node of a model may be inferred on average, beside [`FREE_WORK`]: loops within loops, whose bodies are gone
+/// through until what is known of their states holds, multiply.
+const WORK_PER_NODE: usize = 64;
+/// Nodes that may be inferred in any model.
+const FREE_WORK: usize = 100_000;
 
 impl<'a> Inferrer<'a> {
     fn new(catalog: &'a Catalog, opsets: &'a OpsetImports) -> Self {
@@ -218,10 +230,20 @@ impl<'a> Inferrer<'a> {
             opsets,
             issues: Vec::new(),
             depth: 0,
-            symbols: 0,
+            symbols: Rc::default(),
+            work: 0,
+            most_work: usize::MAX,
             taken: Arc::default(),
             subgraphs: None,
         }
+    }
+
+    /// Prepares for a whole model.
+    fn enter(&mut self, graph: &Graph) {
+        self.taken = Arc::new(symbols::of_graph(graph));
+        self.most_work = WORK_PER_NODE
+            .saturating_mul(graph.node_count())
+            .saturating_add(FREE_WORK);
     }
 
     /// The facts of all values of a graph, by value index.
@@ -250,6 +272,7 @@ impl<'a> Inferrer<'a> {
             }
         }
         for id in graph.topological_order()? {
+            self.work = self.work.saturating_add(1);
             self.node(graph, id, &mut facts, parent);
         }
         if let Some(subgraphs) = self.subgraphs.as_mut().filter(|_| parent.is_some()) {
@@ -303,10 +326,13 @@ impl<'a> Inferrer<'a> {
     ) -> Result<Vec<Fact>, NodeInferError> {
         let opset = self.opsets.get(&node.domain).unwrap_or(1);
         let version = operator.signature().since(opset).unwrap_or(1);
-        let first_symbol = self.symbols;
-        let mut symbols = self.symbols;
-        let taken = self.taken.clone();
-        let mut fresh = || symbols::fresh(&mut symbols, &taken);
+        let (symbols, taken) = (self.symbols.clone(), self.taken.clone());
+        let mut fresh = || {
+            let mut last = symbols.get();
+            let symbol = symbols::fresh(&mut last, &taken);
+            symbols.set(last);
+            symbol
+        };
         let mut subgraphs = Nested {
             inferrer: self,
             scope,
@@ -319,7 +345,6 @@ impl<'a> Inferrer<'a> {
             &mut fresh,
         );
         let mut facts = operator.infer(&mut cx)?;
-        self.symbols = self.symbols.max(symbols).max(first_symbol);
         if let Some(values) = constant_outputs(operator, node, version, inputs, &facts) {
             for (fact, value) in facts.iter_mut().zip(values) {
                 if let (Fact::Tensor(fact), Value::Tensor(tensor)) = (fact, value) {
@@ -385,6 +410,12 @@ impl SubgraphInferrer for Nested<'_, '_, '_> {
     fn infer_subgraph(&mut self, graph: &Graph, inputs: &[Fact]) -> Result<Vec<Fact>, String> {
         if self.inferrer.depth >= MAX_DEPTH {
             return Err(format!("subgraphs are nested more than {MAX_DEPTH} deep"));
+        }
+        if self.inferrer.work > self.inferrer.most_work {
+            let most = self.inferrer.most_work;
+            return Err(format!(
+                "its subgraphs take more than {most} steps to infer"
+            ));
         }
         self.inferrer.depth += 1;
         let facts = self.inferrer.graph(graph, Some(inputs), self.scope);

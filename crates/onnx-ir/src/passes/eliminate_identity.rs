@@ -6,6 +6,7 @@
 //! in a row the second. Changes: nothing numerically.
 
 use crate::graph::{Attribute, Node, NodeId, ValueId};
+use crate::ops::random::{Dropout, DropoutMode};
 use crate::rewrite::{NewNode, Patch, Rewrite, RewriteContext, Skip};
 
 /// Removes operators that give their input back.
@@ -47,7 +48,7 @@ impl Rewrite for EliminateIdentity {
         {
             return merge_reshapes(cx, node, inner, y).ok_or(Skip::NotThisPattern);
         }
-        if !gives_input_back(cx, node, x, y) {
+        if !gives_input_back(cx, id, x, y) {
             return Err(Skip::NotThisPattern);
         }
         let x_is_free = cx.graph.producer(x).is_some() && !cx.graph.is_output(x);
@@ -60,14 +61,20 @@ impl Rewrite for EliminateIdentity {
     }
 }
 
-fn gives_input_back(cx: &RewriteContext<'_>, node: &Node, x: ValueId, y: ValueId) -> bool {
+fn gives_input_back(cx: &RewriteContext<'_>, id: NodeId, x: ValueId, y: ValueId) -> bool {
+    let node = cx.graph.node(id);
     let fact = |v: ValueId| cx.graph.value(v).fact.as_tensor();
     match node.op_type.as_str() {
         "Identity" => true,
         "Dropout" => {
-            let training = node
-                .input(2)
-                .is_some_and(|t| cx.scalar_bool(t) != Some(false));
+            let training = match cx.operator::<Dropout>(id).map(|dropout| dropout.mode) {
+                Some(DropoutMode::Inference) => false,
+                Some(DropoutMode::FromInput) => {
+                    let mode = node.input(2);
+                    mode.is_some_and(|t| cx.scalar_bool(t) != Some(false))
+                }
+                Some(DropoutMode::Training) | None => true,
+            };
             let mask_read = node
                 .output(1)
                 .is_some_and(|m| !cx.graph.uses(m).is_empty() || cx.graph.is_output(m));

@@ -5,6 +5,7 @@
 //! Needs: inferred shapes. Changes: float rounding only. Keeps: graph inputs and outputs.
 
 use crate::graph::{Attribute, Node, NodeId};
+use crate::ops::normalization::{BatchGrouping, BatchNormalization, BatchStatistics};
 use crate::rewrite::{NewNode, Patch, PatchValue, Rewrite, RewriteContext, Skip};
 use compress_tensor::Tensor;
 
@@ -31,8 +32,11 @@ impl Rewrite for FoldBatchNorm {
         if cx.graph.sole_use(x).is_none() {
             return Err(Skip::Because("the layer's result is read elsewhere too"));
         }
-        if bn.outputs().iter().skip(1).flatten().next().is_some() {
-            return Err(Skip::Because("it is in training mode"));
+        let given = cx.operator::<BatchNormalization>(id).is_some_and(|bn| {
+            bn.statistics == BatchStatistics::Given && bn.grouping == BatchGrouping::Channel
+        });
+        if !given || bn.outputs().iter().skip(1).flatten().next().is_some() {
+            return Err(Skip::Because("it is in training mode, or not by channel"));
         }
         if replaceable(cx, bn) || replaceable(cx, layer) {
             return Err(Skip::Because(
@@ -204,6 +208,8 @@ fn fold_bias(bias: Option<&Tensor>, factor: f64, gain: &Gain) -> Option<Tensor> 
     let n = gain.scale.len();
     let bias: Vec<f64> = match bias {
         None => vec![0.0; n],
+        // One per column or for all; `Gemm` may also add one per row.
+        Some(b) if b.len() > 1 && b.shape().last() != Some(&n) => return None,
         Some(b) => match b.data::<f32>().ok()? {
             b if b.len() == n => b.iter().map(|&v| f64::from(v) * factor).collect(),
             b if b.len() == 1 => vec![f64::from(b[0]) * factor; n],

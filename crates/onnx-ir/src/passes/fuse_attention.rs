@@ -6,6 +6,7 @@
 
 use crate::graph::{Attribute, Node, NodeId, ValueId};
 use crate::rewrite::{NewNode, Patch, PatchValue, Rewrite, RewriteContext, Skip};
+use crate::symbolic::Dim;
 
 /// Recognises scaled dot-product attention.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +26,15 @@ impl Rewrite for FuseAttention {
                 "Attention is part of the standard from opset 23 on",
             ));
         }
-        if found.mask.is_some_and(|m| cx.rank(m).is_none_or(|r| r < 2)) {
-            return Err(Skip::Because("the mask is no matrix of queries by keys"));
+        if found.mask.is_some_and(|m| !covers(cx, m, found.scores)) {
+            return Err(Skip::Because(
+                "the mask is not known to have a column for each key, and no more than the scores have",
+            ));
+        }
+        if !same_heads(cx, &found) {
+            return Err(Skip::Because(
+                "queries, keys and values are not known to have the same batch and heads",
+            ));
         }
         let mut patch = Patch::new();
         let keys = patch.node(
@@ -52,6 +60,8 @@ struct Found {
     key_perm: Vec<i64>,
     value: ValueId,
     mask: Option<ValueId>,
+    /// What the mask is added to.
+    scores: ValueId,
     scale: f32,
     result: ValueId,
 }
@@ -96,8 +106,42 @@ fn find(cx: &RewriteContext<'_>, softmax: &Node) -> Option<Found> {
         key_perm,
         value,
         mask,
+        scores: product.output(0)?,
         scale: scale as f32,
         result: weighted.output(0)?,
+    })
+}
+
+fn dims(cx: &RewriteContext<'_>, v: ValueId) -> Option<Vec<Dim>> {
+    cx.graph.value(v).fact.as_tensor()?.shape.clone()
+}
+
+/// Whether a mask is a matrix at least, has a column for each key, and gives the scores no other shape when it is added:
+/// `Attention` takes keys behind a mask's last column as left out.
+fn covers(cx: &RewriteContext<'_>, mask: ValueId, scores: ValueId) -> bool {
+    let (Some(mask), Some(scores)) = (dims(cx, mask), dims(cx, scores)) else {
+        return false;
+    };
+    let mut pairs = mask.iter().rev().zip(scores.iter().rev());
+    (2..=scores.len()).contains(&mask.len())
+        && pairs.next().is_some_and(|(m, s)| m.is_same(s))
+        && pairs.all(|(m, s)| m.as_known() == Some(1) || m.is_same(s))
+}
+
+/// Whether queries, keys and values have the same batch and heads: a product would broadcast them.
+fn same_heads(cx: &RewriteContext<'_>, found: &Found) -> bool {
+    let (Some(q), Some(k), Some(v)) = (
+        dims(cx, found.query),
+        dims(cx, found.key_source),
+        dims(cx, found.value),
+    ) else {
+        return false;
+    };
+    (0..2).all(|axis| {
+        let key = usize::try_from(found.key_perm[axis])
+            .ok()
+            .and_then(|a| k.get(a));
+        key.is_some_and(|key| key.is_same(&q[axis])) && v[axis].is_same(&q[axis])
     })
 }
 

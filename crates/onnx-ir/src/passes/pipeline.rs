@@ -134,6 +134,8 @@ impl Pipeline {
             shapes_known = !(pass.breaks().contains(&Form::ShapesKnown) && record.changes > 0);
             records.push(record);
         }
+        // Passes add initializers that are no inputs.
+        model.raise_ir_version();
         record_in_metadata(model, &records);
         Ok(records)
     }

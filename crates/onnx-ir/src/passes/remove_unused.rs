@@ -1,7 +1,7 @@
-//! `remove-unused`: nodes of which nobody reads an output, initializers that nobody reads, imports
-//! that no node uses.
+//! `remove-unused`: nodes of which nobody reads an output, initializers that nobody reads.
 //!
-//! Keeps: graph inputs and outputs.
+//! Keeps: graph outputs, and inputs that must be fed. An input with a default that nobody reads goes: old files list all
+//! weights as inputs.
 
 use super::pipeline::{Pass, PassContext, PassError, PassRecord};
 use crate::graph::{Graph, NodeId, ValueId};

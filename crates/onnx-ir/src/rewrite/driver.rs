@@ -2,7 +2,7 @@
 
 use super::{PatchError, Rewrite, RewriteContext, Skip};
 use crate::graph::{Graph, GraphError, Node, NodeId};
-use crate::model::{Model, OpsetImports};
+use crate::model::{Model, OpsetImports, canonical_domain};
 use crate::operator::Catalog;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -51,7 +51,33 @@ pub fn apply(
         seen: HashSet::new(),
     };
     driver.graph(&mut model.graph)?;
-    Ok(driver.report)
+    let report = driver.report;
+    if report.total() > 0 {
+        import_domains(model, catalog);
+    }
+    Ok(report)
+}
+
+/// Imports the domains of operators that the catalog has and the model does not import yet.
+fn import_domains(model: &mut Model, catalog: &Catalog) {
+    let mut graphs = vec![&model.graph];
+    let mut missing: Vec<(String, i64)> = Vec::new();
+    while let Some(graph) = graphs.pop() {
+        for (_, node) in graph.nodes() {
+            graphs.extend(node.attributes.graphs().map(AsRef::as_ref));
+            let known = model.opsets.get(&node.domain).is_some();
+            // Without an import, the default domain counts as version 1.
+            if !known && !canonical_domain(&node.domain).is_empty() {
+                let entries = catalog.entries().map(|entry| &entry.signature);
+                let versions = entries.filter(|s| s.domain == node.domain);
+                let newest = versions.flat_map(|s| s.versions).max();
+                missing.extend(newest.map(|&v| (node.domain.clone(), i64::from(v))));
+            }
+        }
+    }
+    for (domain, version) in missing {
+        model.opsets.set(&domain, version);
+    }
 }
 
 struct Driver<'a> {
