@@ -43,7 +43,9 @@ pub struct Scratch {
     floats: Vec<f32>,
     words: Vec<i32>,
     bytes: Vec<u8>,
-    /// That of kernels that run within another one, a piece for each of its tasks.
+    /// What stands between kernels that run within another one.
+    images: Images,
+    /// That of such kernels, a piece for each task.
     inner: Vec<Scratch>,
 }
 
@@ -59,7 +61,9 @@ impl Scratch {
     /// Bytes held at present.
     pub fn bytes(&self) -> usize {
         let inner: usize = self.inner.iter().map(Self::bytes).sum();
-        4 * (self.floats.len() + self.words.len()) + self.bytes.len() + inner
+        let images =
+            4 * self.images.floats.len() + self.images.unsigned.len() + self.images.signed.len();
+        4 * (self.floats.len() + self.words.len()) + self.bytes.len() + images + inner
     }
 
     /// Words and bytes at once; the contents are arbitrary.
@@ -87,13 +91,7 @@ impl Scratch {
         if self.inner.is_empty() {
             self.inner.push(Self::new());
         }
-        let Self {
-            floats,
-            bytes,
-            inner,
-            ..
-        } = self;
-        (aligned(T::store(floats, bytes), len), &mut inner[0])
+        (aligned(T::store(&mut self.images), len), &mut self.inner[0])
     }
 
     /// Both kinds at once; the contents are arbitrary.
@@ -106,19 +104,34 @@ impl Scratch {
 }
 
 /// An element of images that scratch memory holds.
-pub(crate) trait Element: Copy + Default + Send + Sync {
-    fn store<'s>(floats: &'s mut Vec<f32>, bytes: &'s mut Vec<u8>) -> &'s mut Vec<Self>;
+pub trait Element: Copy + Default + Send + Sync {
+    /// Where elements of this type lie.
+    fn store(scratch: &mut Images) -> &mut Vec<Self>;
+}
+
+/// Images between kernels, by element type.
+#[derive(Clone, Debug, Default)]
+pub struct Images {
+    floats: Vec<f32>,
+    unsigned: Vec<u8>,
+    signed: Vec<i8>,
 }
 
 impl Element for f32 {
-    fn store<'s>(floats: &'s mut Vec<f32>, _: &'s mut Vec<u8>) -> &'s mut Vec<f32> {
-        floats
+    fn store(scratch: &mut Images) -> &mut Vec<f32> {
+        &mut scratch.floats
     }
 }
 
 impl Element for u8 {
-    fn store<'s>(_: &'s mut Vec<f32>, bytes: &'s mut Vec<u8>) -> &'s mut Vec<u8> {
-        bytes
+    fn store(scratch: &mut Images) -> &mut Vec<u8> {
+        &mut scratch.unsigned
+    }
+}
+
+impl Element for i8 {
+    fn store(scratch: &mut Images) -> &mut Vec<i8> {
+        &mut scratch.signed
     }
 }
 

@@ -18,6 +18,18 @@ pub enum Int8Input<'a> {
     I8(&'a [i8]),
 }
 
+impl<'a> From<&'a [u8]> for Int8Input<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::U8(bytes)
+    }
+}
+
+impl<'a> From<&'a [i8]> for Int8Input<'a> {
+    fn from(bytes: &'a [i8]) -> Self {
+        Self::I8(bytes)
+    }
+}
+
 impl Int8Input<'_> {
     /// Elements.
     pub fn len(&self) -> usize {

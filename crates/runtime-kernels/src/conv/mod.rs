@@ -17,7 +17,7 @@ mod patches;
 mod shape;
 mod winograd;
 
-pub use bands::{ConvStage, MAX_STAGES, conv_stages};
+pub use bands::{ConvStage, Int8ConvStage, MAX_STAGES, conv_int8_stages, conv_stages};
 pub use float::{ConvEpilogue, PackedConvF32, conv};
 pub use int8::conv_int8;
 pub use int8_weights::{Int8Input, PackedConvInt8};

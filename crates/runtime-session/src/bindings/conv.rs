@@ -173,6 +173,11 @@ impl Filter {
         self.kernel.len() == 1 && self.params.layout == Layout::ChannelsLast
     }
 
+    /// Whether each channel has a filter of its own, where channels stand last.
+    pub(crate) fn is_depthwise(&self) -> bool {
+        self.params.groups > 1
+    }
+
     /// In which order the images lie.
     pub(crate) fn image_order(&self) -> ImageOrder {
         match self.params.layout {
@@ -358,11 +363,6 @@ impl Conv {
     /// Whether rows of the result may be computed apart: images with channels last, sums taken one by one.
     pub(crate) fn runs_by_rows(&self) -> bool {
         matches!(self.filter.image_order(), ImageOrder::Last) && !self.weight.is_winograd()
-    }
-
-    /// Whether each channel has a filter of its own.
-    pub(crate) fn is_depthwise(&self) -> bool {
-        self.filter.params.groups > 1
     }
 
     /// The convolution as one of several.

@@ -68,7 +68,7 @@ fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, S
     Ok(stage_before.filter(|before| {
         before.conv.runs_by_rows()
             && stage.conv.runs_by_rows()
-            && before.conv.is_depthwise() != stage.conv.is_depthwise()
+            && before.conv.filter.is_depthwise() != stage.conv.filter.is_depthwise()
     }))
 }
 

@@ -2,35 +2,35 @@
 
 use super::output::{IntegerProduct, Output};
 use super::params::{self, Byte, Quantized, QuantizedWeight};
+use super::stages::Stage;
 use crate::bindings::conv::Filter;
 use crate::error::{SessionError, StepError};
 use crate::execute::RunState;
-use crate::plan::{Bound, Selector};
+use crate::plan::Selector;
 use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
-use runtime_kernels::conv::{ConvShape, Int8Input, PackedConvInt8, conv_int8};
+use runtime_kernels::conv::{ConvShape, Int8ConvStage, Int8Input, PackedConvInt8, conv_int8};
 use runtime_kernels::quantized::IntegerEpilogue;
 use runtime_kernels::{Isa, KernelError};
 use std::sync::Arc;
 
-/// Binds the `Conv` node `conv` between `DequantizeLinear` inputs and the quantizer `y`, whose node is `root`.
+/// The `Conv` node `conv` between `DequantizeLinear` inputs and the quantizer `y`, whose node is `root`.
 ///
 /// # Errors
 /// [`SessionError::Weights`].
-pub(crate) fn bind_region(
+pub(crate) fn region(
     selector: &mut Selector<'_>,
-    root: NodeId,
     conv: NodeId,
     y: &Quantized,
     bounds: (i32, i32),
-) -> Result<Option<Bound>, SessionError> {
+) -> Result<Option<Stage>, SessionError> {
     let node = selector.graph.node(conv);
-    let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
+    let (Some(real), Some(w)) = (node.input(0), node.input(1)) else {
         return Ok(None);
     };
-    let Some(x) = params::dequantized(selector, x) else {
+    let Some(x) = params::dequantized(selector, real) else {
         return Ok(None);
     };
     let Some(weight) = params::weight(selector, w) else {
@@ -43,17 +43,22 @@ pub(crate) fn bind_region(
             None => return Ok(None),
         },
     };
-    bind(selector, (root, conv), &x, &weight, bias, y, bounds)
+    let alone = selector.interior(real).is_some();
+    let stage = stage(selector, conv, &x, &weight, bias, y, bounds)?;
+    Ok(stage.map(|stage| Stage {
+        reads_alone: alone,
+        ..stage
+    }))
 }
 
-/// Binds a `QLinearConv` node with constant parameters.
+/// A `QLinearConv` node with constant parameters.
 ///
 /// # Errors
 /// [`SessionError::Weights`].
-pub(crate) fn bind_qlinear(
+pub(crate) fn qlinear(
     selector: &mut Selector<'_>,
     id: NodeId,
-) -> Result<Option<Bound>, SessionError> {
+) -> Result<Option<Stage>, SessionError> {
     let node = selector.graph.node(id);
     let input = |i: usize| node.input(i);
     let (Some(x), Some(xs), Some(ys), Some(y)) = (input(0), input(1), input(6), node.output(0))
@@ -85,18 +90,18 @@ pub(crate) fn bind_qlinear(
         quantized(x, x_byte, x_params),
         quantized(y, y_byte, y_params),
     );
-    bind(selector, (id, id), &x, &weight, bias, &y, y_byte.range())
+    stage(selector, id, &x, &weight, bias, &y, y_byte.range())
 }
 
-fn bind(
+fn stage(
     selector: &mut Selector<'_>,
-    (root, conv): (NodeId, NodeId),
+    conv: NodeId,
     x: &Quantized,
     weight: &QuantizedWeight,
     bias: Vec<i32>,
     y: &Quantized,
     bounds: (i32, i32),
-) -> Result<Option<Bound>, SessionError> {
+) -> Result<Option<Stage>, SessionError> {
     let graph = selector.graph;
     let Some(filter) = Filter::of(graph.node(conv), weight.tensor.shape()) else {
         return Ok(None);
@@ -111,6 +116,7 @@ fn bind(
         error,
     };
     let output = Output::bytes(x.params.scale, &weight.scales, y, bounds).map_err(failed)?;
+    let bytes = (x.byte, y.byte);
     let filter = filter.in_best_layout(selector);
     let isa = selector.isa();
     let form = filter.form(&format!("conv.int8.{:?}", weight.zero_points));
@@ -120,17 +126,18 @@ fn bind(
         .get(graph, weight.id, &weight.tensor, &form, || {
             pack(isa, &filter, weight)
         });
-    let step = IntegerConv {
+    let conv = IntegerConv {
         filter,
         weight: packed.map_err(failed)?,
         zero_point: x.params.zero_point,
         bias,
         output,
     };
-    Ok(Some(Bound {
-        step: Arc::new(step),
-        inputs: vec![Some(x.value)],
-        outputs: graph.node(root).outputs().to_vec(),
+    Ok(Some(Stage {
+        conv,
+        x: x.value,
+        reads_alone: true,
+        bytes,
     }))
 }
 
@@ -162,12 +169,23 @@ fn pack(
     }
 }
 
-struct IntegerConv {
-    filter: Filter,
+pub(crate) struct IntegerConv {
+    pub(crate) filter: Filter,
     weight: Arc<PackedConvInt8>,
     zero_point: i32,
     bias: Vec<i32>,
     output: Output,
+}
+
+impl IntegerConv {
+    /// The convolution as one of several; `None` where it gives no bytes.
+    pub(crate) fn stage<'s>(&'s self, shape: &'s ConvShape) -> Option<Int8ConvStage<'s>> {
+        let Output::Bytes(epilogue, _) = &self.output else {
+            return None;
+        };
+        let stage = Int8ConvStage::new(shape, &self.weight, self.zero_point, epilogue);
+        Some(stage.with_bias(&self.bias))
+    }
 }
 
 impl Step for IntegerConv {

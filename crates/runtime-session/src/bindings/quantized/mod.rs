@@ -11,6 +11,7 @@ mod moves;
 mod output;
 mod params;
 mod pool;
+mod stages;
 mod table;
 
 use super::activation::activation_of;
@@ -32,22 +33,19 @@ pub(crate) fn bind_region(
     if !selector.fuses() {
         return Ok(None);
     }
-    let Some(y) = params::quantizer(selector, id) else {
+    let Some(Region {
+        y,
+        last,
+        inner,
+        bounds,
+    }) = Region::ending_in(selector, id)
+    else {
         return Ok(None);
-    };
-    let Some(x) = selector.graph.node(id).input(0) else {
-        return Ok(None);
-    };
-    let Some((last, _)) = selector.interior(x) else {
-        return Ok(None);
-    };
-    let (inner, bounds) = match clamped(selector, last, &y) {
-        Some((inner, bounds)) => (inner, bounds),
-        None => (last, y.byte.range()),
     };
     let node = selector.graph.node(inner);
     if node.is("Conv") {
-        return conv::bind_region(selector, id, inner, &y, bounds);
+        let stage = conv::region(selector, inner, &y, bounds)?;
+        return stage.map(|s| stages::bind(selector, id, s)).transpose();
     }
     if let Some(layer) = matmul::IntegerLayer::of(selector, inner) {
         return layer.bind_bytes(selector, id, &y, bounds).map(Some);
@@ -74,7 +72,8 @@ pub(crate) fn bind_region(
 pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bound>, SessionError> {
     let node = selector.graph.node(id);
     if node.is("QLinearConv") {
-        return conv::bind_qlinear(selector, id);
+        let stage = conv::qlinear(selector, id)?;
+        return stage.map(|s| stages::bind(selector, id, s)).transpose();
     }
     if node.is("QLinearMatMul") {
         let Some((layer, y)) = matmul::IntegerLayer::of_qlinear(selector, id) else {
@@ -129,6 +128,29 @@ fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
         channels,
         axis_from_end: 0,
     })
+}
+
+/// What a `QuantizeLinear` quantizes.
+struct Region {
+    y: Quantized,
+    /// The node before the quantizer, and that before an activation which its range can express.
+    last: NodeId,
+    inner: NodeId,
+    bounds: (i32, i32),
+}
+
+impl Region {
+    fn ending_in(selector: &mut Selector<'_>, id: NodeId) -> Option<Self> {
+        let y = params::quantizer(selector, id)?;
+        let (last, _) = selector.interior(selector.graph.node(id).input(0)?)?;
+        let (inner, bounds) = clamped(selector, last, &y).unwrap_or_else(|| (last, y.byte.range()));
+        Some(Self {
+            y,
+            last,
+            inner,
+            bounds,
+        })
+    }
 }
 
 /// The node before a `Relu` or `Clip` that the range of `y` can express, and that range.

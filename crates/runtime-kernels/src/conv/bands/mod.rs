@@ -6,10 +6,15 @@
 //! band needs again are kept (Alwani et al., "Fused-layer CNN accelerators", MICRO 2016). Each element is summed as
 //! it is without bands, so results are the same.
 
+mod float;
+mod int8;
+
+pub use float::{ConvStage, conv_stages};
+pub use int8::{Int8ConvStage, conv_int8_stages};
+
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use super::float::{ConvEpilogue, PackedConvF32, conv};
 use super::shape::ConvShape;
 use crate::context::Element;
 use crate::error::{check_extent, check_len};
@@ -22,108 +27,24 @@ pub const MAX_STAGES: usize = 3;
 /// Bytes of the images between two convolutions that stay in a core's own cache beside the weights.
 const BAND_BYTES: usize = 384 * 1024;
 
-/// A convolution that reads the result of the one before it.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct ConvStage<'a> {
-    /// The extents.
-    pub shape: &'a ConvShape,
-    /// The weights.
-    pub weights: &'a PackedConvF32,
-    /// What is done to the sums.
-    pub epilogue: ConvEpilogue<'a>,
-}
-
-impl<'a> ConvStage<'a> {
-    /// A convolution with what is done to its sums.
-    pub fn new(
-        shape: &'a ConvShape,
-        weights: &'a PackedConvF32,
-        epilogue: ConvEpilogue<'a>,
-    ) -> Self {
-        Self {
-            shape,
-            weights,
-            epilogue,
-        }
-    }
-}
-
-/// Convolves `input` by the first stage, its result by the second, and so on, into `out`: as [`conv`] once for each
-/// stage, with the same results, but without storing the images between them whole where they are large.
-///
-/// That is done with two spatial dimensions and channels last; weights packed by tiles, whose roundings would depend on
-/// the bands, and windows in the padding alone are computed whole.
-///
-/// # Errors
-/// [`KernelError::Invalid`] for no stages or more than [`MAX_STAGES`]; [`KernelError::Extent`] if a stage does not take
-/// the result of the one before it; those of [`conv`].
-pub fn conv_stages(
-    ctx: &Context,
-    scratch: &mut Scratch,
-    stages: &[ConvStage<'_>],
-    input: &[f32],
-    out: &mut [f32],
-) -> Result<(), KernelError> {
-    run(ctx, scratch, &Floats(stages), BAND_BYTES, input, out)
-}
-
-struct Floats<'a>(&'a [ConvStage<'a>]);
-
-impl Stages<f32> for Floats<'_> {
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    fn shape(&self, stage: usize) -> &ConvShape {
-        self.0[stage].shape
-    }
-
-    fn runs_by_rows(&self, stage: usize) -> bool {
-        let stage = &self.0[stage];
-        stage.shape.runs_by_rows() && !stage.weights.is_winograd()
-    }
-
-    fn run(
-        &self,
-        ctx: &Context,
-        scratch: &mut Scratch,
-        part: &StageRows,
-        input: &[f32],
-        out: &mut [f32],
-    ) -> Result<(), KernelError> {
-        let ConvStage {
-            shape,
-            weights,
-            mut epilogue,
-        } = self.0[part.stage];
-        if let Some(residual) = &mut epilogue.residual {
-            let all = shape.output_len();
-            check_len("residual", residual.len(), all)?;
-            *residual = &residual[part.start(shape)..][..out.len()];
-        }
-        conv(ctx, scratch, &part.shape, input, weights, &epilogue, out)
-    }
-}
-
 /// Rows of the result of one stage, for one image.
-pub(super) struct StageRows {
-    pub(super) stage: usize,
+struct StageRows {
+    stage: usize,
     image: usize,
     first: usize,
     /// The convolution that gives these rows alone.
-    pub(super) shape: ConvShape,
+    shape: ConvShape,
 }
 
 impl StageRows {
     /// Where the rows start in the whole result of the stage, whose extents are `shape`.
-    pub(super) fn start(&self, shape: &ConvShape) -> usize {
+    fn start(&self, shape: &ConvShape) -> usize {
         (self.image * shape.output[1] + self.first) * result_row(shape)
     }
 }
 
 /// Convolutions of which each reads the result of the one before it.
-pub(super) trait Stages<T>: Sync {
+trait Stages<T>: Sync {
     fn len(&self) -> usize;
 
     fn shape(&self, stage: usize) -> &ConvShape;
@@ -156,7 +77,7 @@ fn image_row(shape: &ConvShape) -> usize {
 ///
 /// # Errors
 /// As [`conv_stages`].
-pub(super) fn run<T: Element, S: Stages<T>>(
+fn run<T: Element, S: Stages<T>>(
     ctx: &Context,
     scratch: &mut Scratch,
     stages: &S,
@@ -411,134 +332,4 @@ fn image_rows<T: Element, S: Stages<T>>(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Isa;
-    use crate::conv::{ConvParams, Layout};
-    use crate::elementwise::Activation;
-    use proptest::prelude::*;
-
-    /// Extents of one convolution: output channels, or one for each input channel, and a window.
-    #[derive(Clone, Debug)]
-    struct Window {
-        channels: Option<usize>,
-        kernel: [usize; 2],
-        stride: [usize; 2],
-        dilation: usize,
-        pads: [usize; 4],
-    }
-
-    fn window() -> impl Strategy<Value = Window> {
-        let window = (1..4usize, 1..4usize, 1..3usize, 1..3usize, 1..3usize);
-        let channels = prop::option::of(1..20usize);
-        let pads = prop::array::uniform4(0..3usize);
-        (channels, window, pads).prop_map(|(channels, (kh, kw, sh, sw, dilation), pads)| Window {
-            channels,
-            kernel: [kh, kw],
-            stride: [sh, sw],
-            dilation,
-            pads: [0, 1, 2, 3].map(|i| pads[i].min([kh, kw][i % 2].saturating_sub(1) * dilation)),
-        })
-    }
-
-    /// What stands between two floats, in `-1..1`.
-    fn numbers(len: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed | 1;
-        let next = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-        };
-        std::iter::repeat_with(next).take(len).collect()
-    }
-
-    struct Layer {
-        shape: ConvShape,
-        weights: PackedConvF32,
-        bias: Vec<f32>,
-        residual: Vec<f32>,
-    }
-
-    impl Layer {
-        fn new(isa: Isa, image: (usize, usize, [usize; 2]), window: &Window) -> Option<Self> {
-            let (batch, channels, size) = image;
-            let mut params = ConvParams {
-                layout: Layout::ChannelsLast,
-                strides: window.stride.to_vec(),
-                dilations: vec![window.dilation; 2],
-                pads_begin: window.pads[..2].to_vec(),
-                pads_end: window.pads[2..].to_vec(),
-                ..ConvParams::default()
-            };
-            let (out, depth) = match window.channels {
-                Some(out) => (out, channels),
-                None => {
-                    params.groups = channels;
-                    (channels, 1)
-                }
-            };
-            let shape =
-                ConvShape::new(&params, batch, channels, &size, out, &window.kernel).ok()?;
-            let [kh, kw] = window.kernel;
-            let weights = numbers(out * depth * kh * kw, 7);
-            let weights =
-                PackedConvF32::new(isa, &params, &weights, out, depth, &window.kernel).unwrap();
-            let residual = numbers(shape.output_len()?, 9);
-            Some(Self {
-                shape,
-                weights,
-                bias: numbers(out, 8),
-                residual,
-            })
-        }
-
-        fn stage(&self) -> ConvStage<'_> {
-            let epilogue = ConvEpilogue {
-                bias: Some(&self.bias),
-                residual: Some(&self.residual),
-                activation: Activation::Relu,
-            };
-            ConvStage::new(&self.shape, &self.weights, epilogue)
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }))]
-
-        #[test]
-        fn bands_give_what_whole_images_give(
-            batch in 1..4usize,
-            channels in 1..20usize,
-            size in prop::array::uniform2(1..24usize),
-            windows in prop::collection::vec(window(), 1..=MAX_STAGES),
-            budget in 0..20_000usize,
-            threads in 1..4usize,
-        ) {
-            for isa in Isa::available() {
-                let mut layers: Vec<Layer> = Vec::new();
-                let mut image = (batch, channels, size);
-                for window in &windows {
-                    let Some(layer) = Layer::new(isa, image, window) else {
-                        return Ok(());
-                    };
-                    let &[h, w] = layer.shape.output_spatial() else { unreachable!() };
-                    image = (batch, layer.shape.out_channels, [h, w]);
-                    layers.push(layer);
-                }
-                let ctx = Context::new(Parallelism::with_threads(threads).unwrap()).with_isa(isa);
-                let mut scratch = Scratch::new();
-                let input = numbers(batch * channels * size[0] * size[1], 5);
-                let mut expected = input.clone();
-                for layer in &layers {
-                    let mut next = vec![0.0; layer.shape.output_len().unwrap()];
-                    let ConvStage { shape, weights, epilogue } = layer.stage();
-                    conv(&ctx, &mut scratch, shape, &expected, weights, &epilogue, &mut next).unwrap();
-                    expected = next;
-                }
-                let stages: Vec<_> = layers.iter().map(Layer::stage).collect();
-                let mut out = vec![f32::NAN; expected.len()];
-                run(&ctx, &mut scratch, &Floats(&stages), budget, &input, &mut out).unwrap();
-                prop_assert_eq!(&out, &expected);
-            }
-        }
-    }
-}
+mod tests;

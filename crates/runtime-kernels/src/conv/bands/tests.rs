@@ -1,0 +1,271 @@
+//! Bands against whole images.
+
+use super::float::Floats;
+use super::int8::Bytes;
+use super::*;
+use crate::Isa;
+use crate::conv::{
+    ConvEpilogue, ConvParams, Int8Input, Layout, PackedConvF32, PackedConvInt8, conv, conv_int8,
+};
+use crate::elementwise::Activation;
+use crate::quantized::{IntegerEpilogue, QuantByte, RequantRule, Requantization};
+use proptest::prelude::*;
+
+/// Extents of one convolution: output channels, or one for each input channel, and a window.
+#[derive(Clone, Debug)]
+struct Window {
+    channels: Option<usize>,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    dilation: usize,
+    pads: [usize; 4],
+}
+
+fn window() -> impl Strategy<Value = Window> {
+    let window = (1..4usize, 1..4usize, 1..3usize, 1..3usize, 1..3usize);
+    let channels = prop::option::of(1..20usize);
+    let pads = prop::array::uniform4(0..3usize);
+    (channels, window, pads).prop_map(|(channels, (kh, kw, sh, sw, dilation), pads)| Window {
+        channels,
+        kernel: [kh, kw],
+        stride: [sh, sw],
+        dilation,
+        pads: [0, 1, 2, 3].map(|i| pads[i].min([kh, kw][i % 2].saturating_sub(1) * dilation)),
+    })
+}
+
+/// What stands between two floats, in `-1..1`.
+fn numbers(len: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed | 1;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+struct Layer {
+    shape: ConvShape,
+    weights: PackedConvF32,
+    bias: Vec<f32>,
+    residual: Vec<f32>,
+}
+
+/// Batch, channels and size of an image.
+type Image = (usize, usize, [usize; 2]);
+
+impl Window {
+    /// The convolution of an image, and the depth of its weights; `None` where the window does not fit.
+    fn problem(&self, (batch, channels, size): Image) -> Option<(ConvParams, ConvShape, usize)> {
+        let mut params = ConvParams {
+            layout: Layout::ChannelsLast,
+            strides: self.stride.to_vec(),
+            dilations: vec![self.dilation; 2],
+            pads_begin: self.pads[..2].to_vec(),
+            pads_end: self.pads[2..].to_vec(),
+            ..ConvParams::default()
+        };
+        let (out, depth) = match self.channels {
+            Some(out) => (out, channels),
+            None => {
+                params.groups = channels;
+                (channels, 1)
+            }
+        };
+        let shape = ConvShape::new(&params, batch, channels, &size, out, &self.kernel).ok()?;
+        Some((params, shape, depth))
+    }
+}
+
+impl Layer {
+    fn new(isa: Isa, image: Image, window: &Window) -> Option<Self> {
+        let (params, shape, depth) = window.problem(image)?;
+        let out = shape.out_channels;
+        let [kh, kw] = window.kernel;
+        let weights = numbers(out * depth * kh * kw, 7);
+        let weights =
+            PackedConvF32::new(isa, &params, &weights, out, depth, &window.kernel).unwrap();
+        let residual = numbers(shape.output_len()?, 9);
+        Some(Self {
+            shape,
+            weights,
+            bias: numbers(out, 8),
+            residual,
+        })
+    }
+
+    fn stage(&self) -> ConvStage<'_> {
+        let epilogue = ConvEpilogue {
+            bias: Some(&self.bias),
+            residual: Some(&self.residual),
+            activation: Activation::Relu,
+        };
+        ConvStage::new(&self.shape, &self.weights, epilogue)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }))]
+
+    #[test]
+    fn bands_give_what_whole_images_give(
+        batch in 1..4usize,
+        channels in 1..20usize,
+        size in prop::array::uniform2(1..24usize),
+        windows in prop::collection::vec(window(), 1..=MAX_STAGES),
+        budget in 0..20_000usize,
+        threads in 1..4usize,
+    ) {
+        for isa in Isa::available() {
+            let mut layers: Vec<Layer> = Vec::new();
+            let mut image = (batch, channels, size);
+            for window in &windows {
+                let Some(layer) = Layer::new(isa, image, window) else {
+                    return Ok(());
+                };
+                let &[h, w] = layer.shape.output_spatial() else { unreachable!() };
+                image = (batch, layer.shape.out_channels, [h, w]);
+                layers.push(layer);
+            }
+            let ctx = Context::new(Parallelism::with_threads(threads).unwrap()).with_isa(isa);
+            let mut scratch = Scratch::new();
+            let input = numbers(batch * channels * size[0] * size[1], 5);
+            let mut expected = input.clone();
+            for layer in &layers {
+                let mut next = vec![0.0; layer.shape.output_len().unwrap()];
+                let ConvStage { shape, weights, epilogue } = layer.stage();
+                conv(&ctx, &mut scratch, shape, &expected, weights, &epilogue, &mut next).unwrap();
+                expected = next;
+            }
+            let stages: Vec<_> = layers.iter().map(Layer::stage).collect();
+            let mut out = vec![f32::NAN; expected.len()];
+            run(&ctx, &mut scratch, &Floats(&stages), budget, &input, &mut out).unwrap();
+            prop_assert_eq!(&out, &expected);
+        }
+    }
+}
+
+/// Bytes that look random.
+fn bytes<T: QuantByte>(len: usize, seed: u32) -> Vec<T> {
+    let real = numbers(len, seed).into_iter();
+    let range = (T::MAX - T::MIN) as f32;
+    real.map(|x| T::from_i32(T::MIN + ((x + 1.0) / 2.0 * range) as i32))
+        .collect()
+}
+
+struct Int8Layer {
+    shape: ConvShape,
+    weights: PackedConvInt8,
+    bias: Vec<i32>,
+    epilogue: Requantization,
+}
+
+impl Int8Layer {
+    fn new<T: QuantByte>(isa: Isa, image: Image, window: &Window) -> Option<Self> {
+        let (params, shape, depth) = window.problem(image)?;
+        let out = shape.out_channels;
+        let [kh, kw] = window.kernel;
+        let weights = bytes::<i8>(out * depth * kh * kw, 7);
+        let weights = Int8Input::I8(&weights);
+        let weights =
+            PackedConvInt8::new(isa, &params, weights, &[0], out, depth, &window.kernel).unwrap();
+        let rule = RequantRule::OnnxRuntime;
+        let middle = (T::MIN + T::MAX) / 2;
+        let epilogue =
+            Requantization::new(rule, 0.02, &[0.01], 0.05, middle, (T::MIN, T::MAX)).unwrap();
+        Some(Self {
+            shape,
+            weights,
+            bias: (0..out as i32).map(|i| 100 * i - 300).collect(),
+            epilogue,
+        })
+    }
+
+    fn stage(&self, zero_point: i32) -> Int8ConvStage<'_> {
+        Int8ConvStage::new(&self.shape, &self.weights, zero_point, &self.epilogue)
+            .with_bias(&self.bias)
+    }
+}
+
+fn bytes_by_bands<T>(
+    image: Image,
+    windows: &[Window],
+    budget: usize,
+    threads: usize,
+) -> Result<(), TestCaseError>
+where
+    T: QuantByte + Element + std::fmt::Debug,
+    Requantization: IntegerEpilogue<T>,
+    for<'x> Int8Input<'x>: From<&'x [T]>,
+{
+    let zero_point = (T::MIN + T::MAX) / 2;
+    let ctx = Context::new(Parallelism::with_threads(threads).unwrap());
+    let mut next = image;
+    let mut layers = Vec::new();
+    for window in windows {
+        let Some(layer) = Int8Layer::new::<T>(ctx.isa, next, window) else {
+            return Ok(());
+        };
+        let &[h, w] = layer.shape.output_spatial() else {
+            unreachable!()
+        };
+        next = (image.0, layer.shape.out_channels, [h, w]);
+        layers.push(layer);
+    }
+    let (batch, channels, [h, w]) = image;
+    let input = bytes::<T>(batch * channels * h * w, 5);
+    let mut scratch = Scratch::new();
+    let mut expected = input.clone();
+    for layer in &layers {
+        let mut next = vec![T::default(); layer.shape.output_len().unwrap()];
+        let Int8ConvStage {
+            shape,
+            weights,
+            bias,
+            epilogue,
+            ..
+        } = layer.stage(zero_point);
+        let image = expected.as_slice().into();
+        conv_int8(
+            &ctx,
+            &mut scratch,
+            shape,
+            image,
+            zero_point,
+            weights,
+            bias,
+            epilogue,
+            &mut next,
+        )
+        .unwrap();
+        expected = next;
+    }
+    let stages: Vec<_> = layers.iter().map(|layer| layer.stage(zero_point)).collect();
+    let mut out = vec![T::default(); expected.len()];
+    run(
+        &ctx,
+        &mut scratch,
+        &Bytes(&stages),
+        budget,
+        &input,
+        &mut out,
+    )
+    .unwrap();
+    prop_assert_eq!(out, expected);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }))]
+
+    #[test]
+    fn bands_of_bytes_give_what_whole_images_give(
+        image in (1..3usize, 1..20usize, prop::array::uniform2(1..24usize)),
+        windows in prop::collection::vec(window(), 1..=MAX_STAGES),
+        budget in 0..5_000usize,
+        threads in 1..4usize,
+    ) {
+        bytes_by_bands::<u8>(image, &windows, budget, threads)?;
+        bytes_by_bands::<i8>(image, &windows, budget, threads)?;
+    }
+}

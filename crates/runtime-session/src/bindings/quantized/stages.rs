@@ -1,0 +1,150 @@
+//! Integer convolutions of which each reads the bytes of the one before it, as one step: as
+//! [f32 convolutions](crate::bindings::stages), with the same bytes as one by one.
+
+use super::Region;
+use super::conv::{self, IntegerConv};
+use super::params::Byte;
+use crate::error::{SessionError, StepError};
+use crate::plan::{Bound, Selector};
+use crate::step::{ImageOrder, Step, StepContext};
+use compress_tensor::{Shape, Tensor};
+use onnx_ir::{NodeId, ValueId};
+use runtime_kernels::conv::{ConvShape, Int8ConvStage, MAX_STAGES, conv_int8_stages};
+use std::sync::Arc;
+
+/// An integer convolution with what it reads.
+pub(crate) struct Stage {
+    pub(crate) conv: IntegerConv,
+    /// The bytes of the image.
+    pub(crate) x: ValueId,
+    /// Whether nobody else reads the image where it is dequantized.
+    pub(crate) reads_alone: bool,
+    /// The types of image and result.
+    pub(crate) bytes: (Byte, Byte),
+}
+
+/// Binds the convolution `last`, which ends in node `id`, with those before it where that pays.
+///
+/// # Errors
+/// [`SessionError::Weights`].
+pub(crate) fn bind(
+    selector: &mut Selector<'_>,
+    id: NodeId,
+    last: Stage,
+) -> Result<Bound, SessionError> {
+    let (byte, mut x) = (last.bytes.0, last.x);
+    let mut stages = vec![last];
+    while stages.len() < MAX_STAGES
+        && let Some(stage) = before(selector, &stages[0])?
+    {
+        x = stage.x;
+        stages.insert(0, stage);
+    }
+    let mut convs: Vec<IntegerConv> = stages.into_iter().map(|stage| stage.conv).collect();
+    let step: Arc<dyn Step> = match (convs.len(), convs.pop()) {
+        (1, Some(conv)) => Arc::new(conv),
+        (_, last) => Arc::new(IntegerConvStages {
+            convs: convs.into_iter().chain(last).collect(),
+            byte,
+        }),
+    };
+    Ok(Bound {
+        step,
+        inputs: vec![Some(x)],
+        outputs: selector.graph.node(id).outputs().to_vec(),
+    })
+}
+
+/// The convolution that gives what `stage` reads, where the two are worth computing together.
+fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, SessionError> {
+    let Some((id, node)) = selector.interior(stage.x).filter(|_| stage.reads_alone) else {
+        return Ok(None);
+    };
+    let before = if node.is("QLinearConv") {
+        conv::qlinear(selector, id)?
+    } else {
+        match Region::ending_in(selector, id).filter(|_| selector.fuses()) {
+            Some(region) if selector.graph.node(region.inner).is("Conv") => {
+                conv::region(selector, region.inner, &region.y, region.bounds)?
+            }
+            _ => None,
+        }
+    };
+    Ok(before.filter(|before| {
+        let (filter, next) = (&before.conv.filter, &stage.conv.filter);
+        let (input, output) = stage.bytes;
+        let by_rows =
+            |f: &crate::bindings::conv::Filter| matches!(f.image_order(), ImageOrder::Last);
+        before.bytes == (input, input)
+            && input == output
+            && by_rows(filter)
+            && by_rows(next)
+            && filter.is_depthwise() != next.is_depthwise()
+    }))
+}
+
+/// Convolutions one behind the other, all of bytes of one type.
+struct IntegerConvStages {
+    /// At most [`MAX_STAGES`].
+    convs: Vec<IntegerConv>,
+    byte: Byte,
+}
+
+impl Step for IntegerConvStages {
+    fn kernel(&self) -> &'static str {
+        "conv.int8.stages"
+    }
+
+    fn image_order(&self) -> ImageOrder {
+        ImageOrder::Last
+    }
+
+    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
+        let x = cx.inputs.tensor(0)?;
+        let count = self.convs.len().min(MAX_STAGES);
+        let mut shapes: [Option<ConvShape>; MAX_STAGES] = [const { None }; MAX_STAGES];
+        let mut result = Shape::from(x.shape());
+        for (i, conv) in self.convs.iter().take(count).enumerate() {
+            let (shape, next) = conv.filter.shape(&result)?;
+            shapes[i] = Some(shape);
+            result = next;
+        }
+        let stage = |i: usize| self.convs.get(i)?.stage(shapes[i].as_ref()?);
+        let Some(first) = stage(0) else { return Ok(()) };
+        let mut stages: [Int8ConvStage<'_>; MAX_STAGES] = [first; MAX_STAGES];
+        for (i, to) in stages.iter_mut().enumerate() {
+            if let Some(stage) = stage(i) {
+                *to = stage;
+            }
+        }
+        let (context, scratch) = (&cx.state.context, &mut cx.state.scratch);
+        let memory = &mut cx.state.memory;
+        let stages = &stages[..count];
+        let out: Tensor = match self.byte {
+            Byte::U8 => {
+                let mut out = memory.tensor::<u8>(&result)?;
+                conv_int8_stages(
+                    context,
+                    scratch,
+                    stages,
+                    &x.data::<u8>()?,
+                    out.data_mut::<u8>()?,
+                )?;
+                out
+            }
+            Byte::I8 => {
+                let mut out = memory.tensor::<i8>(&result)?;
+                conv_int8_stages(
+                    context,
+                    scratch,
+                    stages,
+                    &x.data::<i8>()?,
+                    out.data_mut::<i8>()?,
+                )?;
+                out
+            }
+        };
+        cx.outputs.set(0, out);
+        Ok(())
+    }
+}
