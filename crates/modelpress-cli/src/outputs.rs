@@ -24,7 +24,8 @@ pub(crate) fn check_outputs<'p>(
         }
         let place = place(output).ok_or_else(|| {
             let folder = output.parent().unwrap_or(output);
-            Error::file(folder)(io::Error::from(io::ErrorKind::NotFound))
+            let missing = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");
+            Error::file(folder)(missing)
         })?;
         let path = output.to_owned();
         if inputs.contains(&place) {

@@ -6,6 +6,7 @@
 use super::depthwise::{Depthwise, Pixel, staged_at_most};
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
+use crate::gemm::direct::{Finishing, Sink};
 use crate::gemm::driver::{Cut, Finish, Part, Pieces};
 use crate::gemm::rows::BLOCK_BYTES;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
@@ -207,14 +208,26 @@ simd_dispatch! {
                 for c in (0..shape.in_channels).step_by(nr) {
                     let cols = nr.min(shape.in_channels - c);
                     let taps = Taps { shape, staged, image, weights, x, c };
-                    if cols > S::LANES {
-                        taps.pixels::<S, 2>(s, pixels, &mut tile);
-                    } else {
-                        taps.pixels::<S, 1>(s, pixels, &mut tile);
-                    }
                     let pixel = y * ow + x;
-                    let at = Place { row: band.out_row + pixel, col: c, rows: pixels, cols };
-                    finish.tile(s, Part::WHOLE, band.row + pixel, c, &tile, at, out);
+                    let place = Place { row: band.out_row + pixel, col: c, rows: pixels, cols };
+                    let (row, mut taken) = (band.row + pixel, false);
+                    let to = Finishing {
+                        finish,
+                        row,
+                        col: c,
+                        place,
+                        out: &mut *out,
+                        tile: &mut tile,
+                        taken: &mut taken,
+                    };
+                    if cols > S::LANES {
+                        taps.pixels::<S, 2>(s, pixels, to);
+                    } else {
+                        taps.pixels::<S, 1>(s, pixels, to);
+                    }
+                    if !taken {
+                        finish.tile(s, Part::WHOLE, row, c, &tile, place, out);
+                    }
                 }
             }
         }
@@ -236,20 +249,20 @@ struct Taps<'a> {
 impl Taps<'_> {
     /// The sums of up to [`PIXELS`] pixels and `V` vectors of channels.
     #[inline(always)]
-    fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: usize, tile: &mut [f32]) {
+    fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: usize, to: impl Sink<Float>) {
         match pixels {
-            1 => self.tile::<S, 1, V>(s, tile),
-            2 => self.tile::<S, 2, V>(s, tile),
-            3 => self.tile::<S, 3, V>(s, tile),
-            4 => self.tile::<S, 4, V>(s, tile),
-            5 => self.tile::<S, 5, V>(s, tile),
-            _ => self.tile::<S, PIXELS, V>(s, tile),
+            1 => self.tile::<S, 1, V>(s, to),
+            2 => self.tile::<S, 2, V>(s, to),
+            3 => self.tile::<S, 3, V>(s, to),
+            4 => self.tile::<S, 4, V>(s, to),
+            5 => self.tile::<S, 5, V>(s, to),
+            _ => self.tile::<S, PIXELS, V>(s, to),
         }
     }
 
     /// The sums of `P` pixels and `V` vectors of channels.
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const V: usize>(&self, s: S, tile: &mut [f32]) {
+    fn tile<S: Simd, const P: usize, const V: usize>(&self, s: S, to: impl Sink<Float>) {
         let [_, kh, kw] = self.shape.kernel;
         let channels = self.staged.channels;
         let step = self.shape.strides[2] * channels;
@@ -264,7 +277,7 @@ impl Taps<'_> {
                     &self.weights[3 * ky * channels + self.c..][..2 * channels + V * S::LANES];
                 neighbours::<S, P, V>(s, channels, row, weights, &mut acc);
             }
-            return store::<S, P, V>(s, &acc, tile);
+            return to.take(s, &acc);
         }
         let reach = (kw - 1) * tap_step + V * S::LANES;
         let weight_reach = (kw - 1) * channels + V * S::LANES;
@@ -287,16 +300,7 @@ impl Taps<'_> {
                 }
             }
         }
-        store::<S, P, V>(s, &acc, tile);
-    }
-}
-
-#[inline(always)]
-fn store<S: Simd, const P: usize, const V: usize>(s: S, acc: &[[S::F; V]; P], tile: &mut [f32]) {
-    for (acc, tile) in acc.iter().zip(tile.chunks_mut(2 * S::LANES)) {
-        for v in 0..V {
-            s.store(acc[v], &mut tile[v * S::LANES..]);
-        }
+        to.take(s, &acc);
     }
 }
 

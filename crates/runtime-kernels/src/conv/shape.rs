@@ -244,13 +244,15 @@ impl ConvShape {
         flat && one_to_one && self.groups > 1 && self.in_per_group() == 1
     }
 
-    /// Whether output rows can be computed from the rows of the image under them: two dimensions, channels last, and no
-    /// window in the padding alone.
+    /// Whether output rows can be computed from the rows of the image under them, with the same result: two dimensions,
+    /// channels last, no window in the padding alone, and rows of more than one pixel, which alone would be summed in
+    /// another order.
     pub(crate) fn runs_by_rows(&self) -> bool {
         let flat = self.input[0] == 1 && self.output[0] == 1 && self.kernel[0] == 1;
         let window = (self.kernel[1] - 1) * self.dilations[1];
         let last = self.output[1].saturating_sub(1) * self.strides[1];
         flat && self.layout == Layout::ChannelsLast
+            && self.output[2] > 1
             && self.pads[1] <= window
             && last < self.input[1] + self.pads[1]
     }

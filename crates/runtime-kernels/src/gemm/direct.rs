@@ -233,49 +233,88 @@ simd_dispatch! {
         out: &mut F::Out<'_>,
     ) {
         let nr = 2 * S::LANES;
-        let groups = block.walk.groups();
         let mut tile = [A::Word::default(); MAX_MR * MAX_NR];
-        let chunk = if 4 * block.weights.words() <= SMALL_WEIGHTS {
-            ROW_CHUNK
-        } else {
-            block.rows.max(1)
-        };
-        for first in (0..block.rows).step_by(chunk) {
-            let end = block.rows.min(first + chunk);
+        if 4 * block.weights.words() > SMALL_WEIGHTS || block.lone {
             for j in (0..block.cols).step_by(nr) {
-                let panel = block.weights.panel((block.first_col + j) / nr, 0..groups);
-                let cols = nr.min(block.cols - j);
-                let narrow = cols <= S::LANES;
-                let height = if narrow { S::MR_NARROW } else { S::MR };
-                let col = block.base + block.first_col + j;
+                let height = height::<S>(block.cols - j);
+                for i in (0..block.rows).step_by(height) {
+                    let live = height.min(block.rows - i);
+                    let at = offsets(&block.walk, i, live, height);
+                    one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
+                }
+            }
+            return;
+        }
+        let wide = block.cols - block.cols % nr;
+        let wide = if block.cols - wide > S::LANES { block.cols } else { wide };
+        for first in (0..block.rows).step_by(ROW_CHUNK) {
+            let end = block.rows.min(first + ROW_CHUNK);
+            for (cols, height) in [(0..wide, S::MR), (wide..block.cols, S::MR_NARROW)] {
                 for i in (first..end).step_by(height) {
                     let live = height.min(end - i);
-                    let place = Place {
-                        row: block.row - block.first_row + i,
-                        col: block.base + j,
-                        rows: live,
-                        cols,
-                    };
-                    let row = block.row + i;
-                    if block.lone {
-                        lone_row::<S, A>(s, &block.walk, block.units, panel, &mut tile);
-                        finish.tile(s, Part::WHOLE, row, col, &tile, place, out);
-                        continue;
-                    }
                     let at = offsets(&block.walk, i, live, height);
-                    let mut taken = false;
-                    let to = Finishing { finish, row, col, place, out: &mut *out, tile: &mut tile, taken: &mut taken };
-                    if narrow {
-                        narrow_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
-                    } else {
-                        wide_tile::<S, A>(s, live, &block.walk, block.units, &at, panel, to);
-                    }
-                    if !taken {
-                        finish.tile(s, Part::WHOLE, row, col, &tile, place, out);
+                    for j in cols.clone().step_by(nr) {
+                        one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
                     }
                 }
             }
         }
+    }
+}
+
+/// Rows of a tile where so many columns are left.
+#[inline(always)]
+fn height<S: Simd>(cols: usize) -> usize {
+    if cols <= S::LANES {
+        S::MR_NARROW
+    } else {
+        S::MR
+    }
+}
+
+/// Computes the tile of `live` rows from row `i` and of a panel of columns from column `j` on.
+#[inline(always)]
+fn one_tile<S: Simd, A: Arith, F: Finish<A>>(
+    s: S,
+    block: &Block<'_, A>,
+    finish: &F,
+    (i, live, j): (usize, usize, usize),
+    at: &[usize; MAX_MR],
+    tile: &mut [A::Word; MAX_MR * MAX_NR],
+    out: &mut F::Out<'_>,
+) {
+    let nr = 2 * S::LANES;
+    let panel = block
+        .weights
+        .panel((block.first_col + j) / nr, 0..block.walk.groups());
+    let place = Place {
+        row: block.row - block.first_row + i,
+        col: block.base + j,
+        rows: live,
+        cols: nr.min(block.cols - j),
+    };
+    let (row, col) = (block.row + i, block.base + block.first_col + j);
+    let mut taken = false;
+    if block.lone {
+        lone_row::<S, A>(s, &block.walk, block.units, panel, tile);
+    } else {
+        let to = Finishing {
+            finish,
+            row,
+            col,
+            place,
+            out: &mut *out,
+            tile: &mut *tile,
+            taken: &mut taken,
+        };
+        if place.cols <= S::LANES {
+            narrow_tile::<S, A>(s, live, &block.walk, block.units, at, panel, to);
+        } else {
+            wide_tile::<S, A>(s, live, &block.walk, block.units, at, panel, to);
+        }
+    }
+    if !taken {
+        finish.tile(s, Part::WHOLE, row, col, tile, place, out);
     }
 }
 
@@ -298,16 +337,16 @@ impl<A: Arith> Sink<A> for (&mut [A::Word], usize) {
 }
 
 /// Hands sums to an epilogue as they stand in the registers, or stores them for it in rows of two vectors.
-struct Finishing<'f, 'o, A: Arith, F: Finish<A>> {
-    finish: &'f F,
+pub(crate) struct Finishing<'f, 'o, A: Arith, F: Finish<A>> {
+    pub(crate) finish: &'f F,
     /// The first row and column in the product.
-    row: usize,
-    col: usize,
-    place: Place,
-    out: &'f mut F::Out<'o>,
-    tile: &'f mut [A::Word],
+    pub(crate) row: usize,
+    pub(crate) col: usize,
+    pub(crate) place: Place,
+    pub(crate) out: &'f mut F::Out<'o>,
+    pub(crate) tile: &'f mut [A::Word],
     /// Whether the epilogue took them.
-    taken: &'f mut bool,
+    pub(crate) taken: &'f mut bool,
 }
 
 impl<A: Arith, F: Finish<A>> Sink<A> for Finishing<'_, '_, A, F> {
@@ -413,30 +452,34 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     let nr = 2 * S::LANES;
     let mut acc = [[A::splat(s, A::Word::default()); V]; R];
     let mut panel = panel;
-    for z in 0..walk.runs[0] {
-        for y in 0..walk.runs[1] {
-            for x in 0..walk.runs[2] {
-                let [dz, dy, dx] = walk.run_steps;
-                let run = z * dz + y * dy + x * dx;
-                let (weights, rest) = panel.split_at(walk.words * nr);
-                panel = rest;
-                let mut rows = [A::cells(units, 0); R];
-                for r in 0..R {
-                    rows[r] = A::cells(&units[at[r] + run..], walk.words);
+    let ([_, ny, nx], [dz, dy, dx]) = (walk.runs, walk.run_steps);
+    let (mut y, mut x, mut run) = (0, 0, 0usize);
+    for _ in 0..walk.runs.iter().product() {
+        let (weights, rest) = panel.split_at(walk.words * nr);
+        panel = rest;
+        let mut rows = [A::cells(units, 0); R];
+        for r in 0..R {
+            rows[r] = A::cells(&units[at[r] + run..], walk.words);
+        }
+        for (k, b) in (0..walk.words).zip(weights.chunks_exact(nr)) {
+            prefetch_panel::<S, A>(s, b, V * S::LANES);
+            let mut vectors = [A::splat(s, A::Word::default()); V];
+            for v in 0..V {
+                vectors[v] = A::load(s, &b[v * S::LANES..]);
+            }
+            for r in 0..R {
+                let x = A::broadcast(s, rows[r][k]);
+                for v in 0..V {
+                    acc[r][v] = A::mac(s, acc[r][v], x, vectors[v]);
                 }
-                for (k, b) in (0..walk.words).zip(weights.chunks_exact(nr)) {
-                    prefetch_panel::<S, A>(s, b, V * S::LANES);
-                    let mut vectors = [A::splat(s, A::Word::default()); V];
-                    for v in 0..V {
-                        vectors[v] = A::load(s, &b[v * S::LANES..]);
-                    }
-                    for r in 0..R {
-                        let x = A::broadcast(s, rows[r][k]);
-                        for v in 0..V {
-                            acc[r][v] = A::mac(s, acc[r][v], x, vectors[v]);
-                        }
-                    }
-                }
+            }
+        }
+        // From the end of a row of runs to the start of the next, and so with the planes.
+        (x, run) = (x + 1, run + dx);
+        if x == nx {
+            (x, y, run) = (0, y + 1, run - nx * dx + dy);
+            if y == ny {
+                (y, run) = (0, run - ny * dy + dz);
             }
         }
     }

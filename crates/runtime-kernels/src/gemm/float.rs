@@ -494,14 +494,24 @@ impl Finish<Float> for FloatFinish<'_> {
                 }
             }
         }
-        for (r, sums) in sums.iter().enumerate() {
-            let dst = out.row(at.row + r, at.col, V * S::LANES);
-            for v in 0..V {
-                let mut x = s.add(sums[v], bias[v]);
-                if let Some((residual, stride)) = self.residual {
-                    let start = (row + r) * stride + col + v * S::LANES;
-                    x = s.add(x, s.load(&residual[start..]));
+        let rows = out.rows_from((at.row, R), (at.col, V * S::LANES));
+        let Some((residual, stride)) = self.residual else {
+            for (sums, dst) in sums.iter().zip(rows) {
+                for v in 0..V {
+                    let x = s.add(sums[v], bias[v]);
+                    s.store(s.min(high, s.max(low, x)), &mut dst[v * S::LANES..]);
                 }
+            }
+            return true;
+        };
+        let mut summand = &residual[row * stride + col..];
+        for (r, (sums, dst)) in sums.iter().zip(rows).enumerate() {
+            if r > 0 {
+                summand = &summand[stride..];
+            }
+            for v in 0..V {
+                let x = s.add(sums[v], bias[v]);
+                let x = s.add(x, s.load(&summand[v * S::LANES..]));
                 s.store(s.min(high, s.max(low, x)), &mut dst[v * S::LANES..]);
             }
         }

@@ -54,6 +54,32 @@ impl<'a, T> TileMut<'a, T> {
         unsafe { std::slice::from_raw_parts_mut(self.data.add(row * self.stride + from), len) }
     }
 
+    /// Columns `from..from + len` of `rows` rows from `row` on, one row after the other.
+    #[inline(always)]
+    pub fn rows_from(
+        &mut self,
+        (row, rows): (usize, usize),
+        (from, len): (usize, usize),
+    ) -> Rows<'_, T> {
+        assert!(row <= self.rows && rows <= self.rows - row);
+        assert!(from <= self.cols && len <= self.cols - from);
+        Rows {
+            // SAFETY: `new` checked that every row lies in the borrowed slice, the assertion that the first of these is one, or
+            // that there is none: then no offset is taken.
+            next: unsafe {
+                self.data.add(if rows > 0 {
+                    row * self.stride + from
+                } else {
+                    0
+                })
+            },
+            left: rows,
+            len,
+            stride: self.stride,
+            life: PhantomData,
+        }
+    }
+
     /// The rows before `at` and those from `at` on.
     pub fn split_rows(self, at: usize) -> (Self, Self) {
         let at = at.min(self.rows);
@@ -93,6 +119,32 @@ impl<'a, T> TileMut<'a, T> {
     }
 }
 
+/// Rows of a [`TileMut`], see [`TileMut::rows_from`].
+pub struct Rows<'a, T> {
+    next: *mut T,
+    left: usize,
+    len: usize,
+    stride: usize,
+    life: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> Iterator for Rows<'a, T> {
+    type Item = &'a mut [T];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a mut [T]> {
+        self.left = self.left.checked_sub(1)?;
+        // SAFETY: `rows_from` checked that so many rows follow and that the columns lie in them; rows do not overlap, and each is
+        // given out once, out of a view that is borrowed mutably for as long.
+        let row = unsafe { std::slice::from_raw_parts_mut(self.next, self.len) };
+        if self.left > 0 {
+            // SAFETY: another row follows, a stride further on.
+            self.next = unsafe { self.next.add(self.stride) };
+        }
+        Some(row)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +174,26 @@ mod tests {
         assert_eq!((top.rows(), bottom.rows()), (1, 2));
         assert_eq!(bottom.data, start);
         assert_eq!(bottom.row(1, 0, 0).as_mut_ptr(), start);
+    }
+
+    #[test]
+    fn rows_are_given_out_in_order_and_within_the_view() {
+        let mut data = [0; 4 * 5];
+        let mut tile = TileMut::new(&mut data, 4, 4, 5).unwrap();
+        for (i, row) in tile.rows_from((1, 3), (2, 2)).enumerate() {
+            row.fill(i + 1);
+        }
+        assert_eq!(tile.rows_from((4, 0), (0, 4)).count(), 0);
+        let row = |n| [0, 0, n, n, 0];
+        assert_eq!(data, [row(0), row(1), row(2), row(3)].concat()[..]);
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion failed")]
+    fn rows_past_the_view_are_refused() {
+        let mut data = [0; 6];
+        let mut tile = TileMut::new(&mut data, 2, 3, 3).unwrap();
+        let _ = tile.rows_from((1, 2), (0, 3)).count();
     }
 
     #[test]
