@@ -49,7 +49,7 @@ pub(crate) struct SampleArgs {
         value_name = "X,…",
         value_parser = finite,
         value_delimiter = ',',
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     mean: Vec<f64>,
     /// Divided by at the end; one value, or one per channel separated by commas.
@@ -58,7 +58,7 @@ pub(crate) struct SampleArgs {
         value_name = "X,…",
         value_parser = nonzero,
         value_delimiter = ',',
-        allow_negative_numbers = true
+        allow_hyphen_values = true
     )]
     std: Vec<f64>,
 }

@@ -36,7 +36,11 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
 pub(crate) fn dim(text: &str) -> Result<(String, usize), String> {
     let parts = text.rsplit_once('=').filter(|(name, _)| !name.is_empty());
     let dim = parts.and_then(|(name, size)| Some((name.to_owned(), size.parse().ok()?)));
-    dim.ok_or_else(|| "write NAME=SIZE, as in batch=8".to_owned())
+    match dim {
+        Some((_, 0)) => Err("a size must be at least 1".to_owned()),
+        Some(dim) => Ok(dim),
+        None => Err("write NAME=SIZE, as in batch=8".to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -53,5 +57,6 @@ mod tests {
         assert!(percent("150").is_err());
         assert_eq!(dim("x:1=5"), Ok(("x:1".to_owned(), 5)));
         assert!(dim("batch").is_err() && dim("=5").is_err() && dim("batch=-1").is_err());
+        assert!(dim("batch=0").is_err());
     }
 }

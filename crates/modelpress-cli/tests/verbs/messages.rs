@@ -240,3 +240,24 @@ fn inputs_beyond_all_bounds_are_not_made_up() {
         );
     }
 }
+
+#[test]
+fn a_list_may_start_with_a_negative_number() {
+    let place = furnished();
+    let run = [
+        "run",
+        "model.onnx",
+        "--input",
+        "x.npy",
+        "--output-dir",
+        "out",
+    ];
+    let given = ["--mean", "-1,-2", "--std", "-1,2"];
+    // The list is read; it has one number for each of as many channels as the images have not.
+    let text = place.run(&[&run[..], &given].concat());
+    assert!(
+        !stderr(&text).contains("unexpected argument"),
+        "{}",
+        stderr(&text)
+    );
+}
