@@ -25,3 +25,8 @@ pub mod recipe;
 
 pub use optimize::{Defaults, OptimizeError, OptimizeOptions, optimize};
 pub use recipe::{Recipe, RecipeError, RecipeReport};
+
+/// The examples of the README, compiled as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

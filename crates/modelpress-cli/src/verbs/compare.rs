@@ -48,9 +48,13 @@ struct Row {
     max_abs: f64,
     /// `max_abs` as a share of the greatest magnitude of the first model's numbers.
     max_rel: f64,
-    /// Null where both are equal, and where they differ in a NaN or an infinity; `max_abs` is null then too.
+    /// Null where there is no such number: see `exact` and `finite`.
     sqnr_db: f64,
     cosine: f64,
+    /// Both are equal.
+    exact: bool,
+    /// Neither has a NaN or an infinity that the other has not.
+    finite: bool,
 }
 
 /// Samples per run unless the user asks for another number.
@@ -297,5 +301,7 @@ fn row(name: &str, sum: &Comparison) -> Row {
         max_rel: sum.max_rel_to_peak(),
         sqnr_db: sum.sqnr_db(),
         cosine: sum.cosine(),
+        exact: sum.max_abs() == 0.0,
+        finite: sum.max_abs().is_finite(),
     }
 }

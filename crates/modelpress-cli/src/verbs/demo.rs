@@ -104,7 +104,14 @@ impl Demo {
             outcome.table().print(out)?;
             writeln!(out)?;
             writeln!(out, "{}", outcome.summary())?;
-            writeln!(out, "models, arrays and report: {}", folder.display())
+            let (folder, scale) = (folder.display(), 1.0 / f64::from(digits::WHITEST));
+            writeln!(out, "models, arrays and report: {folder}")?;
+            writeln!(
+                out,
+                "to go on (pixels are from 0 to {}, the network takes 0 to 1): modelpress eval {folder}/int8.onnx --input \
+                 {folder}/held_out_x.npy --labels {folder}/held_out_y.npy --scale {scale}",
+                digits::WHITEST
+            )
         })
     }
 
@@ -201,7 +208,7 @@ impl Outcome {
     fn markdown(&self) -> String {
         format!(
             "# Handwritten digits, float and int8\n\n{}\n{}.\n\nThe images were not seen in training. To go \
-             on:\n\n```sh\nmodelpress inspect int8.onnx\nmodelpress eval int8.onnx --input held_out_x.npy --scale {scale} --labels \
+             on:\n\n```sh\nmodelpress inspect int8.onnx\nmodelpress quantize float.onnx -o mine.onnx --calib calibration_x.npy --scale {scale}\nmodelpress eval int8.onnx --input held_out_x.npy --scale {scale} --labels \
              held_out_y.npy --reference float.onnx\nmodelpress compare float.onnx int8.onnx --input \
              held_out_x.npy --scale {scale}\n```\n\nData: E. Alpaydin and C. Kaynak, Optical Recognition of \
              Handwritten Digits, UCI Machine Learning Repository, 1998, <https://doi.org/10.24432/C50P49>, CC BY \

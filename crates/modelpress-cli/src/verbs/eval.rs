@@ -44,7 +44,7 @@ pub(crate) struct Eval {
     /// Also run this model and report how far the two agree: share of equal classes, or mean cosine of vectors.
     #[arg(long, value_name = "MODEL")]
     reference: Option<PathBuf>,
-    /// Write the predicted class (top1) or the cosine (spearman-cosine) of each sample to this .npy file.
+    /// Write the predicted class (top1; -1 for a sample whose scores are all NaN) or the cosine (spearman-cosine) of each sample to this .npy file.
     #[arg(long, value_name = "FILE")]
     predictions: Option<PathBuf>,
     #[command(flatten)]
@@ -67,6 +67,8 @@ struct Outcome {
     ci95: [f64; 2],
     predictions_file: Option<PathBuf>,
     agreement: Option<Agreement>,
+    /// Samples without a class: all their scores are NaN.
+    without_class: usize,
 }
 
 #[derive(Serialize)]
@@ -108,6 +110,13 @@ impl Eval {
                     let [low, high] = outcome.ci95;
                     writeln!(out, "Spearman  {value:.4} [{low:.4}, {high:.4}] (n = {n})")?;
                 }
+            }
+            if outcome.without_class > 0 {
+                let without = outcome.without_class;
+                writeln!(
+                    out,
+                    "note: {without} samples have no class: all their scores are NaN"
+                )?;
             }
             match &outcome.agreement {
                 Some(Agreement {
@@ -151,7 +160,9 @@ impl Eval {
             None => None,
         };
         self.write_predictions(&classes.to_tensor())?;
+        let without_class = classes.as_slice().iter().filter(|&&c| c < 0).count();
         Ok(Outcome {
+            without_class,
             metric: "top1",
             value,
             n,
@@ -191,6 +202,7 @@ impl Eval {
         };
         self.write_predictions(&Tensor::vector(cosines))?;
         Ok(Outcome {
+            without_class: 0,
             metric: "spearman-cosine",
             value: score.value,
             n: score.n,

@@ -63,6 +63,11 @@ fn optimize_keeps_what_the_model_computes() {
     let same = place.json(&["compare", "model.onnx", "small.onnx", "--input", "x.npy"]);
     assert_eq!(same["outputs"][0]["max_abs"], 0.0);
     assert_eq!(same["outputs"][0]["sqnr_db"], serde_json::Value::Null);
+    let row = &same["outputs"][0];
+    assert_eq!(
+        (&row["exact"], &row["finite"]),
+        (&true.into(), &true.into())
+    );
     assert_eq!(same["outputs"][0]["cosine"], 1.0);
     assert_eq!(same["layers"][0]["name"], "hidden");
 }
@@ -282,7 +287,8 @@ fn json_keys_are_the_documented_ones() {
             "metric",
             "n",
             "predictions_file",
-            "value"
+            "value",
+            "without_class"
         ]
     );
 }

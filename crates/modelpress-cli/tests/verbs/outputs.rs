@@ -139,3 +139,21 @@ fn pairs_of_different_lengths_are_an_error() {
         "error: --input gives 8 sentences and --input-b 7: a pair is one of each\n"
     );
 }
+
+#[test]
+fn samples_without_a_class_are_counted() {
+    let place = furnished();
+    let samples = Tensor::from_vec(&[8, 2], vec![f32::NAN; 16]).unwrap();
+    npy::write(place.path("nan.npy"), &samples).unwrap();
+    let eval = [
+        "eval",
+        "model.onnx",
+        "--input",
+        "nan.npy",
+        "--labels",
+        "y.npy",
+    ];
+    assert_eq!(place.json(&eval)["without_class"], 8);
+    let text = String::from_utf8(place.run(&eval).stdout).unwrap();
+    assert!(text.contains("note: 8 samples have no class"), "{text}");
+}
