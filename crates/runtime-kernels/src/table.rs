@@ -4,6 +4,8 @@
 //! [`Kernel::run`], benches and fault reports): a row's result must agree with the scalar one, bit
 //! for bit where the row says [`Agreement::Exact`], and must not depend on the thread count.
 
+mod stages;
+
 use crate::conv::{
     ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8,
     WinogradTile,
@@ -124,7 +126,12 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         name: "conv/f32-stages",
         agreement: Agreement::Within(1e-5),
-        run: conv_stages,
+        run: stages::floats_by_bands,
+    },
+    Kernel {
+        name: "conv/int8-stages",
+        agreement: Agreement::Exact,
+        run: stages::bytes_by_bands,
     },
     Kernel {
         name: "conv/int8-channels-first",
@@ -364,40 +371,6 @@ fn conv_winograd(ctx: &Context, tile: WinogradTile) -> Result<Vec<f32>, KernelEr
         &ConvEpilogue::default(),
         &mut out,
     )?;
-    Ok(out)
-}
-
-/// A block of a mobile network whose inner images are larger than a band: wider, filtered, narrow again.
-fn conv_stages(ctx: &Context) -> Result<Vec<f32>, KernelError> {
-    let last = |groups, strides: usize, pad| ConvParams {
-        strides: vec![strides; 2],
-        pads_begin: vec![pad; 2],
-        pads_end: vec![pad; 2],
-        groups,
-        layout: Layout::ChannelsLast,
-        ..ConvParams::default()
-    };
-    let (wide, narrow) = (70, 13);
-    let one = last(1, 1, 0);
-    let shapes = [
-        ConvShape::new(&one, 1, 10, &[45, 49], wide, &[1, 1])?,
-        ConvShape::new(&last(wide, 2, 1), 1, wide, &[45, 49], wide, &[3, 3])?,
-        ConvShape::new(&one, 1, wide, &[23, 25], narrow, &[1, 1])?,
-    ];
-    let pack = |params: &ConvParams, out: usize, depth: usize, kernel: &[usize]| {
-        let len = out * depth * kernel.iter().product::<usize>();
-        PackedConvF32::new(ctx.isa, params, &floats(len, 3), out, depth, kernel)
-    };
-    let weights = [
-        pack(&one, wide, 10, &[1, 1])?,
-        pack(&last(wide, 2, 1), wide, 1, &[3, 3])?,
-        pack(&one, narrow, wide, &[1, 1])?,
-    ];
-    let stage = |i: usize| conv::ConvStage::new(&shapes[i], &weights[i], ConvEpilogue::default());
-    let mut out = vec![0.0; shapes[2].output_len().unwrap_or(0)];
-    let image = floats(10 * 45 * 49, 4);
-    let stages = [stage(0), stage(1), stage(2)];
-    conv::conv_stages(ctx, &mut Scratch::new(), &stages, &image, &mut out)?;
     Ok(out)
 }
 

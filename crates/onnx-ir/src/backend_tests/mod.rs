@@ -178,18 +178,17 @@ impl Case {
         if let Some(issue) = report.first_error() {
             return Err(Failure::Inference(issue.to_string()));
         }
-        let results = match self.data_sets()?.first() {
-            Some(data) => outputs(data, model, &Reference)?,
-            None => Vec::new(),
-        };
-        for (&output, result) in inferred.graph.outputs().iter().zip(&results) {
-            let info = inferred.graph.value(output);
-            if !admits(&info.fact, result) {
-                let found = describe(result);
-                return Err(Failure::Inference(format!(
-                    "`{}` is inferred as {}, the result is {found}",
-                    info.name, info.fact
-                )));
+        for data in self.data_sets()? {
+            let results = outputs(&data, model, &Reference)?;
+            for (&output, result) in inferred.graph.outputs().iter().zip(&results) {
+                let info = inferred.graph.value(output);
+                if !admits(&info.fact, result) {
+                    let found = describe(result);
+                    return Err(Failure::Inference(format!(
+                        "`{}` is inferred as {}, the result is {found}",
+                        info.name, info.fact
+                    )));
+                }
             }
         }
         Ok(())

@@ -374,14 +374,7 @@ impl Graph {
             // What is meant by the new name stands outside.
             self.rename_own(own);
         }
-        let holders: Vec<NodeId> = self.uses(id).iter().map(|u| u.node()).collect();
-        for node in holders {
-            if let Some(Some(n)) = self.nodes.get_mut(node.index()) {
-                for graph in n.attributes.values_mut().flat_map(|a| a.graphs_mut()) {
-                    Arc::make_mut(graph).rename_captured(old, new);
-                }
-            }
-        }
+        self.rename_in_readers(id, old, new);
         match self.value_by_name(new) {
             Some(target) if target != id => {
                 let uses = std::mem::take(&mut self.value_mut(id).uses);
@@ -403,6 +396,18 @@ impl Graph {
         }
     }
 
+    /// Renames a value of this graph in the subgraphs of the nodes that read it.
+    fn rename_in_readers(&mut self, id: ValueId, old: &str, new: &str) {
+        let holders: Vec<NodeId> = self.uses(id).iter().map(|u| u.node()).collect();
+        for node in holders {
+            if let Some(Some(n)) = self.nodes.get_mut(node.index()) {
+                for graph in n.attributes.values_mut().flat_map(|a| a.graphs_mut()) {
+                    Arc::make_mut(graph).rename_captured(old, new);
+                }
+            }
+        }
+    }
+
     /// Whether a value stems from this graph, not from one around it.
     fn is_own(&self, id: ValueId) -> bool {
         let value = self.value(id);
@@ -421,14 +426,7 @@ impl Graph {
             .map(|i| format!("{old}_{i}"))
             .find(|name| !self.name_taken(name));
         let Some(new) = new else { return };
-        let holders: Vec<NodeId> = self.uses(id).iter().map(|u| u.node()).collect();
-        for node in holders {
-            if let Some(Some(n)) = self.nodes.get_mut(node.index()) {
-                for graph in n.attributes.values_mut().flat_map(|a| a.graphs_mut()) {
-                    Arc::make_mut(graph).rename_captured(&old, &new);
-                }
-            }
-        }
+        self.rename_in_readers(id, &old, &new);
         for sparse in self
             .sparse_initializers
             .iter_mut()

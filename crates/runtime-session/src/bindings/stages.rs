@@ -11,7 +11,7 @@ use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{Shape, Tensor};
 use onnx_ir::{NodeId, ValueId};
-use runtime_kernels::conv::{ConvShape, ConvStage, MAX_STAGES, conv_stages};
+use runtime_kernels::conv::{ConvShape, MAX_STAGES, conv_stages};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -72,6 +72,12 @@ fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, S
     }))
 }
 
+/// The stages that there are, in front of as many places as there may be; `None` where there is no first one.
+pub(crate) fn gathered<S: Copy>(stage: impl Fn(usize) -> Option<S>) -> Option<[S; MAX_STAGES]> {
+    let first = stage(0)?;
+    Some(std::array::from_fn(|i| stage(i).unwrap_or(first)))
+}
+
 /// Convolutions one behind the other; input 0 is the image, input `1 + i` what is added to the sums of convolution `i`.
 struct ConvStages {
     /// At most [`MAX_STAGES`].
@@ -103,13 +109,9 @@ impl Step for ConvStages {
             let (conv, shape) = (self.convs.get(i)?, shapes[i].as_ref()?);
             Some(conv.stage(shape, residuals[i].as_deref()))
         };
-        let Some(first) = stage(0) else { return Ok(()) };
-        let mut stages: [ConvStage<'_>; MAX_STAGES] = [first; MAX_STAGES];
-        for (i, to) in stages.iter_mut().enumerate() {
-            if let Some(stage) = stage(i) {
-                *to = stage;
-            }
-        }
+        let Some(stages) = gathered(stage) else {
+            return Ok(());
+        };
         let mut out: Tensor = cx.state.memory.tensor::<f32>(&result)?;
         conv_stages(
             &cx.state.context,

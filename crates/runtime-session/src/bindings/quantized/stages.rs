@@ -4,12 +4,13 @@
 use super::Region;
 use super::conv::{self, IntegerConv};
 use super::params::Byte;
+use crate::bindings::stages::gathered;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{Shape, Tensor};
 use onnx_ir::{NodeId, ValueId};
-use runtime_kernels::conv::{ConvShape, Int8ConvStage, MAX_STAGES, conv_int8_stages};
+use runtime_kernels::conv::{ConvShape, MAX_STAGES, conv_int8_stages};
 use std::sync::Arc;
 
 /// An integer convolution with what it reads.
@@ -110,13 +111,9 @@ impl Step for IntegerConvStages {
             result = next;
         }
         let stage = |i: usize| self.convs.get(i)?.stage(shapes[i].as_ref()?);
-        let Some(first) = stage(0) else { return Ok(()) };
-        let mut stages: [Int8ConvStage<'_>; MAX_STAGES] = [first; MAX_STAGES];
-        for (i, to) in stages.iter_mut().enumerate() {
-            if let Some(stage) = stage(i) {
-                *to = stage;
-            }
-        }
+        let Some(stages) = gathered(stage) else {
+            return Ok(());
+        };
         let (context, scratch) = (&cx.state.context, &mut cx.state.scratch);
         let memory = &mut cx.state.memory;
         let stages = &stages[..count];
