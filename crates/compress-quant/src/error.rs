@@ -42,8 +42,14 @@ pub enum QuantError {
     #[error("no value was observed")]
     NothingObserved,
     /// The statistics hold ranges only, and the method chooses from a histogram.
-    #[error("the statistics hold no histogram: gather them with this method")]
-    NoHistogram,
+    #[error(
+        "the statistics hold ranges only, and method {method} chooses from histograms: gather them for it, or choose \
+         by minmax or moving-average"
+    )]
+    NoHistogram {
+        /// The method.
+        method: &'static str,
+    },
     /// A setting breaks its rule.
     #[error("{setting} is {found}, {rule}")]
     Setting {

@@ -5,6 +5,7 @@ use crate::numbers::{self, finite, nonzero, positive};
 use clap::{Args, ValueEnum};
 use modelpress::data::{DataOptions, Dataset, InputSpec, Layout};
 use modelpress::ir::Model;
+use modelpress::ir::dims::OpenDim;
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum LayoutArg {
@@ -83,6 +84,12 @@ impl SampleArgs {
         options
     }
 
+    /// The first setting that was given at all.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let batch = self.batch.map(|_| "--batch");
+        batch.or_else(|| self.only_for_arrays())
+    }
+
     /// The first setting that only arrays from files are converted by.
     pub(crate) fn only_for_arrays(&self) -> Option<&'static str> {
         let given = [
@@ -118,5 +125,16 @@ pub(crate) struct DimArgs {
 impl DimArgs {
     pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, usize)> {
         self.dims.iter().map(|(name, size)| (name.as_str(), *size))
+    }
+}
+
+/// Says which open sizes were taken as 1, as in ` (batch = 1, sequence = 1)`.
+pub(crate) fn as_one(open: &[OpenDim]) -> String {
+    match open {
+        [] => String::new(),
+        open => {
+            let sizes: Vec<String> = open.iter().map(|dim| format!("{dim} = 1")).collect();
+            format!(" ({})", sizes.join(", "))
+        }
     }
 }

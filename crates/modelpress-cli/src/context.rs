@@ -27,6 +27,11 @@ impl Context {
         }
     }
 
+    /// Whether the outcome is to be printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.json
+    }
+
     /// Prints the outcome: as one JSON object, or as `text` writes it.
     pub(crate) fn report<T: Serialize>(
         &self,

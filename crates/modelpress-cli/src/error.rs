@@ -72,6 +72,12 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Calibration(#[from] CalibrationError),
+    /// Statistics of a file cannot be used.
+    #[error("{}: {source}", path.display())]
+    Statistics {
+        path: PathBuf,
+        source: CalibrationError,
+    },
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
     /// The checker found the model not valid.
@@ -118,6 +124,8 @@ pub(crate) enum Usage {
     IdleCalibration,
     #[error("--metric spearman-cosine compares two sentences: give the second one with --input-b")]
     NoSecondSentence,
+    #[error("{flag} has no effect without --calib: it is for samples")]
+    NoCalibrationToConvert { flag: &'static str },
     #[error("{flag} is for --mode {mode} only")]
     OnlyInMode {
         flag: &'static str,
@@ -135,6 +143,10 @@ pub(crate) enum Usage {
     NotForMadeUp { flag: &'static str },
     #[error("--dim has no effect with --input: the arrays have their sizes")]
     IdleDim,
+    #[error("--batch has no effect: the first sizes of the model's inputs are fixed{}", if *.by_dim { " by --dim" } else { "" })]
+    IdleBatch { by_dim: bool },
+    #[error("--json has no effect on completions: what it prints is the script")]
+    ScriptOnly,
     #[error("none of the {cases} cases was run: all are skipped or not asked for (--filter, --op)")]
     NoCase { cases: usize },
     #[error("{}: what is written is an ONNX file that keeps the target's rules: name it .onnx", path.display())]
@@ -144,11 +156,29 @@ pub(crate) enum Usage {
 }
 
 impl Error {
+    /// 2 where the arguments are wrong in themselves or for this model, and 1 where the work failed.
     pub(crate) fn exit_code(&self) -> u8 {
-        match self {
-            Self::Usage(_) | Self::Quantize(QuantizeError::NoSuchOperator { .. }) => 2,
-            _ => 1,
-        }
+        let wrong_usage = match self {
+            Self::Usage(_) => true,
+            Self::Quantize(error) => is_wrong_request(error),
+            Self::Calibration(CalibrationError::Prepare(error)) => is_wrong_request(error),
+            Self::Data(error) => matches!(
+                error,
+                DataError::Spec { .. }
+                    | DataError::NoSuchInput { .. }
+                    | DataError::NameNeeded { .. }
+                    | DataError::MissingInput { .. }
+                    | DataError::FedTwice { .. }
+                    | DataError::FixedBatch { .. }
+                    | DataError::Channels { .. }
+                    | DataError::Setting { .. }
+            ),
+            Self::Evaluate(EvaluateError::NoSuchOutput { .. } | EvaluateError::NoMask { .. }) => {
+                true
+            }
+            _ => false,
+        };
+        if wrong_usage { 2 } else { 1 }
     }
 
     pub(crate) fn in_one_line(&self) -> String {
@@ -165,6 +195,18 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::File { path, source }
     }
+}
+
+/// Whether the request to quantize is wrong in itself or for this model.
+fn is_wrong_request(error: &QuantizeError) -> bool {
+    matches!(
+        error,
+        QuantizeError::NoSuchOperator { .. }
+            | QuantizeError::NoSuchNode { .. }
+            | QuantizeError::TargetRule { .. }
+            | QuantizeError::NotInMode { .. }
+            | QuantizeError::Setting(_)
+    )
 }
 
 /// A model that cannot be written, with its file named once.

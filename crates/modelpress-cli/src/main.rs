@@ -30,7 +30,7 @@ struct Program {
     /// Print one JSON object on standard output and nothing else there.
     #[arg(long, global = true)]
     json: bool,
-    /// Threads; one per CPU core unless given.
+    /// Threads that run models; one per CPU core unless given.
     #[arg(
         long,
         global = true,

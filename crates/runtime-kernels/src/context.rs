@@ -91,7 +91,7 @@ impl Scratch {
         if self.inner.is_empty() {
             self.inner.push(Self::new());
         }
-        (aligned(T::store(&mut self.images), len), &mut self.inner[0])
+        (aligned(T::held(&mut self.images), len), &mut self.inner[0])
     }
 
     /// Both kinds at once; the contents are arbitrary.
@@ -106,7 +106,7 @@ impl Scratch {
 /// An element of images that scratch memory holds.
 pub trait Element: Copy + Default + Send + Sync {
     /// Where elements of this type lie.
-    fn store(scratch: &mut Images) -> &mut Vec<Self>;
+    fn held(scratch: &mut Images) -> &mut Vec<Self>;
 }
 
 /// Images between kernels, by element type.
@@ -118,19 +118,19 @@ pub struct Images {
 }
 
 impl Element for f32 {
-    fn store(scratch: &mut Images) -> &mut Vec<f32> {
+    fn held(scratch: &mut Images) -> &mut Vec<f32> {
         &mut scratch.floats
     }
 }
 
 impl Element for u8 {
-    fn store(scratch: &mut Images) -> &mut Vec<u8> {
+    fn held(scratch: &mut Images) -> &mut Vec<u8> {
         &mut scratch.unsigned
     }
 }
 
 impl Element for i8 {
-    fn store(scratch: &mut Images) -> &mut Vec<i8> {
+    fn held(scratch: &mut Images) -> &mut Vec<i8> {
         &mut scratch.signed
     }
 }
@@ -148,11 +148,20 @@ fn aligned<T: Copy + Default>(store: &mut Vec<T>, len: usize) -> &mut [T] {
 }
 
 /// A vector whose live part starts on a cache line: packed weights.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct AlignedVec<T> {
     store: Vec<T>,
     start: usize,
     len: usize,
+}
+
+impl<T: Copy + Default> Clone for AlignedVec<T> {
+    fn clone(&self) -> Self {
+        // Another allocation starts elsewhere in its cache line.
+        let mut copy = Self::zeroed(self.len);
+        copy.as_mut_slice().copy_from_slice(self.as_slice());
+        copy
+    }
 }
 
 impl<T: Copy + Default> AlignedVec<T> {
@@ -174,6 +183,18 @@ impl<T: Copy + Default> AlignedVec<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_of_packed_weights_are_aligned_too() {
+        let mut packed = AlignedVec::zeroed(5);
+        packed
+            .as_mut_slice()
+            .copy_from_slice(&[1.0f32, 2.0, 3.0, 4.0, 5.0]);
+        for copy in [packed.clone(), packed.clone(), packed.clone()] {
+            assert_eq!(copy.as_slice(), packed.as_slice());
+            assert_eq!(copy.as_slice().as_ptr() as usize % 64, 0);
+        }
+    }
 
     #[test]
     fn scratch_is_aligned_and_reused() {

@@ -1,6 +1,8 @@
 //! What a kernel refuses, checked once at its entry.
 
-/// Why a kernel did not run; the output is then unchanged.
+use crate::Isa;
+
+/// Why a kernel did not run. What stands in the output then is arbitrary.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KernelError {
@@ -44,6 +46,12 @@ pub enum KernelError {
         /// Its value.
         value: usize,
     },
+    /// A scale that fixed-point arithmetic cannot hold.
+    #[error("{operand} must be finite and positive")]
+    NotAScale {
+        /// Which scale.
+        operand: &'static str,
+    },
     /// A packed operand was made for another instruction set.
     #[error("{operand} was packed for tiles of width {packed}, but {isa} uses {needed}")]
     PackedFor {
@@ -54,6 +62,18 @@ pub enum KernelError {
         /// The instruction set asked to run.
         isa: &'static str,
         /// The width of that instruction set.
+        needed: usize,
+    },
+    /// A packed operand was made for an instruction set whose dot product takes other words.
+    #[error("{operand} was packed in words of {packed} bytes, but {isa} uses {needed}")]
+    PackedWords {
+        /// Which argument.
+        operand: &'static str,
+        /// Bytes of a word that it was packed for.
+        packed: usize,
+        /// The instruction set asked to run.
+        isa: &'static str,
+        /// Bytes of a word of that instruction set.
         needed: usize,
     },
     /// The thread pool could not be started.
@@ -82,6 +102,24 @@ pub(crate) fn check_len(
     }
 }
 
+/// Checks that an operand was packed in words of `packed` bytes, as `isa` takes them.
+pub(crate) fn check_words(
+    operand: &'static str,
+    packed: usize,
+    isa: Isa,
+) -> Result<(), KernelError> {
+    let needed = isa.tile().k_group;
+    if packed == needed {
+        return Ok(());
+    }
+    Err(KernelError::PackedWords {
+        operand,
+        packed,
+        isa: isa.name(),
+        needed,
+    })
+}
+
 /// Checks that an extent has the value that another operand gives.
 pub(crate) fn check_extent(
     what: &'static str,
@@ -99,7 +137,11 @@ pub(crate) fn check_extent(
     }
 }
 
-/// The product of extents, or `None` past the address space.
+/// The product of extents, or `None` past the address space. With an extent of 0 there is nothing, however large the
+/// others are.
 pub(crate) fn product(extents: &[usize]) -> Option<usize> {
+    if extents.contains(&0) {
+        return Some(0);
+    }
     extents.iter().try_fold(1usize, |p, &e| p.checked_mul(e))
 }

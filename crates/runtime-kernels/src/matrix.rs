@@ -38,13 +38,14 @@ impl<'a, T: Copy> MatRef<'a, T> {
         };
         let empty = rows == 0 || cols == 0;
         if empty || last().is_some_and(|last| last < data.len()) {
-            Ok(Self {
+            let matrix = Self {
                 data,
                 rows,
                 cols,
                 row_stride,
                 col_stride,
-            })
+            };
+            Ok(matrix.within_reach())
         } else {
             Err(KernelError::OutOfBounds {
                 operand: "matrix",
@@ -74,13 +75,25 @@ impl<'a, T: Copy> MatRef<'a, T> {
 
     /// The same elements with rows and columns exchanged.
     pub fn transposed(self) -> Self {
-        Self {
+        let turned = Self {
             data: self.data,
             rows: self.cols,
             cols: self.rows,
             row_stride: self.col_stride,
             col_stride: self.row_stride,
+        };
+        turned.within_reach()
+    }
+
+    /// Strides that lead nowhere, where there is no element that they could lead to: rows without columns stand at the start.
+    fn within_reach(mut self) -> Self {
+        if self.cols == 0 {
+            self.row_stride = 0;
         }
+        if self.rows == 0 {
+            self.col_stride = self.col_stride.min(1);
+        }
+        self
     }
 
     /// Rows.

@@ -21,10 +21,11 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub struct Session {
     options: SessionOptions,
     catalog: Catalog,
-    /// The model as it was given, for taps on values that the passes remove.
-    original: Model,
+    /// The model as it was given, for taps on values that the passes remove. Weights are kept by the address of the graph
+    /// that computes them, so that neither model moves with the session.
+    original: Arc<Model>,
     /// The model that runs.
-    model: Model,
+    model: Arc<Model>,
     /// Of a model whose inputs have defaults, which old files list for all weights: the model with them. It runs as a
     /// session of its own once a caller replaces a default, so that others are bound as the constants they are.
     with_defaults: Option<Model>,
@@ -32,12 +33,15 @@ pub struct Session {
     weights: Weights,
     context: Context,
     bound: BoundModel,
-    /// Drafts in which tapped values exist, by their names.
+    /// Drafts in which tapped values exist, by their names; the one used last stands last.
     tapped: Mutex<Vec<(Vec<String>, Arc<BoundModel>)>>,
     profiler: Profiler,
     /// States that no run holds at the moment.
     idle: Mutex<Vec<RunState>>,
 }
+
+/// Drafts with tapped values that are kept.
+const MAX_TAPPED: usize = 8;
 
 /// A model bound to steps, and its plans so far.
 struct BoundModel {
@@ -92,10 +96,11 @@ impl Session {
         options: &SessionOptions,
     ) -> Result<Self, SessionError> {
         infer_shapes(&mut model, &catalog)?;
-        let original = model.clone();
+        let original = Arc::new(model.clone());
         if options.optimize >= OptimizationLevel::Full {
             optimize(&mut model, &catalog)?;
         }
+        let model = Arc::new(model);
         let context = Context::new(parallelism(options)?);
         let context = match options.isa {
             Some(isa) => context.with_isa(isa),
@@ -374,9 +379,14 @@ impl Session {
         let mut key: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         key.sort_unstable();
         key.dedup();
-        let mut tapped = self.tapped.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, found)) = tapped.iter().find(|(found, _)| *found == key) {
-            return Ok(found.clone());
+        let lock = || self.tapped.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut tapped = lock();
+            if let Some(at) = tapped.iter().position(|(found, _)| *found == key) {
+                let found = tapped[at].1.clone();
+                tapped[at..].rotate_left(1);
+                return Ok(found);
+            }
         }
         let scope = Scope {
             catalog: &self.catalog,
@@ -392,7 +402,14 @@ impl Session {
             shapes: ShapeGraph::new(graph, &model.opsets, &self.catalog),
             plans: PlanCache::default(),
         });
-        tapped.push((key, made.clone()));
+        // Made without the lock: of two that are made at the same time, one is kept.
+        let mut tapped = lock();
+        if !tapped.iter().any(|(found, _)| *found == key) {
+            if tapped.len() >= MAX_TAPPED {
+                tapped.remove(0);
+            }
+            tapped.push((key, made.clone()));
+        }
         Ok(made)
     }
 

@@ -24,7 +24,7 @@ enum Source {
         dtype: DType,
         shape: Vec<usize>,
     },
-    /// What is computed: a graph (by address) and a value in it.
+    /// What is computed: a graph (by address, at which it stays as long as the session) and a value in it.
     Value(usize, ValueId),
 }
 

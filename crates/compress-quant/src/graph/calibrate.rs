@@ -5,7 +5,7 @@ use super::error::{CalibrationError, QuantizeError};
 use super::inputs::LayerInputs;
 use super::prepare::prepare;
 use super::round::Rounder;
-use crate::TensorStats;
+use crate::{Method, QuantError, TensorStats};
 use compress_tensor::write_atomically;
 use onnx_ir::Model;
 use serde::{Deserialize, Serialize};
@@ -139,6 +139,21 @@ impl Calibration {
     pub fn check(&self, model: &Model) -> Result<(), CalibrationError> {
         let prepared = prepare(model).map_err(Box::new)?;
         self.check_model(&fingerprint(&prepared))
+    }
+
+    /// Whether `method` can choose ranges from these statistics.
+    ///
+    /// # Errors
+    /// [`CalibrationError::Method`].
+    pub fn check_method(&self, method: Method) -> Result<(), CalibrationError> {
+        let lacks = |stats: &TensorStats| stats.histogram().is_none();
+        match method.needs_histogram() && self.tensors.values().any(lacks) {
+            true => {
+                let method = method.name();
+                Err(CalibrationError::Method(QuantError::NoHistogram { method }))
+            }
+            false => Ok(()),
+        }
     }
 
     /// As [`Calibration::check`], of a prepared model.

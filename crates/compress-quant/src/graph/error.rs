@@ -52,6 +52,9 @@ pub enum CalibrationError {
     /// Statistics that name the same model hold numbers of other extents: one of them is damaged.
     #[error("the statistics do not fit together: {0}")]
     Merge(QuantError),
+    /// The statistics lack what the method chooses from.
+    #[error(transparent)]
+    Method(QuantError),
     /// A statistics file cannot be read.
     #[error("{path}: {reason}")]
     File {

@@ -112,6 +112,13 @@ impl Plan {
                 tensor: name.to_owned(),
                 error,
             };
+            if graph.is_input(value)
+                && let Some(Range { min, max }) = stats.min_max()
+                && min == max
+            {
+                let text = format!("it was {min} in all samples: real ones need another range");
+                notes.push(Note::new(name, text));
+            }
             // A model's input that was 8-bit once stays exact.
             let grid = match graph.is_input(value) && rule == RangeRule::Asymmetric {
                 true => stats.grid(255),

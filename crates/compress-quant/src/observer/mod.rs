@@ -123,7 +123,10 @@ impl Method {
         rule: RangeRule,
     ) -> Result<Range, QuantError> {
         let full = stats.min_max().ok_or(QuantError::NothingObserved)?;
-        let histogram = || stats.histogram().ok_or(QuantError::NoHistogram);
+        let histogram = || {
+            let method = self.name();
+            stats.histogram().ok_or(QuantError::NoHistogram { method })
+        };
         let chosen = match self {
             Method::MinMax => full,
             Method::MovingAverage => stats.mean_min_max().ok_or(QuantError::NothingObserved)?,

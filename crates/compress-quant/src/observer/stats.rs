@@ -312,7 +312,12 @@ mod tests {
             choose(Method::MinMax, &full)
         );
         for method in [Method::Mse, Method::Entropy, Method::Percentile(99.0)] {
-            assert_eq!(choose(method, &ranges), Err(QuantError::NoHistogram));
+            assert_eq!(
+                choose(method, &ranges),
+                Err(QuantError::NoHistogram {
+                    method: method.name()
+                })
+            );
         }
         // 14 over three values with an error of 1/12 each.
         let whole = Range {

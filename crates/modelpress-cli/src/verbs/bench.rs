@@ -1,6 +1,6 @@
 //! `modelpress bench`: how fast a model runs.
 
-use crate::arrays::{DimArgs, SampleArgs};
+use crate::arrays::{DimArgs, SampleArgs, as_one};
 use crate::context::{Context, load, peak_rss_bytes};
 use crate::error::{Error, Usage};
 use crate::numbers::positive;
@@ -56,6 +56,8 @@ struct Outcome {
     batch: usize,
     /// Samples per second.
     throughput_per_s: f64,
+    /// The sizes that the model leaves open and nobody gave, which were taken as 1.
+    taken_as_one: Vec<String>,
     peak_rss_bytes: Option<u64>,
     layers: Vec<Layer>,
 }
@@ -113,6 +115,7 @@ impl Bench {
             threads: cx.threads(),
             batch,
             throughput_per_s: latency.throughput_per_second() * batch as f64,
+            taken_as_one: assumed.iter().map(ToString::to_string).collect(),
             peak_rss_bytes: peak_rss_bytes(),
             layers: layers(&session.profile()),
         };
@@ -125,7 +128,7 @@ impl Bench {
             ] {
                 writeln!(out, "{name:<11} {}", units::time(value))?;
             }
-            writeln!(out, "runs        {}", outcome.runs)?;
+            writeln!(out, "runs        {}{}", outcome.runs, as_one(&assumed))?;
             writeln!(out, "threads     {}", outcome.threads)?;
             writeln!(out, "throughput  {:.1} samples/s", outcome.throughput_per_s)?;
             writeln!(out)?;
@@ -172,6 +175,10 @@ impl Bench {
             let inputs = model.graph.required_inputs();
             let first = inputs.filter_map(|id| open_dim(&model.graph, id, 0));
             let first: BTreeSet<String> = first.map(|dim| dim.to_string()).collect();
+            if first.is_empty() {
+                let by_dim = self.dims.sizes().next().is_some();
+                return Err(Usage::IdleBatch { by_dim }.into());
+            }
             fix_dims(&mut model, first.iter().map(|name| (name.as_str(), batch)))?;
         }
         let graph = &model.graph;

@@ -1,6 +1,7 @@
 //! `modelpress completions`: a script that completes the program's arguments in a shell.
 
-use crate::error::Error;
+use crate::context::Context;
+use crate::error::{Error, Usage};
 use clap::{Args, CommandFactory};
 use clap_complete::Shell;
 use std::io::Write;
@@ -17,7 +18,10 @@ pub(crate) struct Completions {
 }
 
 impl Completions {
-    pub(crate) fn run(&self) -> Result<(), Error> {
+    pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
+        if cx.is_json() {
+            return Err(Usage::ScriptOnly.into());
+        }
         let mut script = Vec::new();
         let mut command = crate::Program::command();
         clap_complete::generate(self.shell, &mut command, "modelpress", &mut script);

@@ -1,12 +1,12 @@
 //! `modelpress inspect`: what a model holds.
 
-use crate::arrays::DimArgs;
+use crate::arrays::{DimArgs, as_one};
 use crate::context::{Context, bytes_on_disk, load};
 use crate::error::Error;
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
-use modelpress::ir::dims::fix_dims;
+use modelpress::ir::dims::{fix_dims, open_dims};
 use modelpress::ir::infer::infer_shapes_within;
 use modelpress::ir::{Catalog, Graph, NodeId, ValueId, cost};
 use serde::Serialize;
@@ -35,6 +35,8 @@ struct Outcome {
     parameters: u64,
     /// Multiply-accumulates of one run with the sizes of `--dim` and 1 for others; null where a shape is not known.
     macs: Option<u64>,
+    /// The sizes that the model leaves open and nobody gave, which count as 1 in `macs`.
+    taken_as_one: Vec<String>,
     bytes: u64,
     nodes: usize,
     layers: Vec<Layer>,
@@ -77,6 +79,7 @@ impl Inspect {
         for layer in top() {
             *operators.entry(layer.op.clone()).or_default() += 1;
         }
+        let assumed = open_dims(graph);
         let outcome = Outcome {
             inputs: graph.required_inputs().map(|v| port(graph, v)).collect(),
             outputs: graph.outputs().iter().map(|&v| port(graph, v)).collect(),
@@ -89,6 +92,7 @@ impl Inspect {
             operators,
             parameters: cost::parameters(graph),
             macs: top().try_fold(0u64, |sum, layer| sum.checked_add(layer.macs?)),
+            taken_as_one: assumed.iter().map(ToString::to_string).collect(),
             bytes: bytes_on_disk(&self.model)?,
             nodes: graph.node_count(),
             layers,
@@ -103,7 +107,7 @@ impl Inspect {
             writeln!(out, "opset       {}", outcome.opset)?;
             writeln!(out, "nodes       {}", outcome.nodes)?;
             writeln!(out, "parameters  {}", units::count(outcome.parameters))?;
-            writeln!(out, "MACs        {macs}")?;
+            writeln!(out, "MACs        {macs}{}", as_one(&assumed))?;
             writeln!(out, "file        {}", units::bytes(outcome.bytes))?;
             let operators = outcome.operators.iter();
             let operators: Vec<String> = operators.map(|(op, n)| format!("{op} {n}")).collect();

@@ -47,7 +47,7 @@ impl Verb {
             Self::Quantize(verb) => verb.run(cx),
             Self::Conformance(verb) => verb.run(cx),
             Self::Demo(verb) => verb.run(cx),
-            Self::Completions(verb) => verb.run(),
+            Self::Completions(verb) => verb.run(cx),
         }
     }
 }

@@ -42,8 +42,9 @@ pub(crate) struct Quantize {
     /// NAME=zeros. NAME= may be left out for one input.
     #[arg(long = "calib", value_name = "NAME=FILE")]
     inputs: Vec<InputSpec>,
-    /// Statistics that `calibrate` wrote, of as many shards as there are.
-    #[arg(long, value_name = "FILE", num_args = 1..)]
+    /// Statistics that `calibrate` wrote, of as many shards as there are; with --calib too, those samples are one more
+    /// shard. Takes all files that follow it: name the model before.
+    #[arg(long, value_name = "FILE", num_args = 1.., value_parser = statistics_file)]
     stats: Vec<PathBuf>,
     /// How weights become codes: `nearest` unless given; `calibrated` needs --calib.
     #[arg(long, value_enum)]
@@ -54,8 +55,8 @@ pub(crate) struct Quantize {
     /// Weights that share one scale (a power of two from 16 to 256), for --mode weight-only; per channel unless given.
     #[arg(long, value_name = "N", value_parser = block)]
     block: Option<usize>,
-    /// Measure what quantizing each node alone does to the outputs, over the first N samples of --calib.
-    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "8", value_parser = positive, requires = "inputs")]
+    /// Measure what quantizing each node alone does to the outputs, over the first N samples of --calib, 8 unless given.
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "8", value_parser = positive, requires = "inputs")]
     sensitivity: Option<usize>,
     /// Leave nodes float whose quantization alone gives less than this many dB (implies --sensitivity).
     #[arg(long, value_name = "DB", value_parser = finite, allow_negative_numbers = true, requires = "inputs")]
@@ -95,6 +96,7 @@ struct Outcome {
     output_bytes: u64,
     seconds: f64,
     peak_rss_bytes: Option<u64>,
+    /// Samples that were run now; those of --stats were run before.
     samples: Option<usize>,
     layers: Vec<LayerReport>,
     skipped: Vec<SkippedNode>,
@@ -291,7 +293,10 @@ impl Quantize {
         if settings.idle_percentile() {
             return Err(Usage::IdlePercentile);
         }
-        Ok(())
+        match self.samples.given().filter(|_| self.inputs.is_empty()) {
+            Some(flag) => Err(Usage::NoCalibrationToConvert { flag }),
+            None => Ok(()),
+        }
     }
 
     fn rounding(&self) -> Rounding {
@@ -331,7 +336,13 @@ impl Quantize {
         let mut merged: Option<Calibration> = None;
         for path in &self.stats {
             let shard = Calibration::load(path)?;
-            shard.check(model)?;
+            let fits = shard
+                .check(model)
+                .and_then(|()| shard.check_method(config.method));
+            fits.map_err(|source| Error::Statistics {
+                path: path.clone(),
+                source,
+            })?;
             match &mut merged {
                 Some(all) => all.merge(&shard)?,
                 None => merged = Some(shard),
@@ -351,6 +362,15 @@ impl Quantize {
             Some(statistics) => Ok((statistics, samples)),
             None => Err(Usage::NoCalibration.into()),
         }
+    }
+}
+
+/// Not a model: `--stats a.json b.json model.onnx` takes it for a file of statistics.
+fn statistics_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().is_some_and(|e| e == "onnx") {
+        true => Err("it is a model, not statistics: name the model before --stats".to_owned()),
+        false => Ok(path),
     }
 }
 

@@ -11,6 +11,7 @@ use modelpress::tensor::npy::NpyError;
 use modelpress::tensor::{DType, Tensor, npy};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Run a model and write its outputs, one .npy file each.
@@ -62,7 +63,11 @@ impl Run {
             .iter()
             .map(|name| self.output_dir.join(file_name(name, &mut taken)));
         let files: Vec<PathBuf> = files.collect();
-        if self.output_dir.is_dir() {
+        if self.output_dir.exists() {
+            if !self.output_dir.is_dir() {
+                let is_file = io::Error::from(io::ErrorKind::NotADirectory);
+                return Err(Error::file(&self.output_dir)(is_file));
+            }
             let outputs: Vec<&Path> = files.iter().map(PathBuf::as_path).collect();
             let weights = weights.iter().map(PathBuf::as_path);
             check_outputs(

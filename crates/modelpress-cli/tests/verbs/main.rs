@@ -8,3 +8,4 @@ mod models;
 mod outputs;
 mod program;
 mod quantize;
+mod usage;

@@ -6,13 +6,6 @@ use modelpress::ir::io::SaveOptions;
 use modelpress::ir::{Dim, Fact, Graph, Model, Node};
 use modelpress::tensor::{DType, Tensor, npy};
 
-/// Runs what must be wrong usage and gives the message.
-fn refused(place: &Place, arguments: &[&str]) -> String {
-    let output = place.run(arguments);
-    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-    stderr(&output)
-}
-
 #[test]
 fn numbers_that_make_no_sense_are_wrong_usage_before_any_work() {
     let place = Place::new();
@@ -27,12 +20,16 @@ fn numbers_that_make_no_sense_are_wrong_usage_before_any_work() {
         &["--mean", "inf"],
         &["--batch", "0"],
         &["--limit", "0"],
-        &["--sensitivity", "0"],
+        &["--sensitivity=0"],
     ] {
-        let text = refused(&place, &[&quantize[..], given].concat());
+        let text = place.refused(&[&quantize[..], given].concat());
         assert!(text.contains("it must be"), "{given:?}: {text}");
     }
-    assert!(refused(&place, &["bench", "none.onnx", "--runs", "0"]).contains("--runs"));
+    assert!(
+        place
+            .refused(&["bench", "none.onnx", "--runs", "0"])
+            .contains("--runs")
+    );
     let json = std::process::Command::new(env!("CARGO_BIN_EXE_modelpress"))
         .args(["inspect", "none.onnx", "--threads", "99999"])
         .output();
@@ -47,7 +44,7 @@ fn an_unknown_dimension_is_wrong_usage_and_the_open_ones_are_listed() {
         &["bench", "model.onnx"],
         &["optimize", "model.onnx", "-o", "o.onnx"],
     ] {
-        let text = refused(&place, &[verb, &["--dim", "bach=3"]].concat());
+        let text = place.refused(&[verb, &["--dim", "bach=3"]].concat());
         assert_eq!(
             text,
             "error: --dim: the model has no open dimension `bach`; its inputs leave open batch\n"
@@ -138,7 +135,7 @@ fn an_operator_that_no_mode_has_is_answered_with_the_nearest() {
     let place = Place::new();
     let quantize = ["quantize", "none.onnx", "-o", "q.onnx", "--mode", "dynamic"];
     assert_eq!(
-        refused(&place, &[&quantize[..], &["--ops", "Matmull"]].concat()),
+        place.refused(&[&quantize[..], &["--ops", "Matmull"]].concat()),
         "error: dynamic quantization has no operator `Matmull`: did you mean `MatMul`?\n"
     );
 }
@@ -198,7 +195,7 @@ fn zeros_need_no_name_where_there_is_one_input() {
 #[test]
 fn settings_that_bench_would_not_look_at_are_wrong_usage() {
     let place = furnished();
-    let text = refused(&place, &["bench", "model.onnx", "--layout", "nhwc"]);
+    let text = place.refused(&["bench", "model.onnx", "--layout", "nhwc"]);
     assert!(
         text.starts_with("error: --layout has no effect without --input"),
         "{text}"
@@ -211,7 +208,7 @@ fn settings_that_bench_would_not_look_at_are_wrong_usage() {
         "--dim",
         "batch=3",
     ];
-    let text = refused(&place, &given);
+    let text = place.refused(&given);
     assert!(
         text.starts_with("error: --dim has no effect with --input"),
         "{text}"

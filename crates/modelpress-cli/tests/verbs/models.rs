@@ -204,7 +204,7 @@ fn eval_gives_the_share_with_its_interval_and_the_predictions() {
 #[test]
 fn an_input_that_is_not_there_is_named() {
     let place = furnished();
-    let line = place.error(&["run", "model.onnx", "--input", "z=x.npy"]);
+    let line = place.refused(&["run", "model.onnx", "--input", "z=x.npy"]);
     assert_eq!(line, "error: the model has no input `z`; it takes x\n");
 }
 

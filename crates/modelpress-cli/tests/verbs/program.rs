@@ -49,6 +49,14 @@ impl Place {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs what must be wrong usage and gives the message.
+    pub(crate) fn refused(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {text}");
+        text
+    }
+
     /// Runs and gives the error line; the verb must fail with exit code 1.
     pub(crate) fn error(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);

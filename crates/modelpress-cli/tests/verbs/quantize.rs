@@ -144,7 +144,7 @@ fn nothing_to_quantize_is_an_error_and_leaves_the_old_file() {
 fn a_rule_of_the_target_is_quoted() {
     let place = furnished();
     let quantize = ["quantize", "model.onnx", "-o", "q.onnx", "--calib", "x.npy"];
-    let line = place.error(
+    let line = place.refused(
         &[
             &quantize[..],
             &["--target", "tensorrt", "--activations", "u8"],

@@ -91,6 +91,20 @@ pub enum DataError {
         /// The input.
         name: String,
     },
+    /// An array without samples.
+    #[error("input `{name}`: the array holds no samples")]
+    NoSamples {
+        /// The input.
+        name: String,
+    },
+    /// Numbers of a type that cannot be converted.
+    #[error("input `{name}`: {source}")]
+    Convert {
+        /// The input.
+        name: String,
+        /// The reason.
+        source: TensorError,
+    },
     /// A batch of no samples.
     #[error("a batch must hold at least one sample")]
     EmptyBatch,

@@ -131,6 +131,11 @@ impl Dataset {
             .iter()
             .try_for_each(|feed| shapes::check(feed, options))?;
         let samples = count_samples(&feeds, options)?;
+        if let Some(feed) = feeds.iter().find(|feed| feed.sampled && samples == 0) {
+            return Err(DataError::NoSamples {
+                name: feed.name.clone(),
+            });
+        }
         if let Some(mask) = &options.trim
             && !feeds.iter().any(|feed| feed.name == *mask)
         {

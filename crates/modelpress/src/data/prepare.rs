@@ -73,13 +73,17 @@ pub(super) fn convert(
         return to_integer(tensor, to, &feed.name);
     }
     let moved = match preprocess.layout {
-        Layout::Nhwc if tensor.rank() >= 3 => Cow::Owned(channels_first(tensor)?),
+        Layout::Nhwc if tensor.rank() >= 3 => Cow::Owned(channels_first(tensor, &feed.name)?),
         _ => Cow::Borrowed(tensor),
     };
+    let refused = |source| DataError::Convert {
+        name: feed.name.clone(),
+        source,
+    };
     if !preprocess.changes_numbers() {
-        return Ok(moved.cast(to, Default::default())?);
+        return moved.cast(to, Default::default()).map_err(refused);
     }
-    let mut values = moved.to_f64_vec()?;
+    let mut values = moved.to_f64_vec().map_err(refused)?;
     normalise(&mut values, moved.shape(), preprocess, &feed.name)?;
     let values = Tensor::from_vec(moved.shape(), values)?;
     Ok(values.cast(to, Default::default())?)
@@ -144,7 +148,7 @@ fn normalise(
 }
 
 /// `[n, …, c]` as `[n, c, …]`.
-fn channels_first(tensor: &Tensor) -> Result<Tensor, DataError> {
+fn channels_first(tensor: &Tensor, name: &str) -> Result<Tensor, DataError> {
     let shape = tensor.shape();
     let (Some(&samples), Some(&channels)) = (shape.first(), shape.last()) else {
         return Ok(tensor.clone());
@@ -160,7 +164,7 @@ fn channels_first(tensor: &Tensor) -> Result<Tensor, DataError> {
         .filter(|&w| w > 0)
     else {
         return Err(DataError::Lossy {
-            name: String::new(),
+            name: name.to_owned(),
             from: tensor.dtype(),
             to: DType::F32,
         });

@@ -56,6 +56,7 @@ fn cases() -> Vec<(&'static str, Model, Vec<Tensor>)> {
         .collect();
     let digit = numbers(&sizes, 1);
     let images = [1, 3].map(|batch| numbers(&[batch, 3, 16, 16], 2));
+    let bytes = [1, 3].map(|batch| numbers(&[batch, 3, 6, 6], 4));
     let ids = [[2, 7], [1, 5]].map(|[batch, sequence]| {
         let ids = (0..batch * sequence)
             .map(|i| i as i64 * 7 % 50)
@@ -74,6 +75,7 @@ fn cases() -> Vec<(&'static str, Model, Vec<Tensor>)> {
             images.to_vec(),
         ),
         ("convolutional", convolutional, images.to_vec()),
+        ("asymmetric int8", models::asymmetric(), bytes.to_vec()),
         ("encoder int8", quantized(&encoder, &ids[0]), ids.to_vec()),
         ("encoder dynamic int8", dynamic, ids.to_vec()),
         ("encoder", encoder, ids.to_vec()),

@@ -210,3 +210,36 @@ pub(crate) fn branching() -> Model {
     });
     b.finish(&[y])
 }
+
+/// A convolution and a product of bytes whose weights have zero points, as files with unsigned weights have.
+pub(crate) fn asymmetric() -> Model {
+    let mut b = Builder::new("asymmetric");
+    let sizes = [
+        Dim::symbol("batch"),
+        3usize.into(),
+        6usize.into(),
+        6usize.into(),
+    ];
+    let x = b.input("x", DType::F32, &sizes);
+    let scale = b.constant(Tensor::scalar(0.004f32));
+    let zero = b.constant(Tensor::scalar(120u8));
+    let codes = |b: &mut Builder, shape: &[usize]| {
+        let count = shape.iter().product::<usize>();
+        let codes = (0..count).map(|i| (i * 37 % 251) as u8).collect::<Vec<_>>();
+        b.constant(Tensor::from_vec(shape, codes).unwrap())
+    };
+    let x = b.add("QuantizeLinear", &[x, scale, zero]);
+    let w = codes(&mut b, &[4, 3, 3, 3]);
+    let x = b.add(
+        "QLinearConv",
+        &[x, scale, zero, w, scale, zero, scale, zero],
+    );
+    let x = b.add("Flatten", &[x]);
+    let w = codes(&mut b, &[64, 5]);
+    let x = b.add(
+        "QLinearMatMul",
+        &[x, scale, zero, w, scale, zero, scale, zero],
+    );
+    let y = b.add("DequantizeLinear", &[x, scale, zero]);
+    b.finish(&[y])
+}

@@ -23,6 +23,12 @@ pub enum LoadError {
     /// The bytes are not the protobuf message that was expected.
     #[error("not an ONNX file, or cut short: {0}")]
     Decode(DecodeError),
+    /// The file is of another format.
+    #[error("this is {format}, not an ONNX file")]
+    OtherFormat {
+        /// The format, with its article.
+        format: &'static str,
+    },
     /// The messages nest deeper than protobuf allows, as those of many nested subgraphs do.
     #[error("messages nest deeper than {MAX_NESTING}: too many subgraphs within one another")]
     TooDeep,

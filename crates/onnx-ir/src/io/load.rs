@@ -52,7 +52,7 @@ impl Model {
             _ => Path::new("."),
         };
         let mut files = ExternalFiles::new(Some(folder));
-        let model = read::model(ModelProto::decode(bytes)?, &mut files)?;
+        let model = decode(bytes, &mut files)?;
         Ok((model, files.into_paths()))
     }
 
@@ -64,6 +64,53 @@ impl Model {
     /// # Errors
     /// [`LoadError`], by what is wrong.
     pub fn load_bytes(bytes: Bytes, folder: Option<&Path>) -> Result<Self, LoadError> {
-        read::model(ModelProto::decode(bytes)?, &mut ExternalFiles::new(folder))
+        decode(bytes, &mut ExternalFiles::new(folder))
+    }
+}
+
+fn decode(bytes: Bytes, files: &mut ExternalFiles) -> Result<Model, LoadError> {
+    let proto = ModelProto::decode(bytes.clone()).map_err(LoadError::from);
+    let model = proto.and_then(|proto| read::model(proto, files));
+    model.map_err(|error| match other_format(&bytes) {
+        Some(format) => LoadError::OtherFormat { format },
+        None => error,
+    })
+}
+
+/// The format of a file that is not ONNX, by the bytes that it begins with.
+fn other_format(bytes: &[u8]) -> Option<&'static str> {
+    const FORMATS: [(usize, &[u8], &str); 5] = [
+        (4, b"TFL3", "a TensorFlow Lite model"),
+        (4, b"ORTM", "an ONNX Runtime model (ORT format)"),
+        (
+            0,
+            b"PK\x03\x04",
+            "a zip archive, as PyTorch and Keras save them",
+        ),
+        (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras saves them"),
+        (0, b"GGUF", "a GGUF model"),
+    ];
+    let starts = |(at, mark, _): &&(usize, &[u8], &str)| {
+        bytes.get(*at..).is_some_and(|rest| rest.starts_with(mark))
+    };
+    FORMATS.iter().find(starts).map(|(.., name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_other_formats_are_called_by_their_name() {
+        for (bytes, name) in [
+            (&b"\x1c\0\0\0TFL3\x14\0\x20\0"[..], "TensorFlow Lite"),
+            (b"PK\x03\x04\x14\0\0\0", "PyTorch"),
+            (b"\x89HDF\r\n\x1a\n\0\0", "HDF5"),
+        ] {
+            let error = Model::load_bytes(Bytes::from_static(bytes), None).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+        let error = Model::load_bytes(Bytes::from_static(b"TFL3"), None).unwrap_err();
+        assert!(!matches!(error, LoadError::OtherFormat { .. }), "{error}");
     }
 }

@@ -2,12 +2,13 @@
 
 use super::depthwise::{self, Depthwise, run_channels_first};
 use super::depthwise_last::{self, run_channels_last};
+use super::filters::Filters;
 use super::image::Windows;
 use super::patches::Patches;
 use super::shape::{ConvParams, ConvShape, Layout};
 use super::winograd::{self, WinogradTile};
 use crate::elementwise::Activation;
-use crate::error::{check_extent, check_len, product};
+use crate::error::check_len;
 use crate::gemm::arith::Float;
 use crate::gemm::direct::DirectProduct;
 use crate::gemm::driver::{Operand, Product};
@@ -19,9 +20,7 @@ use crate::{Context, Isa, KernelError, MatRef, Scratch};
 /// Weights of a convolution, packed once for one instruction set and layout.
 #[derive(Clone, Debug)]
 pub struct PackedConvF32 {
-    layout: Layout,
-    out_channels: usize,
-    depth: usize,
+    filters: Filters,
     /// One matrix per group.
     groups: Vec<PackedF32>,
     /// The weights in the order of the direct loop, where each group has one input channel.
@@ -44,28 +43,11 @@ impl PackedConvF32 {
         in_per_group: usize,
         kernel: &[usize],
     ) -> Result<Self, KernelError> {
-        let taps = product(kernel);
-        let depth = taps.and_then(|t| t.checked_mul(in_per_group));
-        check_len(
-            "weights",
-            weights.len(),
-            depth.and_then(|d| d.checked_mul(out_channels)),
-        )?;
-        let (taps, depth) = (taps.unwrap_or(0), depth.unwrap_or(0));
-        if params.groups == 0 {
-            return Err(KernelError::Invalid {
-                what: "groups",
-                value: 0,
-            });
-        }
-        check_extent(
-            "output channels left over by the groups",
-            out_channels % params.groups,
-            0,
-        )?;
-        let per_group = out_channels / params.groups;
+        let filters = Filters::new(params, weights.len(), out_channels, in_per_group, kernel)?;
+        let (taps, depth) = (filters.taps(), filters.depth());
+        let per_group = filters.out_per_group();
         let mut groups = Vec::with_capacity(params.groups);
-        let depthwise = match (in_per_group == 1 && params.groups > 1, params.layout) {
+        let depthwise = match (filters.is_depthwise(), params.layout) {
             (false, _) => Vec::new(),
             (true, Layout::ChannelsFirst) => weights.to_vec(),
             (true, Layout::ChannelsLast) => taps_first(weights, out_channels, taps),
@@ -86,9 +68,7 @@ impl PackedConvF32 {
             });
         }
         Ok(Self {
-            layout: params.layout,
-            out_channels,
-            depth,
+            filters,
             groups,
             depthwise,
             winograd: None,
@@ -108,12 +88,13 @@ impl PackedConvF32 {
         out_channels: usize,
         in_channels: usize,
     ) -> Result<Self, KernelError> {
-        let len = product(&[out_channels, in_channels, 9]);
-        check_len("weights", weights.len(), len)?;
-        Ok(Self {
+        let params = ConvParams {
             layout: Layout::ChannelsLast,
-            out_channels,
-            depth: 9 * in_channels,
+            ..ConvParams::default()
+        };
+        let filters = Filters::new(&params, weights.len(), out_channels, in_channels, &[3, 3])?;
+        Ok(Self {
+            filters,
             groups: Vec::new(),
             depthwise: Vec::new(),
             winograd: Some(winograd::Weights::new(
@@ -184,10 +165,10 @@ pub fn conv(
     out: &mut [f32],
 ) -> Result<(), KernelError> {
     check(shape, input, weights, epilogue, out)?;
-    let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
     if out.is_empty() {
         return Ok(());
     }
+    let (pixels, channels) = (shape.out_pixels(), shape.out_channels);
     let direct = !weights.depthwise.is_empty() && runs_depthwise(ctx.isa, shape);
     let depthwise = direct.then_some(Depthwise {
         shape,
@@ -288,29 +269,13 @@ fn check(
 ) -> Result<(), KernelError> {
     check_len("input", input.len(), shape.input_len())?;
     check_len("result", out.len(), shape.output_len())?;
-    check_extent(
-        "layout of the packed weights",
-        weights.layout as usize,
-        shape.layout as usize,
-    )?;
-    check_extent(
-        "output channels of the weights",
-        weights.out_channels,
-        shape.out_channels,
-    )?;
-    check_extent(
-        "input channels times taps of the weights",
-        weights.depth,
-        shape.depth(),
-    )?;
+    weights.filters.check(shape)?;
     if weights.winograd.is_some() {
         let what =
             "other than 3 x 3 taps of stride, dilation and groups 1, for weights packed by tiles,";
         if !winograd::applies(shape) {
             return Err(KernelError::Invalid { what, value: 0 });
         }
-    } else {
-        check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
     }
     if let Some(bias) = epilogue.bias {
         check_len("bias", bias.len(), Some(shape.out_channels))?;

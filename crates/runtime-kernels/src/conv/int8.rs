@@ -9,14 +9,15 @@ use super::image::Windows;
 use super::int8_weights::{Int8Input, PackedConvInt8, signed, unsigned};
 use super::patches::{BytePatches, Patches};
 use super::shape::{ConvShape, Layout};
-use crate::error::{check_extent, check_len};
+use crate::error::check_len;
 use crate::gemm::arith::{Arith, Float, SignedUnsigned, UnsignedSigned};
-use crate::gemm::bytes::{ByteLines, Role, line_sums};
+use crate::gemm::bytes::{ByteLines, Role};
 use crate::gemm::direct::DirectProduct;
 use crate::gemm::driver::{Cut, Finish, Operand, Part, Product};
+use crate::gemm::folding::{Folded, Folding};
 use crate::gemm::panel::PanelSource;
 use crate::gemm::{Int8Finish, Int8Matrix, Side};
-use crate::isa::{MAX_NR, Simd};
+use crate::isa::Simd;
 use crate::quantized::{IntegerEpilogue, QuantByte, SumRule, SumTile, check_channels};
 use crate::threads::Place;
 use crate::{Context, KernelError, MatRef, Scratch};
@@ -45,26 +46,14 @@ pub fn conv_int8<T: Send, E: IntegerEpilogue<T>>(
 ) -> Result<(), KernelError> {
     check_len("input", input.len(), shape.input_len())?;
     check_len("result", out.len(), shape.output_len())?;
-    check_extent(
-        "layout of the packed weights",
-        weights.layout as usize,
-        shape.layout as usize,
-    )?;
-    check_extent(
-        "output channels of the weights",
-        weights.out_channels,
-        shape.out_channels,
-    )?;
-    check_extent(
-        "input channels times taps of the weights",
-        weights.depth,
-        shape.depth(),
-    )?;
+    weights.filters.check(shape)?;
+    for group in &weights.groups {
+        group.check(ctx.isa)?;
+    }
     if !bias.is_empty() {
         check_len("bias", bias.len(), Some(shape.out_channels))?;
     }
     check_channels(epilogue, shape.out_channels)?;
-    check_extent("groups of the weights", weights.groups.len(), shape.groups)?;
     if out.is_empty() {
         return Ok(());
     }
@@ -162,9 +151,11 @@ impl Op<'_> {
     fn finish<'f>(&'f self, offsets: &'f [i32]) -> Int8Finish<'f> {
         Int8Finish {
             signed: self.weights_side(),
-            offsets,
             zero_points: &[],
-            unsigned_sums: &[],
+            summands: Folded {
+                offsets,
+                ..Folded::default()
+            },
             first: 0,
             rule: self.rule,
         }
@@ -273,15 +264,16 @@ impl Op<'_> {
             &patches
         };
         let groups = weights.panels().groups();
-        let unsigned_sums = if weights.zero_points().is_empty() {
-            Vec::new()
-        } else {
-            line_sums(source, pixels, groups, Role::Unsigned, k_group)
+        let folding = Folding {
+            weights,
+            source,
+            lines: pixels,
+            groups,
+            k_group,
         };
         let bare = Int8Finish {
             first: group * per_group,
             zero_points: weights.zero_points(),
-            unsigned_sums: &unsigned_sums,
             ..self.finish(&[])
         };
         let (packed, source) = (Operand::Packed(weights.panels()), Operand::Source(source));
@@ -299,12 +291,12 @@ impl Op<'_> {
             finish,
         };
         let words = product(&bare).scratch_words(ctx);
-        let (_, words) = scratch.parts(0, words + per_group);
-        let (offsets, words) = words.split_at_mut(per_group);
+        let (_, words) = scratch.parts(0, words + folding.words());
+        let (summands, words) = words.split_at_mut(folding.words());
         let zero_point = self.zero_point + Role::Unsigned.shift::<B>();
         let bias = self.bias.get(group * per_group..(group + 1) * per_group);
-        weights.offsets(zero_point, bias.unwrap_or(&[]), offsets);
-        let finish = Int8Finish { offsets, ..bare };
+        let summands = folding.fold(zero_point, bias.unwrap_or(&[]), summands);
+        let finish = Int8Finish { summands, ..bare };
         product(&finish).run(ctx, out, words)
     }
 }
@@ -320,39 +312,13 @@ impl Finish<Float> for FromExactFloats<'_> {
     fn tile<S: Simd>(
         &self,
         s: S,
-        part: Part,
+        _: Part,
         row: usize,
         col: usize,
         acc: &[f32],
         at: Place,
         out: &mut SumTile<'_>,
     ) {
-        // A few rows at a time: larger arrays are cleared by a call.
-        const ROWS: usize = 6;
-        let nr = 2 * S::LANES;
-        for (i, acc) in acc[..at.rows * nr].chunks(ROWS * nr).enumerate() {
-            let mut words = [0; ROWS * MAX_NR];
-            for (word, sum) in words
-                .chunks_exact_mut(S::LANES)
-                .zip(acc.chunks_exact(S::LANES))
-            {
-                s.store_i32(s.to_i32(s.load(sum)), word);
-            }
-            let rows = Place {
-                row: at.row + i * ROWS,
-                rows: acc.len() / nr,
-                ..at
-            };
-            Finish::<SignedUnsigned>::tile(
-                &self.0,
-                s,
-                part,
-                row + i * ROWS,
-                col,
-                &words,
-                rows,
-                out,
-            );
-        }
+        self.0.store(s, (row, col), acc, at, out);
     }
 }

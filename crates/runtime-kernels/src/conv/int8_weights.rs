@@ -1,9 +1,10 @@
 //! Weights of an int8 convolution, packed.
 
 use super::depthwise::EXACT_TAPS;
+use super::filters::Filters;
 use super::float::{taps_before_channels, taps_first};
 use super::shape::{ConvParams, Layout};
-use crate::error::{check_extent, check_len, product};
+use crate::error::check_len;
 use crate::gemm::bytes::Role;
 use crate::gemm::{Int8Matrix, PackedInt8, Side};
 use crate::quantized::QuantByte;
@@ -48,9 +49,7 @@ impl Int8Input<'_> {
 /// Weights of an int8 convolution, packed once for one instruction set and layout.
 #[derive(Clone, Debug)]
 pub struct PackedConvInt8 {
-    pub(super) layout: Layout,
-    pub(super) out_channels: usize,
-    pub(super) depth: usize,
+    pub(super) filters: Filters,
     /// One matrix per group.
     pub(super) groups: Vec<PackedInt8>,
     /// The weights less their zero points in the order of the direct loop, where it applies.
@@ -73,24 +72,7 @@ impl PackedConvInt8 {
         in_per_group: usize,
         kernel: &[usize],
     ) -> Result<Self, KernelError> {
-        let taps = product(kernel);
-        let depth = taps.and_then(|t| t.checked_mul(in_per_group));
-        check_len(
-            "weights",
-            weights.len(),
-            depth.and_then(|d| d.checked_mul(out_channels)),
-        )?;
-        if params.groups == 0 {
-            return Err(KernelError::Invalid {
-                what: "groups",
-                value: 0,
-            });
-        }
-        check_extent(
-            "output channels left over by the groups",
-            out_channels % params.groups,
-            0,
-        )?;
+        let filters = Filters::new(params, weights.len(), out_channels, in_per_group, kernel)?;
         if zero_points.len() != 1 {
             check_len(
                 "zero points of the weights",
@@ -98,14 +80,7 @@ impl PackedConvInt8 {
                 Some(out_channels),
             )?;
         }
-        let extents = Extents {
-            isa,
-            params,
-            out_channels,
-            in_per_group,
-            taps: taps.unwrap_or(0),
-            row_taps: kernel.last().copied().unwrap_or(1),
-        };
+        let extents = Extents { isa, filters };
         match weights {
             Int8Input::U8(w) => extents.pack(w, zero_points, unsigned),
             Int8Input::I8(w) => extents.pack(w, zero_points, signed),
@@ -118,14 +93,9 @@ impl PackedConvInt8 {
     }
 }
 
-struct Extents<'p> {
+struct Extents {
     isa: Isa,
-    params: &'p ConvParams,
-    out_channels: usize,
-    in_per_group: usize,
-    taps: usize,
-    /// Taps of a kernel row.
-    row_taps: usize,
+    filters: Filters,
 }
 
 /// The runs of a channels-last window: the taps of a kernel row, filled up to whole words of the
@@ -163,18 +133,18 @@ impl Runs {
     }
 }
 
-impl Extents<'_> {
+impl Extents {
     fn pack<T: QuantByte>(
         &self,
         weights: &[T],
         zero_points: &[i32],
         matrix: for<'m> fn(MatRef<'m, T>) -> Int8Matrix<'m>,
     ) -> Result<PackedConvInt8, KernelError> {
-        let depth = self.taps * self.in_per_group;
-        let per_group = self.out_channels / self.params.groups;
-        let layout = self.params.layout;
-        let mut groups = Vec::with_capacity(self.params.groups);
-        for g in 0..self.params.groups {
+        let filters = &self.filters;
+        let (depth, taps) = (filters.depth(), filters.taps());
+        let (layout, per_group) = (filters.layout, filters.out_per_group());
+        let mut groups = Vec::with_capacity(filters.groups);
+        for g in 0..filters.groups {
             let weights = &weights[g * per_group * depth..(g + 1) * per_group * depth];
             let zero_points = match zero_points {
                 [one] => std::slice::from_ref(one),
@@ -186,8 +156,9 @@ impl Extents<'_> {
                     PackedInt8::new(self.isa, Side::Lhs, m, zero_points)?
                 }
                 Layout::ChannelsLast => {
-                    let runs = Runs::new(self.isa, self.in_per_group, self.taps, self.row_taps);
-                    let reordered = taps_before_channels(weights, self.in_per_group, self.taps);
+                    let channels = filters.in_per_group;
+                    let runs = Runs::new(self.isa, channels, taps, filters.row_taps());
+                    let reordered = taps_before_channels(weights, channels, taps);
                     let padded = runs.pad(&reordered);
                     let m = MatRef::row_major(&padded, per_group, runs.depth())?;
                     let packed =
@@ -196,16 +167,16 @@ impl Extents<'_> {
                 }
             });
         }
-        let direct = self.in_per_group == 1 && self.params.groups > 1 && self.taps <= EXACT_TAPS;
+        // Sums of other zero points would not all be exact in f32.
+        let fits = |z: &i32| (T::MIN..=T::MAX).contains(z);
+        let direct = filters.is_depthwise() && taps <= EXACT_TAPS && zero_points.iter().all(fits);
         let depthwise = if direct {
             self.direct(weights, zero_points)
         } else {
             Vec::new()
         };
         Ok(PackedConvInt8 {
-            layout,
-            out_channels: self.out_channels,
-            depth,
+            filters: self.filters,
             groups,
             depthwise,
         })
@@ -213,13 +184,14 @@ impl Extents<'_> {
 
     fn direct<T: QuantByte>(&self, weights: &[T], zero_points: &[i32]) -> Vec<f32> {
         let zero_point = |channel: usize| *zero_points.get(channel).unwrap_or(&zero_points[0]);
+        let taps = self.filters.taps();
         let reals = weights.iter().enumerate();
         let reals: Vec<f32> = reals
-            .map(|(i, w)| (w.to_i32() - zero_point(i / self.taps)) as f32)
+            .map(|(i, w)| (w.to_i32() - zero_point(i / taps)) as f32)
             .collect();
-        match self.params.layout {
+        match self.filters.layout {
             Layout::ChannelsFirst => reals,
-            Layout::ChannelsLast => taps_first(&reals, self.out_channels, self.taps),
+            Layout::ChannelsLast => taps_first(&reals, self.filters.out_channels, taps),
         }
     }
 }

@@ -9,6 +9,7 @@
 mod bands;
 mod depthwise;
 mod depthwise_last;
+mod filters;
 mod float;
 mod image;
 mod int8;

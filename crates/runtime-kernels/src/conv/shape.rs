@@ -210,20 +210,20 @@ impl ConvShape {
     }
 
     pub(crate) fn taps(&self) -> usize {
-        self.kernel.iter().product()
+        all(self.kernel)
     }
 
     pub(crate) fn in_pixels(&self) -> usize {
-        self.input.iter().product()
+        all(self.input)
     }
 
     pub(crate) fn out_pixels(&self) -> usize {
-        self.output.iter().product()
+        all(self.output)
     }
 
     /// Steps of the reduction of each result element.
     pub(crate) fn depth(&self) -> usize {
-        self.in_per_group() * self.taps()
+        self.in_per_group().saturating_mul(self.taps())
     }
 
     /// Elements of the padded input that the windows span along dimension `d`.
@@ -293,6 +293,12 @@ impl ConvShape {
             .checked_sub(self.pads[d])
             .filter(|&x| x < self.input[d])
     }
+}
+
+/// The product of three extents, or the largest number where there is none: a shape may be declared of which no image is
+/// ever held.
+fn all(extents: [usize; 3]) -> usize {
+    extents.into_iter().fold(1, usize::saturating_mul)
 }
 
 /// Three values from `rank` ones (or from none, the default for all).

@@ -58,30 +58,30 @@ pub(crate) fn add_words(panel: &[i32], width: usize, role: Role, k_group: usize,
     }
 }
 
-/// The sum of each line of a source.
+/// Words of scratch memory that [`line_sums`] needs beside the sums.
+pub(crate) fn line_sums_scratch(groups: usize) -> usize {
+    MAX_NR * groups
+}
+
+/// The sum of each line of a source, packed by and by into `panel`.
 pub(crate) fn line_sums(
     source: &dyn PanelSource<i32>,
-    lines: usize,
     groups: usize,
     role: Role,
     k_group: usize,
-) -> Vec<i32> {
+    panel: &mut [i32],
+    sums: &mut [i32],
+) {
     let width = MAX_NR;
-    let mut sums = vec![0; lines];
+    sums.fill(0);
     if groups == 0 {
-        return sums;
+        return;
     }
-    let mut panel = vec![0; width * groups];
     for (p, sums) in sums.chunks_mut(width).enumerate() {
-        source.pack(
-            p * width..p * width + sums.len(),
-            0..groups,
-            width,
-            &mut panel,
-        );
-        add_words(&panel, width, role, k_group, sums);
+        let lines = p * width..p * width + sums.len();
+        source.pack(lines, 0..groups, width, panel);
+        add_words(panel, width, role, k_group, sums);
     }
-    sums
 }
 
 /// The rows of a byte matrix as lines.

@@ -90,21 +90,17 @@ pub(crate) struct DirectProduct<'a, A: Arith, F> {
     pub(crate) finish: &'a F,
 }
 
-/// Refuses weights that were packed for another instruction set.
-pub(crate) fn check_width<'a, W: Copy + Default + 'a>(
-    isa: Isa,
-    weights: impl IntoIterator<Item = &'a Packed<W>>,
-) -> Result<(), KernelError> {
+/// Refuses weights of panels of another width than those of an instruction set.
+pub(crate) fn check_width(isa: Isa, packed: usize) -> Result<(), KernelError> {
     let needed = isa.tile().nr;
-    let mut widths = weights.into_iter().map(Packed::width);
-    match widths.find(|&width| width != needed) {
-        Some(packed) => Err(KernelError::PackedFor {
+    match packed == needed {
+        true => Ok(()),
+        false => Err(KernelError::PackedFor {
             operand: "right operand",
             packed,
             isa: isa.name(),
             needed,
         }),
-        None => Ok(()),
     }
 }
 
@@ -117,7 +113,7 @@ struct Cuts {
 impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
     /// Refuses weights that were packed for another instruction set.
     pub(crate) fn check(&self, isa: Isa) -> Result<(), KernelError> {
-        check_width(isa, (0..self.groups).map(self.weights))
+        (0..self.groups).try_for_each(|group| check_width(isa, (self.weights)(group).width()))
     }
 
     fn cuts(&self, ctx: &Context) -> Cuts {
@@ -461,17 +457,25 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
         for r in 0..R {
             rows[r] = A::cells(&units[at[r] + run..], walk.words);
         }
-        for (k, b) in (0..walk.words).zip(weights.chunks_exact(nr)) {
-            prefetch_panel::<S, A>(s, b, V * S::LANES);
-            let mut vectors = [A::splat(s, A::Word::default()); V];
-            for v in 0..V {
-                vectors[v] = A::load(s, &b[v * S::LANES..]);
-            }
-            for r in 0..R {
-                let x = A::broadcast(s, rows[r][k]);
-                for v in 0..V {
-                    acc[r][v] = A::mac(s, acc[r][v], x, vectors[v]);
+        // Two steps at a time: the loop's own instructions take issue slots from the products.
+        let mut pairs = [rows[0].as_chunks::<2>().0; R];
+        for r in 0..R {
+            pairs[r] = rows[r].as_chunks::<2>().0;
+        }
+        for (k, b) in (0..walk.words / 2).zip(weights.chunks_exact(2 * nr)) {
+            let (first, second) = b.split_at(nr);
+            for (i, b) in [first, second].into_iter().enumerate() {
+                prefetch_panel::<S, A>(s, b, V * S::LANES);
+                let b = load_vectors::<S, A, V>(s, b);
+                for r in 0..R {
+                    mac_row::<S, A, V>(s, &mut acc[r], pairs[r][k][i], &b);
                 }
+            }
+        }
+        if walk.words % 2 == 1 {
+            let b = load_vectors::<S, A, V>(s, &weights[(walk.words - 1) * nr..]);
+            for r in 0..R {
+                mac_row::<S, A, V>(s, &mut acc[r], rows[r][walk.words - 1], &b);
             }
         }
         // From the end of a row of runs to the start of the next, and so with the planes.
@@ -484,6 +488,30 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
         }
     }
     to.take(s, &acc);
+}
+
+/// `V` vectors of a step's weights.
+#[inline(always)]
+fn load_vectors<S: Simd, A: Arith, const V: usize>(s: S, from: &[A::Word]) -> [A::Vector<S>; V] {
+    let mut vectors = [A::splat(s, A::Word::default()); V];
+    for v in 0..V {
+        vectors[v] = A::load(s, &from[v * S::LANES..]);
+    }
+    vectors
+}
+
+/// Adds a word of a row times a step's weights to the row's sums.
+#[inline(always)]
+fn mac_row<S: Simd, A: Arith, const V: usize>(
+    s: S,
+    acc: &mut [A::Vector<S>; V],
+    cell: A::Cell,
+    weights: &[A::Vector<S>; V],
+) {
+    let x = A::broadcast(s, cell);
+    for v in 0..V {
+        acc[v] = A::mac(s, acc[v], x, weights[v]);
+    }
 }
 
 /// A product of one contiguous row: four steps at a time, which keeps enough sums in flight to

@@ -12,15 +12,16 @@
 
 use super::Side;
 use super::arith::{Arith, SignedUnsigned, UnsignedSigned};
-use super::bytes::{ByteLines, Role, add_words, line_sums};
+use super::bytes::{ByteLines, Role, add_words};
 use super::direct::{DirectProduct, ROW_UNIT};
 use super::driver::{Cut, Finish, Operand, Part, Product};
+use super::folding::{Folded, Folding};
 use super::panel::Packed;
 use super::rows::ByteRows;
-use crate::error::{check_extent, check_len};
+use crate::error::{check_extent, check_len, check_words};
 use crate::isa::Simd;
 use crate::quantized::{
-    Channels, IntegerEpilogue, SumRule, SumTile, Sums, check_channels, store_sums,
+    Channels, IntegerEpilogue, SumRule, SumTile, SumWord, Sums, check_channels, store_sums,
 };
 use crate::threads::{Place, TileMut};
 use crate::{Context, Isa, KernelError, MatRef, Scratch};
@@ -75,6 +76,8 @@ pub struct PackedInt8 {
     panels: Packed<i32>,
     side: Side,
     depth: usize,
+    /// Bytes of a word.
+    k_group: usize,
     /// `Σ s` per line.
     sums: Vec<i32>,
     /// Zero points per line after the shift; empty if all are zero.
@@ -125,6 +128,7 @@ impl PackedInt8 {
             panels,
             side,
             depth,
+            k_group,
             sums,
             zero_points,
         })
@@ -160,6 +164,11 @@ impl PackedInt8 {
     pub(crate) fn with_depth(mut self, depth: usize) -> Self {
         self.depth = depth;
         self
+    }
+
+    /// Refuses to run on an instruction set of another word format.
+    pub(crate) fn check(&self, isa: Isa) -> Result<(), KernelError> {
+        check_words(self.side.name(), self.k_group, isa)
     }
 
     pub(crate) fn panels(&self) -> &Packed<i32> {
@@ -303,7 +312,7 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
 ) -> Result<(), KernelError> {
     let k_group = ctx.isa.tile().k_group;
     check_len("zero points of the activations", z.len(), Some(1))?;
-    let zero_point = z[0] + activations.shift(Role::Unsigned);
+    let zero_point = z[0].wrapping_add(activations.shift(Role::Unsigned));
     let packed;
     let weights = match weights {
         Weights::Packed(p) => p,
@@ -312,6 +321,7 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
             &packed
         }
     };
+    weights.check(ctx.isa)?;
     if !bias.is_empty() {
         check_len("bias", bias.len(), Some(weights.lines()))?;
     }
@@ -321,22 +331,21 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
     });
     let unsigned = ByteLines::new(unsigned_lines, Role::Unsigned, k_group);
     let groups = unsigned_lines.cols().div_ceil(k_group);
-    let unsigned_sums = if weights.zero_points().is_empty() {
-        Vec::new()
-    } else {
-        let lines = unsigned_lines.rows();
-        line_sums(unsigned.panels(), lines, groups, Role::Unsigned, k_group)
+    let folding = Folding {
+        weights,
+        source: unsigned.panels(),
+        lines: unsigned_lines.rows(),
+        groups,
+        k_group,
     };
     let shape = (out.rows(), out.cols());
     let bare = Int8Finish {
         signed: side,
-        offsets: &[],
         zero_points: weights.zero_points(),
-        unsigned_sums: &unsigned_sums,
+        summands: Folded::default(),
         first: 0,
         rule,
     };
-    let line_count = weights.lines();
     if side == Side::Rhs
         && let Some(source) = ByteRows::of(activations, k_group)
     {
@@ -351,9 +360,9 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
         };
         product(&bare).check(ctx.isa)?;
         let bytes = product(&bare).scratch_units(ctx);
-        let (offsets, bytes) = scratch.words_and_bytes(line_count, bytes);
-        weights.offsets(zero_point, bias, offsets);
-        let finish = Int8Finish { offsets, ..bare };
+        let (words, bytes) = scratch.words_and_bytes(folding.words(), bytes);
+        let summands = folding.fold(zero_point, bias, words);
+        let finish = Int8Finish { summands, ..bare };
         product(&finish).run(ctx, out, bytes);
         return Ok(());
     }
@@ -372,10 +381,10 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
         finish,
     };
     let words = product(&bare).scratch_words(ctx);
-    let (_, words) = scratch.parts(0, words + line_count);
-    let (offsets, words) = words.split_at_mut(line_count);
-    weights.offsets(zero_point, bias, offsets);
-    let finish = Int8Finish { offsets, ..bare };
+    let (_, words) = scratch.parts(0, words + folding.words());
+    let (summands, words) = words.split_at_mut(folding.words());
+    let summands = folding.fold(zero_point, bias, summands);
+    let finish = Int8Finish { summands, ..bare };
     product(&finish).run(ctx, out, words)
 }
 
@@ -419,15 +428,41 @@ fn fold_offsets(
 pub(crate) struct Int8Finish<'a> {
     /// On which side the signed operand, whose lines are the channels, stands.
     pub(crate) signed: Side,
-    /// Summand of every line; none if empty.
-    pub(crate) offsets: &'a [i32],
     /// Of every line; empty where all are zero.
     pub(crate) zero_points: &'a [i32],
-    /// Of every line of the unsigned operand; empty where `zero_points` is.
-    pub(crate) unsigned_sums: &'a [i32],
+    /// Summand of every line, none if empty; and the sum of every line of the unsigned operand, none where the zero
+    /// points are.
+    pub(crate) summands: Folded<'a>,
     /// The epilogue's channel of line 0 (a group of a convolution starts further on).
     pub(crate) first: usize,
     pub(crate) rule: SumRule<'a>,
+}
+
+impl Int8Finish<'_> {
+    /// Stores a tile of sums that starts at (`row`, `col`) of the product.
+    #[inline(always)]
+    pub(crate) fn store<S: Simd, W: SumWord>(
+        &self,
+        s: S,
+        (row, col): (usize, usize),
+        acc: &[W],
+        at: Place,
+        out: &mut SumTile<'_>,
+    ) {
+        let (channels, line) = match self.signed {
+            Side::Lhs => (Channels::Rows(row), col),
+            Side::Rhs => (Channels::Cols(col), row),
+        };
+        let sums = Sums {
+            acc,
+            channels,
+            first: self.first,
+            offsets: self.summands.offsets,
+            zero_points: self.zero_points,
+            line_sums: self.summands.unsigned_sums.get(line..).unwrap_or(&[]),
+        };
+        store_sums(s.isa(), self.rule, &sums, at, out);
+    }
 }
 
 impl<A: Arith<Word = i32>> Finish<A> for Int8Finish<'_> {
@@ -445,18 +480,6 @@ impl<A: Arith<Word = i32>> Finish<A> for Int8Finish<'_> {
         at: Place,
         out: &mut SumTile<'_>,
     ) {
-        let (channels, line) = match self.signed {
-            Side::Lhs => (Channels::Rows(row), col),
-            Side::Rhs => (Channels::Cols(col), row),
-        };
-        let sums = Sums {
-            acc,
-            channels,
-            first: self.first,
-            offsets: self.offsets,
-            zero_points: self.zero_points,
-            line_sums: self.unsigned_sums.get(line..).unwrap_or(&[]),
-        };
-        store_sums(s.isa(), self.rule, &sums, at, out);
+        self.store(s, (row, col), acc, at, out);
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod bytes;
 pub(crate) mod direct;
 pub(crate) mod driver;
 mod float;
+pub(crate) mod folding;
 mod int8;
 mod nbits;
 pub(crate) mod panel;

@@ -17,12 +17,21 @@ pub(crate) trait PanelSource<W>: Sync {
 }
 
 /// An operand packed once, whole.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Packed<W> {
     data: AlignedVec<W>,
     lines: usize,
     groups: usize,
     width: usize,
+}
+
+impl<W: Copy + Default> Clone for Packed<W> {
+    fn clone(&self) -> Self {
+        Self {
+            data: self.data.clone(),
+            ..*self
+        }
+    }
 }
 
 impl<W: Copy + Default> Packed<W> {
@@ -100,11 +109,9 @@ impl PanelSource<f32> for FloatLines<'_> {
             pack_rows(m, lines, groups.start, depth, width, out);
         } else {
             for (g, out) in groups.zip(out.chunks_exact_mut(width)) {
-                let column = m.from(lines.start, g).iter().step_by(m.row_stride());
-                out[..count]
-                    .iter_mut()
-                    .zip(column)
-                    .for_each(|(o, &x)| *o = x);
+                for (line, o) in lines.clone().zip(out) {
+                    *o = m.from(line, g)[0];
+                }
             }
         }
     }

@@ -169,7 +169,7 @@ impl Simd for Avx2 {
             return self.store(v, dst);
         }
         let (fours, rest) = dst.as_chunks_mut::<4>();
-        // SAFETY: `self` proves AVX2; each store writes an array of its size.
+        // SAFETY: `self` proves AVX2; each store writes an array of its size, and none asks for alignment.
         unsafe {
             let mut low = _mm256_castps256_ps128(v);
             if let Some(four) = fours.first_mut() {
@@ -178,7 +178,7 @@ impl Simd for Avx2 {
             }
             let (twos, rest) = rest.as_chunks_mut::<2>();
             if let Some(two) = twos.first_mut() {
-                _mm_storel_pd(two.as_mut_ptr().cast(), _mm_castps_pd(low));
+                _mm_storel_epi64(two.as_mut_ptr().cast(), _mm_castps_si128(low));
                 low = _mm_movehl_ps(low, low);
             }
             if let Some(one) = rest.first_mut() {

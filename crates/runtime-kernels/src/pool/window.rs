@@ -73,11 +73,10 @@ impl PoolShape {
         for d in 0..3 {
             let last = shape.output[d].checked_mul(shape.strides[d]);
             let reach = shape.kernel[d].checked_mul(shape.dilations[d]);
-            if last
-                .zip(reach)
-                .and_then(|(l, r)| l.checked_add(r))
-                .is_none()
-            {
+            let span = last.zip(reach).and_then(|(l, r)| l.checked_add(r));
+            let padded = shape.input[d].checked_add(shape.pads_begin[d]);
+            let padded = padded.and_then(|p| p.checked_add(shape.pads_end[d]));
+            if span.is_none() || padded.is_none() {
                 return Err(KernelError::Invalid {
                     what: "window extent",
                     value: usize::MAX,

@@ -1,6 +1,8 @@
 //! What becomes of exact int32 sums: stored as they are, scaled to f32, or requantised.
 
 use super::requantize::Requantization;
+use crate::context::Element;
+use crate::conv::Int8Input;
 use crate::elementwise::Activation;
 use crate::isa::Simd;
 use crate::threads::TileMut;
@@ -8,6 +10,7 @@ use crate::threads::TileMut;
 /// What the public traits do with vectors; sealed, because the vector trait is internal.
 pub(crate) mod sealed {
     use super::{SumRule, SumTile};
+    use crate::conv::Int8Input;
     use crate::isa::Simd;
     use crate::threads::TileMut;
 
@@ -17,6 +20,8 @@ pub(crate) mod sealed {
         fn load<S: Simd>(s: S, src: &[Self]) -> S::I;
         /// Stores one vector whose lanes lie in the type's range.
         fn store<S: Simd>(s: S, v: S::I, dst: &mut [Self]);
+        /// An image of this type.
+        fn image(bytes: &[Self]) -> Int8Input<'_>;
         /// A result of this type.
         fn tile(out: TileMut<'_, Self>) -> SumTile<'_>;
     }
@@ -32,7 +37,7 @@ pub(crate) mod sealed {
 use sealed::{ByteLanes, StoreSums};
 
 /// `u8` or `i8`: the element of an int8 tensor.
-pub trait QuantByte: ByteLanes + Copy + Default + Send + Sync + PartialOrd + 'static {
+pub trait QuantByte: ByteLanes + Element + PartialOrd + 'static {
     /// The least value.
     const MIN: i32;
     /// The greatest value.
@@ -68,6 +73,9 @@ macro_rules! quant_byte {
             #[inline(always)]
             fn store<S: Simd>(s: S, v: S::I, dst: &mut [Self]) {
                 s.$store(v, dst);
+            }
+            fn image(bytes: &[Self]) -> Int8Input<'_> {
+                bytes.into()
             }
             fn tile(out: TileMut<'_, Self>) -> SumTile<'_> {
                 SumTile::$tile(out)

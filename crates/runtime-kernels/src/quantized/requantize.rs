@@ -54,7 +54,7 @@ impl Requantization {
     /// that of its type, or less where an activation (ReLU, Clip) is fused.
     ///
     /// # Errors
-    /// [`KernelError::Invalid`] if there is no weight scale.
+    /// [`KernelError::Invalid`] if there is no weight scale; [`KernelError::NotAScale`] for the fixed-point rules.
     pub fn new(
         rule: RequantRule,
         x_scale: f32,
@@ -68,6 +68,18 @@ impl Requantization {
                 what: "number of weight scales",
                 value: 0,
             });
+        }
+        if rule != RequantRule::OnnxRuntime {
+            let is_scale = |s: &f32| s.is_finite() && *s > 0.0;
+            for (operand, scales) in [
+                ("scale of the input", &[x_scale][..]),
+                ("scale of the weights", w_scales),
+                ("scale of the result", &[y_scale]),
+            ] {
+                if !scales.iter().all(is_scale) {
+                    return Err(KernelError::NotAScale { operand });
+                }
+            }
         }
         let multipliers = w_scales.iter().map(|&w| x_scale * w / y_scale).collect();
         let exact = |&w: &f32| f64::from(x_scale) * f64::from(w) / f64::from(y_scale);
@@ -88,6 +100,12 @@ impl Requantization {
     /// The rule.
     pub fn rule(&self) -> RequantRule {
         self.rule
+    }
+
+    /// Whether sums are scaled in f32.
+    #[inline(always)]
+    pub(super) fn is_float(&self) -> bool {
+        self.rule == RequantRule::OnnxRuntime
     }
 
     /// The result of one sum of channel `channel`; the reference for the vector code.
@@ -233,6 +251,18 @@ mod tests {
         assert_eq!([1, 3, -1, -3].map(|x| single.apply(x, 0)), [1, 2, 0, -1]);
         let small = requantization(RequantRule::TfliteDoubleRounding, 0.125, 0);
         assert_eq!([4, 12, -4, -12].map(|x| small.apply(x, 0)), [1, 2, -1, -2]);
+    }
+
+    #[test]
+    fn fixed_point_needs_scales_that_are_finite_and_positive() {
+        let new = |rule, x, w, y| Requantization::new(rule, x, &[w], y, 0, (0, 255));
+        for (x, w, y) in [(1.0, 1.0, 0.0), (f32::NAN, 1.0, 1.0), (1.0, -1.0, 1.0)] {
+            let refused = new(RequantRule::TfliteDoubleRounding, x, w, y);
+            assert!(matches!(refused, Err(KernelError::NotAScale { .. })));
+        }
+        // Computed in f32, any scale gives what f32 gives.
+        let zero = new(RequantRule::OnnxRuntime, 1.0, 1.0, 0.0).unwrap();
+        assert_eq!((zero.apply(1, 0), zero.apply(-1, 0)), (255, 0));
     }
 
     #[test]

@@ -1,15 +1,35 @@
 //! Stores a register tile of exact sums: corrected for zero points, then through the epilogue.
 
 use super::output::{Channels, Dequantize, QuantByte, SumRule, SumTile};
-use super::requantize::{RequantRule, Requantization};
+use super::requantize::Requantization;
 use crate::elementwise::activate_tile;
 use crate::isa::{MAX_LANES, Simd, simd_dispatch};
 use crate::threads::{Place, TileMut};
 
+/// How sums stand in a tile: as words, or as floats that are exact integers.
+pub(crate) trait SumWord: Copy {
+    /// A vector of them.
+    fn load<S: Simd>(s: S, from: &[Self]) -> S::I;
+}
+
+impl SumWord for i32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[i32]) -> S::I {
+        s.load_i32(from)
+    }
+}
+
+impl SumWord for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(s: S, from: &[f32]) -> S::I {
+        s.to_i32(s.load(from))
+    }
+}
+
 /// A register tile of sums: rows of two vectors, and what is still to be added to each.
-pub(crate) struct Sums<'a> {
+pub(crate) struct Sums<'a, W> {
     /// Rows of `2 * LANES` words.
-    pub(crate) acc: &'a [i32],
+    pub(crate) acc: &'a [W],
     /// Which channel each row or column belongs to.
     pub(crate) channels: Channels,
     /// By how much the epilogue counts the channels from another one.
@@ -23,7 +43,7 @@ pub(crate) struct Sums<'a> {
     pub(crate) line_sums: &'a [i32],
 }
 
-impl Sums<'_> {
+impl<W: SumWord> Sums<'_, W> {
     /// The channels as the epilogue counts them.
     #[inline(always)]
     fn outer(&self) -> Channels {
@@ -36,14 +56,13 @@ impl Sums<'_> {
     /// A vector of the tile.
     #[inline(always)]
     fn stored<S: Simd>(&self, s: S, row: usize, col: usize) -> S::I {
-        s.load_i32(&self.acc[row * 2 * S::LANES + col..])
+        W::load(s, &self.acc[row * 2 * S::LANES + col..])
     }
 
-    /// What is added to a whole vector of columns from `col` on, where that is the same in every row.
+    /// Whether the same is added to every row: the channels are columns without zero points.
     #[inline(always)]
-    fn offset_of_columns<S: Simd>(&self, s: S, col: usize) -> Option<S::I> {
-        let columns = matches!(self.channels, Channels::Cols(_)) && self.zero_points.is_empty();
-        columns.then(|| channel_words(s, self.offsets, self.channels, 0, col, S::LANES))
+    fn are_by_columns(&self) -> bool {
+        matches!(self.channels, Channels::Cols(_)) && self.zero_points.is_empty()
     }
 
     /// The sums of row `row` from column `col` on, `n` of them live.
@@ -66,10 +85,10 @@ impl Sums<'_> {
 
 simd_dispatch! {
     /// Stores a tile of sums. Compiled once, not into every product.
-    pub(crate) fn store_sums(
+    pub(crate) fn store_sums[W: SumWord](
         s: S,
         rule: SumRule<'_>,
-        sums: &Sums<'_>,
+        sums: &Sums<'_, W>,
         at: Place,
         out: &mut SumTile<'_>,
     ) {
@@ -83,8 +102,48 @@ simd_dispatch! {
     }
 }
 
+/// Rows of `V` whole vectors of channels, all of which have the same summands: what most of a product is.
 #[inline(always)]
-fn store_raw<S: Simd>(s: S, sums: &Sums<'_>, at: Place, out: &mut TileMut<'_, i32>) {
+fn byte_rows<S: Simd, W: SumWord, T: QuantByte, const V: usize>(
+    s: S,
+    r: &Requantization,
+    sums: &Sums<'_, W>,
+    at: Place,
+    out: &mut TileMut<'_, T>,
+) {
+    let (low, high, zero_point) = byte_bounds::<S, T>(s, r);
+    let (mut offsets, mut multipliers) = ([zero_point; V], [low; V]);
+    for v in 0..V {
+        let (col, n) = (v * S::LANES, S::LANES);
+        offsets[v] = channel_words(s, sums.offsets, sums.channels, 0, col, n);
+        multipliers[v] = channel_floats(s, &r.multipliers, sums.outer(), 0, col, n);
+    }
+    let rows = out.rows_from((at.row, at.rows), (at.col, V * S::LANES));
+    for (acc, dst) in sums.acc.chunks_exact(2 * S::LANES).zip(rows) {
+        let (acc, dst) = (&acc[..V * S::LANES], &mut dst[..V * S::LANES]);
+        for v in 0..V {
+            let sum = W::load(s, &acc[v * S::LANES..]);
+            let x = s.mul(s.to_f32(s.add_i32(sum, offsets[v])), multipliers[v]);
+            let q = s.to_i32(s.min(s.max(x, low), high));
+            T::store(s, s.add_i32(q, zero_point), &mut dst[v * S::LANES..]);
+        }
+    }
+}
+
+/// What a scaled sum may be before the zero point is added, and the zero point.
+#[inline(always)]
+fn byte_bounds<S: Simd, T: QuantByte>(s: S, r: &Requantization) -> (S::F, S::F, S::I) {
+    let low = r.q_min.max(T::MIN).saturating_sub(r.zero_point);
+    let high = r.q_max.min(T::MAX).saturating_sub(r.zero_point);
+    (
+        s.splat(low as f32),
+        s.splat(high as f32),
+        s.splat_i32(r.zero_point),
+    )
+}
+
+#[inline(always)]
+fn store_raw<S: Simd, W: SumWord>(s: S, sums: &Sums<'_, W>, at: Place, out: &mut TileMut<'_, i32>) {
     for row in 0..at.rows {
         for col in (0..at.cols).step_by(S::LANES) {
             let n = S::LANES.min(at.cols - col);
@@ -102,10 +161,10 @@ fn store_raw<S: Simd>(s: S, sums: &Sums<'_>, at: Place, out: &mut TileMut<'_, i3
 }
 
 #[inline(always)]
-fn store_floats<S: Simd>(
+fn store_floats<S: Simd, W: SumWord>(
     s: S,
     d: &Dequantize<'_>,
-    sums: &Sums<'_>,
+    sums: &Sums<'_, W>,
     at: Place,
     out: &mut TileMut<'_, f32>,
 ) {
@@ -113,6 +172,14 @@ fn store_floats<S: Simd>(
     let clamp = d.activation.clamp();
     let (low, high) = clamp.unwrap_or((f32::NEG_INFINITY, f32::INFINITY));
     let (low, high) = (s.splat(low), s.splat(high));
+    if clamp.is_some() && sums.are_by_columns() {
+        if at.cols == 2 * S::LANES {
+            return float_rows::<S, W, 2>(s, d, (low, high), sums, at, out);
+        }
+        if at.cols == S::LANES {
+            return float_rows::<S, W, 1>(s, d, (low, high), sums, at, out);
+        }
+    }
     for col in (0..at.cols).step_by(S::LANES) {
         let n = S::LANES.min(at.cols - col);
         let mut scale = channel_floats(s, d.scales, channels, 0, col, n);
@@ -138,21 +205,58 @@ fn store_floats<S: Simd>(
     }
 }
 
+/// As [`byte_rows`], scaled to real numbers.
 #[inline(always)]
-fn store_bytes<S: Simd, T: QuantByte>(
+fn float_rows<S: Simd, W: SumWord, const V: usize>(
+    s: S,
+    d: &Dequantize<'_>,
+    (low, high): (S::F, S::F),
+    sums: &Sums<'_, W>,
+    at: Place,
+    out: &mut TileMut<'_, f32>,
+) {
+    let channels = sums.outer();
+    let mut offsets = [s.splat_i32(0); V];
+    let (mut scales, mut bias) = ([low; V], [low; V]);
+    for v in 0..V {
+        let (col, n) = (v * S::LANES, S::LANES);
+        offsets[v] = channel_words(s, sums.offsets, sums.channels, 0, col, n);
+        scales[v] = channel_floats(s, d.scales, channels, 0, col, n);
+        bias[v] = channel_floats(s, d.bias, channels, 0, col, n);
+    }
+    let rows = out.rows_from((at.row, at.rows), (at.col, V * S::LANES));
+    for (acc, dst) in sums.acc.chunks_exact(2 * S::LANES).zip(rows) {
+        let (acc, dst) = (&acc[..V * S::LANES], &mut dst[..V * S::LANES]);
+        for v in 0..V {
+            let sum = W::load(s, &acc[v * S::LANES..]);
+            let x = s.mul(s.to_f32(s.add_i32(sum, offsets[v])), scales[v]);
+            let y = s.min(high, s.max(low, s.add(x, bias[v])));
+            s.store(y, &mut dst[v * S::LANES..]);
+        }
+    }
+}
+
+#[inline(always)]
+fn store_bytes<S: Simd, W: SumWord, T: QuantByte>(
     s: S,
     r: &Requantization,
-    sums: &Sums<'_>,
+    sums: &Sums<'_, W>,
     at: Place,
     out: &mut TileMut<'_, T>,
 ) {
-    if r.rule() != RequantRule::OnnxRuntime {
+    if !r.is_float() {
         return store_fixed_point(s, r, sums, at, out);
     }
     let channels = sums.outer();
-    let low = s.splat(r.q_min.max(T::MIN).saturating_sub(r.zero_point) as f32);
-    let high = s.splat(r.q_max.min(T::MAX).saturating_sub(r.zero_point) as f32);
-    let zero_point = s.splat_i32(r.zero_point);
+    let (low, high, zero_point) = byte_bounds::<S, T>(s, r);
+    if sums.are_by_columns() {
+        if at.cols == 2 * S::LANES {
+            return byte_rows::<S, W, T, 2>(s, r, sums, at, out);
+        }
+        if at.cols == S::LANES {
+            return byte_rows::<S, W, T, 1>(s, r, sums, at, out);
+        }
+    }
     for col in (0..at.cols).step_by(S::LANES) {
         let n = S::LANES.min(at.cols - col);
         let mut m = channel_floats(s, &r.multipliers, channels, 0, col, n);
@@ -160,15 +264,6 @@ fn store_bytes<S: Simd, T: QuantByte>(
             let x = s.min(s.max(s.mul(s.to_f32(sum), m), low), high);
             s.add_i32(s.to_i32(x), zero_point)
         };
-        if n == S::LANES
-            && let Some(offset) = sums.offset_of_columns(s, col)
-        {
-            for row in 0..at.rows {
-                let sum = s.add_i32(sums.stored(s, row, col), offset);
-                T::store(s, byte(sum, m), out.row(at.row + row, at.col + col, n));
-            }
-            continue;
-        }
         for row in 0..at.rows {
             if let Channels::Rows(_) = channels {
                 m = channel_floats(s, &r.multipliers, channels, row, col, n);
@@ -188,10 +283,10 @@ fn store_bytes<S: Simd, T: QuantByte>(
 
 /// The rules with 64-bit products, element by element.
 #[inline(always)]
-fn store_fixed_point<S: Simd, T: QuantByte>(
+fn store_fixed_point<S: Simd, W: SumWord, T: QuantByte>(
     s: S,
     r: &Requantization,
-    sums: &Sums<'_>,
+    sums: &Sums<'_, W>,
     at: Place,
     out: &mut TileMut<'_, T>,
 ) {
@@ -264,6 +359,7 @@ fn words<S: Simd>(s: S, list: &[i32], n: usize) -> S::I {
 mod tests {
     use super::*;
     use crate::isa::{Isa, MAX_NR};
+    use crate::quantized::RequantRule;
 
     #[test]
     fn every_instruction_set_gives_the_bits_of_the_scalar_rule() {

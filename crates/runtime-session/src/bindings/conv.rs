@@ -173,9 +173,14 @@ impl Filter {
         self.kernel.len() == 1 && self.params.layout == Layout::ChannelsLast
     }
 
-    /// Whether each channel has a filter of its own, where channels stand last.
+    /// Whether each group has one input channel.
     pub(crate) fn is_depthwise(&self) -> bool {
-        self.params.groups > 1
+        self.params.groups > 1 && self.in_per_group == 1
+    }
+
+    /// Whether results can be computed by bands of rows: channels last.
+    pub(crate) fn runs_by_rows(&self) -> bool {
+        matches!(self.image_order(), ImageOrder::Last)
     }
 
     /// In which order the images lie.
@@ -362,7 +367,7 @@ impl Conv {
 
     /// Whether rows of the result may be computed apart: images with channels last, sums taken one by one.
     pub(crate) fn runs_by_rows(&self) -> bool {
-        matches!(self.filter.image_order(), ImageOrder::Last) && !self.weight.is_winograd()
+        self.filter.runs_by_rows() && !self.weight.is_winograd()
     }
 
     /// The convolution as one of several.

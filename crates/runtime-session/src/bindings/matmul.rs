@@ -3,6 +3,7 @@
 use super::activation::scalar;
 use super::chain::{Chain, Product, residual};
 use super::guarded::{self, Partial, is_f32};
+use super::one_hot::{self, OneHotLinear};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, Step, StepContext};
@@ -11,7 +12,7 @@ use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::gemm::{Bias, Epilogue, FloatOperand, PackedF32, Side, gemm, gemm_batched};
-use runtime_kernels::{Isa, KernelError, MatRef};
+use runtime_kernels::{Context, Isa, KernelError, MatRef, Scratch};
 use std::sync::Arc;
 
 /// Whether a node is a `MatMul` or `Gemm` with constant f32 weights `[k, n]` on the right.
@@ -77,15 +78,30 @@ pub(crate) fn bind_chain(
         node: graph.describe(chain.product),
         error,
     })?;
-    let step = Linear {
+    let linear = Linear {
         weight,
         alpha: layer.alpha,
         bias,
         activation: chain.activation,
     };
+    let classes = match chain.residual {
+        None => one_hot::indices(selector, x, linear.weight.rows()),
+        Some(_) => None,
+    };
+    let (step, inputs): (Arc<dyn Step>, _) = match classes {
+        Some(classes) => {
+            let table = OneHotLinear::new(&linear, isa);
+            let table = table.map_err(|error| SessionError::Weights {
+                node: graph.describe(chain.product),
+                error,
+            })?;
+            (Arc::new(table), vec![Some(classes)])
+        }
+        None => (Arc::new(linear), vec![Some(x), chain.residual]),
+    };
     Ok(Some(Bound {
-        step: Arc::new(step),
-        inputs: vec![Some(x), chain.residual],
+        step,
+        inputs,
         outputs: graph.node(id).outputs().to_vec(),
     }))
 }
@@ -183,11 +199,40 @@ fn pack(weight: &Tensor, transposed: bool, isa: Isa) -> Result<PackedF32, Kernel
 }
 
 /// `x [.., k]` times packed weights `[k, n]`; the residual is input 1.
-struct Linear {
-    weight: Arc<PackedF32>,
+pub(super) struct Linear {
+    pub(super) weight: Arc<PackedF32>,
     alpha: f32,
     bias: Option<Vec<f32>>,
     activation: Activation,
+}
+
+impl Linear {
+    /// `rows` of the left operand times the weights, through the epilogue.
+    ///
+    /// # Errors
+    /// Those of [`gemm`].
+    pub(super) fn multiply(
+        &self,
+        context: &Context,
+        scratch: &mut Scratch,
+        rows: MatRef<'_, f32>,
+        residual: Option<&[f32]>,
+        out: &mut [f32],
+    ) -> Result<(), KernelError> {
+        let mut epilogue = Epilogue::default();
+        epilogue.alpha = self.alpha;
+        epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);
+        epilogue.residual = residual;
+        epilogue.activation = self.activation;
+        gemm(
+            context,
+            scratch,
+            FloatOperand::Matrix(rows),
+            FloatOperand::Packed(&self.weight),
+            &epilogue,
+            out,
+        )
+    }
 }
 
 impl Step for Linear {
@@ -201,18 +246,12 @@ impl Step for Linear {
         let Rows { count, result } = Rows::of(x, k, n)?;
         let residual = residual(cx.inputs.optional(1)?, &result)?;
         let mut out = cx.state.memory.tensor::<f32>(&result)?;
-        let mut epilogue = Epilogue::default();
-        epilogue.alpha = self.alpha;
-        epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);
-        epilogue.residual = residual.as_deref();
-        epilogue.activation = self.activation;
         let data = x.data::<f32>()?;
-        gemm(
+        self.multiply(
             &cx.state.context,
             &mut cx.state.scratch,
-            FloatOperand::Matrix(MatRef::row_major(&data, count, k)?),
-            FloatOperand::Packed(&self.weight),
-            &epilogue,
+            MatRef::row_major(&data, count, k)?,
+            residual.as_deref(),
             out.data_mut::<f32>()?,
         )?;
         cx.outputs.set(0, out);

@@ -11,6 +11,7 @@ mod layout;
 mod matmul;
 mod nbits;
 mod normalize;
+mod one_hot;
 mod pad;
 mod pool;
 mod quantized;

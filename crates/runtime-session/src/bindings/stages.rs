@@ -10,6 +10,7 @@ use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{Shape, Tensor};
+use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
 use runtime_kernels::conv::{ConvShape, MAX_STAGES, conv_stages};
 use std::borrow::Cow;
@@ -72,10 +73,22 @@ fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, S
     }))
 }
 
-/// The stages that there are, in front of as many places as there may be; `None` where there is no first one.
-pub(crate) fn gathered<S: Copy>(stage: impl Fn(usize) -> Option<S>) -> Option<[S; MAX_STAGES]> {
+/// The first `count` stages, in front of as many places as there may be; `None` where one is missing.
+pub(crate) fn gathered<S: Copy>(
+    count: usize,
+    stage: impl Fn(usize) -> Option<S>,
+) -> Option<[S; MAX_STAGES]> {
     let first = stage(0)?;
-    Some(std::array::from_fn(|i| stage(i).unwrap_or(first)))
+    let mut stages = [first; MAX_STAGES];
+    for (i, place) in stages.iter_mut().enumerate().take(count).skip(1) {
+        *place = stage(i)?;
+    }
+    Some(stages)
+}
+
+/// What is wrong where a convolution cannot be one of several: binding refuses those.
+pub(crate) fn not_a_stage() -> StepError {
+    EvalError::rule("convolutions run together", "one of them is no stage").into()
 }
 
 /// Convolutions one behind the other; input 0 is the image, input `1 + i` what is added to the sums of convolution `i`.
@@ -109,9 +122,7 @@ impl Step for ConvStages {
             let (conv, shape) = (self.convs.get(i)?, shapes[i].as_ref()?);
             Some(conv.stage(shape, residuals[i].as_deref()))
         };
-        let Some(stages) = gathered(stage) else {
-            return Ok(());
-        };
+        let stages = gathered(count, stage).ok_or_else(not_a_stage)?;
         let mut out: Tensor = cx.state.memory.tensor::<f32>(&result)?;
         conv_stages(
             &cx.state.context,

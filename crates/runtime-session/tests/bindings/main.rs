@@ -2,6 +2,7 @@
 
 mod broadcast;
 mod net;
+mod one_hot;
 mod stages;
 
 use compress_tensor::Tensor;

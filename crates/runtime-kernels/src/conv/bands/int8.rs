@@ -1,11 +1,10 @@
 //! Stages in exact int8.
 
 use super::{BAND_BYTES, StageRows, Stages, run};
-use crate::context::Element;
 use crate::conv::int8::conv_int8;
-use crate::conv::int8_weights::{Int8Input, PackedConvInt8};
+use crate::conv::int8_weights::PackedConvInt8;
 use crate::conv::shape::ConvShape;
-use crate::quantized::{IntegerEpilogue, QuantByte, Requantization};
+use crate::quantized::{QuantByte, Requantization};
 use crate::{Context, KernelError, Scratch};
 
 /// A convolution of bytes that reads the result of the one before it.
@@ -54,29 +53,19 @@ impl<'a> Int8ConvStage<'a> {
 ///
 /// # Errors
 /// As [`conv_stages`](super::conv_stages), and those of [`conv_int8`].
-pub fn conv_int8_stages<T>(
+pub fn conv_int8_stages<T: QuantByte>(
     ctx: &Context,
     scratch: &mut Scratch,
     stages: &[Int8ConvStage<'_>],
     input: &[T],
     out: &mut [T],
-) -> Result<(), KernelError>
-where
-    T: QuantByte + Element,
-    Requantization: IntegerEpilogue<T>,
-    for<'x> Int8Input<'x>: From<&'x [T]>,
-{
+) -> Result<(), KernelError> {
     run(ctx, scratch, &Bytes(stages), BAND_BYTES, input, out)
 }
 
 pub(super) struct Bytes<'a>(pub(super) &'a [Int8ConvStage<'a>]);
 
-impl<T> Stages<T> for Bytes<'_>
-where
-    T: QuantByte,
-    Requantization: IntegerEpilogue<T>,
-    for<'x> Int8Input<'x>: From<&'x [T]>,
-{
+impl<T: QuantByte> Stages<T> for Bytes<'_> {
     fn len(&self) -> usize {
         self.0.len()
     }
@@ -102,7 +91,7 @@ where
             ctx,
             scratch,
             &part.shape,
-            input.into(),
+            T::image(input),
             stage.zero_point,
             stage.weights,
             stage.bias,

@@ -44,15 +44,17 @@ impl WinogradTile {
         let lanes = isa.tile().nr / 2;
         let vectors = |channels: usize| channels.div_ceil(lanes) as f64;
         let (read, written) = (vectors(shape.in_channels), vectors(shape.out_channels));
-        let direct = (shape.out_pixels() * shape.depth()) as f64 * written;
+        // Declared sizes may be beyond all bounds.
+        let direct = shape.out_pixels() as f64 * shape.depth() as f64 * written;
         let cost = |tile: Self| {
             let [_, height, width] = shape.output;
-            let tiles = height.div_ceil(tile.extent()) * width.div_ceil(tile.extent());
-            let places = tile.patch() * tile.patch() * shape.in_channels;
+            let tiles = [height, width].map(|size| size.div_ceil(tile.extent()) as f64);
+            let tiles = tiles[0] * tiles[1];
+            let places = (tile.patch() * tile.patch()) as f64 * shape.in_channels as f64;
             // A product of few rows takes as long as one of more.
-            let products = (tiles.max(LEAST_ROWS) * places) as f64 * written;
+            let products = tiles.max(LEAST_ROWS) * places * written;
             let (patch, result) = tile.transform_costs();
-            products + tiles as f64 * (patch * read + result * written)
+            products + tiles * (patch * read + result * written)
         };
         let tiles = [Self::Two, Self::Four].map(|tile| (tile, cost(tile)));
         let [two, four] = tiles;
@@ -83,7 +85,7 @@ impl WinogradTile {
 }
 
 /// Rows from which on a product with weights takes time by its rows.
-const LEAST_ROWS: usize = 6;
+const LEAST_ROWS: f64 = 6.0;
 /// The share of the direct sum's cost that is worth its rounding.
 const WORTH: f64 = 0.85;
 
@@ -141,7 +143,8 @@ impl Weights {
 
     /// Refuses weights that were packed for another instruction set.
     fn check(&self, isa: Isa) -> Result<(), KernelError> {
-        check_width(isa, self.places.iter().map(PackedF32::panels))
+        let mut widths = self.places.iter().map(|place| place.panels().width());
+        widths.try_for_each(|width| check_width(isa, width))
     }
 
     pub(super) fn bytes(&self) -> usize {

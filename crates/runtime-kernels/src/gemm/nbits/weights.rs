@@ -1,7 +1,8 @@
 //! Weights of few bits in the panels of a product.
 
 use crate::context::AlignedVec;
-use crate::error::{check_len, product};
+use crate::error::{check_len, check_words, product};
+use crate::gemm::direct::check_width;
 use crate::{Isa, KernelError};
 
 /// A matrix of codes of a few bits with a scale and a zero point per block of a row; its rows are the columns of the
@@ -237,16 +238,9 @@ impl PackedNBits {
 
     /// Refuses to run on an instruction set of another word format.
     pub(super) fn check(&self, isa: Isa) -> Result<(), KernelError> {
-        let (own, needed) = (self.isa.tile(), isa.tile());
-        if own.nr == needed.nr && own.k_group == needed.k_group {
-            return Ok(());
-        }
-        Err(KernelError::PackedFor {
-            operand: "right operand",
-            packed: own.nr,
-            isa: isa.name(),
-            needed: needed.nr,
-        })
+        let own = self.isa.tile();
+        check_width(isa, own.nr)?;
+        check_words("right operand", own.k_group, isa)
     }
 
     /// The words of panel `p`.

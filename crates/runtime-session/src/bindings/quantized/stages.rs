@@ -4,13 +4,15 @@
 use super::Region;
 use super::conv::{self, IntegerConv};
 use super::params::Byte;
-use crate::bindings::stages::gathered;
+use crate::bindings::stages::{gathered, not_a_stage};
 use crate::error::{SessionError, StepError};
+use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Step, StepContext};
 use compress_tensor::{Shape, Tensor};
 use onnx_ir::{NodeId, ValueId};
-use runtime_kernels::conv::{ConvShape, MAX_STAGES, conv_int8_stages};
+use runtime_kernels::conv::{ConvShape, Int8ConvStage, MAX_STAGES, conv_int8_stages};
+use runtime_kernels::quantized::QuantByte;
 use std::sync::Arc;
 
 /// An integer convolution with what it reads.
@@ -74,12 +76,10 @@ fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, S
     Ok(before.filter(|before| {
         let (filter, next) = (&before.conv.filter, &stage.conv.filter);
         let (input, output) = stage.bytes;
-        let by_rows =
-            |f: &crate::bindings::conv::Filter| matches!(f.image_order(), ImageOrder::Last);
         before.bytes == (input, input)
             && input == output
-            && by_rows(filter)
-            && by_rows(next)
+            && filter.runs_by_rows()
+            && next.runs_by_rows()
             && filter.is_depthwise() != next.is_depthwise()
     }))
 }
@@ -111,37 +111,29 @@ impl Step for IntegerConvStages {
             result = next;
         }
         let stage = |i: usize| self.convs.get(i)?.stage(shapes[i].as_ref()?);
-        let Some(stages) = gathered(stage) else {
-            return Ok(());
-        };
-        let (context, scratch) = (&cx.state.context, &mut cx.state.scratch);
-        let memory = &mut cx.state.memory;
+        let stages = gathered(count, stage).ok_or_else(not_a_stage)?;
         let stages = &stages[..count];
-        let out: Tensor = match self.byte {
-            Byte::U8 => {
-                let mut out = memory.tensor::<u8>(&result)?;
-                conv_int8_stages(
-                    context,
-                    scratch,
-                    stages,
-                    &x.data::<u8>()?,
-                    out.data_mut::<u8>()?,
-                )?;
-                out
-            }
-            Byte::I8 => {
-                let mut out = memory.tensor::<i8>(&result)?;
-                conv_int8_stages(
-                    context,
-                    scratch,
-                    stages,
-                    &x.data::<i8>()?,
-                    out.data_mut::<i8>()?,
-                )?;
-                out
-            }
-        };
-        cx.outputs.set(0, out);
-        Ok(())
+        match self.byte {
+            Byte::U8 => run_as::<u8>(stages, &result, cx),
+            Byte::I8 => run_as::<i8>(stages, &result, cx),
+        }
     }
+}
+
+fn run_as<T: QuantByte + Pooled>(
+    stages: &[Int8ConvStage<'_>],
+    shape: &Shape,
+    cx: &mut StepContext<'_>,
+) -> Result<(), StepError> {
+    let x = cx.inputs.tensor(0)?;
+    let mut out: Tensor = cx.state.memory.tensor::<T>(shape)?;
+    conv_int8_stages(
+        &cx.state.context,
+        &mut cx.state.scratch,
+        stages,
+        &x.data::<T>()?,
+        out.data_mut::<T>()?,
+    )?;
+    cx.outputs.set(0, out);
+    Ok(())
 }
