@@ -35,11 +35,12 @@ mod plan;
 mod profile;
 mod session;
 mod step;
+mod turns;
 mod weights;
 
 pub use error::{SessionError, StepError};
 pub use measure::{Latency, MeasureOptions, measure};
 pub use options::{OptimizationLevel, SessionOptions, TapOrder};
 pub use profile::{Profile, ProfileRow};
-pub use runtime_kernels::Parallelism;
+pub use runtime_kernels::{Isa, Parallelism};
 pub use session::Session;

@@ -35,6 +35,10 @@ pub struct SessionOptions {
     /// Threads that sessions share, in place of `threads`. The pool serves one run at a time; runs that go on beside it
     /// have fewer threads, so that together they do not use many more than the pool has.
     pub parallelism: Option<Parallelism>,
+    /// Runs that go on at the same time where more threads call the session: the others wait for their turns, in the order in which
+    /// they came, but for 20 ms at most. 0 for as many as CPU cores, which keeps the times even; with more, the system interrupts
+    /// runs for those of others: more runs an hour where they are short, but some of them take many times as long as most.
+    pub runs_at_once: usize,
     /// The instruction set of the kernels; the widest that the CPU has where none is named.
     pub isa: Option<Isa>,
     /// How much a session may change what it runs.
@@ -57,6 +61,7 @@ impl Default for SessionOptions {
         Self {
             threads: 1,
             parallelism: None,
+            runs_at_once: 0,
             isa: None,
             optimize: OptimizationLevel::default(),
             profile: false,
@@ -92,7 +97,26 @@ impl SessionOptions {
         self
     }
 
-    /// The same options with a chosen instruction set.
+    /// The same options with another number of runs that go on at the same time, of those that threads ask for.
+    #[must_use]
+    pub fn with_runs_at_once(mut self, runs: usize) -> Self {
+        self.runs_at_once = runs;
+        self
+    }
+
+    /// The same options with a chosen instruction set. Float results may round differently with another; what runs as integers
+    /// has the same bits with all.
+    ///
+    /// ```
+    /// use runtime_session::{Isa, SessionOptions};
+    ///
+    /// let options = SessionOptions::default().with_isa(Isa::scalar());
+    /// let all: Vec<SessionOptions> = Isa::available()
+    ///     .into_iter()
+    ///     .map(|isa| options.clone().with_isa(isa))
+    ///     .collect();
+    /// assert_eq!(all[0].isa, options.isa);
+    /// ```
     #[must_use]
     pub fn with_isa(mut self, isa: Isa) -> Self {
         self.isa = Some(isa);

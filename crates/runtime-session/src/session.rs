@@ -4,6 +4,7 @@ use crate::error::SessionError;
 use crate::execute::{RunState, Tap, execute};
 use crate::plan::{Draft, Plan, PlanCache, Scope, Selector, ShapeGraph};
 use crate::profile::{Profile, Profiler, Timings};
+use crate::turns::Turns;
 use crate::weights::Weights;
 use crate::{OptimizationLevel, SessionOptions};
 use compress_tensor::{DType, Tensor};
@@ -12,12 +13,13 @@ use onnx_ir::infer::infer_shapes;
 use onnx_ir::operator::Catalog;
 use onnx_ir::passes::{EliminateIdentity, FoldBatchNorm, Pass, PassContext, RewritePass};
 use onnx_ir::{Dim, Fact, Graph, Model, Value, ValueId};
-use runtime_kernels::{Context, Parallelism};
+use runtime_kernels::{Caller, Context, Parallelism};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// A model made ready to run. Runs may go on at the same time from several threads.
+/// A model made ready to run. Runs may go on at the same time from several threads; where more call than
+/// [`SessionOptions::runs_at_once`], they wait for their turns, so that all take about equally long.
 pub struct Session {
     options: SessionOptions,
     catalog: Catalog,
@@ -36,6 +38,8 @@ pub struct Session {
     /// Drafts in which tapped values exist, by their names; the one used last stands last.
     tapped: Mutex<Vec<(Vec<String>, Arc<BoundModel>)>>,
     profiler: Profiler,
+    /// Of runs without taps: a tap may itself wait for another run.
+    turns: Turns,
     /// States that no run holds at the moment.
     idle: Mutex<Vec<RunState>>,
 }
@@ -130,6 +134,7 @@ impl Session {
             profiler,
             weights,
             context,
+            turns: Turns::new(one_per_core(options.runs_at_once)),
             idle: Mutex::default(),
             catalog,
             original,
@@ -218,12 +223,15 @@ impl Session {
         if let Some(session) = self.replacing(inputs.iter().map(|(name, _)| *name))? {
             return session.run_values(inputs);
         }
+        let caller = self.context.parallelism.caller();
+        let _turn = self.turns.take();
         let mut outputs = Vec::new();
         let mut output = |value| {
             outputs.push(value);
             Ok(())
         };
-        self.execute(&self.bound, self.state(), inputs, None, &mut output)?;
+        let state = self.state(&caller);
+        self.execute(&self.bound, state, inputs, None, &mut output)?;
         Ok(outputs)
     }
 
@@ -286,7 +294,10 @@ impl Session {
         tap: Option<Tap<'_>>,
         outputs: &mut Vec<Tensor>,
     ) -> Result<(), SessionError> {
-        let mut state = self.state();
+        // Before the turn: whoever waits counts, so that those that run leave each other the cores.
+        let caller = self.context.parallelism.caller();
+        let _turn = tap.is_none().then(|| self.turns.take());
+        let mut state = self.state(&caller);
         for old in outputs.drain(..) {
             state.memory.recycle(Value::Tensor(old));
         }
@@ -316,8 +327,6 @@ impl Session {
         tap: Option<Tap<'_>>,
         output: &mut dyn FnMut(Value) -> Result<(), SessionError>,
     ) -> Result<(), SessionError> {
-        let caller = self.context.parallelism.caller();
-        state.context.parallelism = caller.parallelism().clone();
         state.memory.start(self.options.limits);
         let mut feeds = std::mem::take(&mut state.feeds);
         let done = self.feed(inputs, &mut feeds).and_then(|()| {
@@ -346,17 +355,20 @@ impl Session {
         done
     }
 
-    fn state(&self) -> RunState {
+    /// The state of a run by this caller.
+    fn state(&self, caller: &Caller) -> RunState {
         let idle = self
             .idle
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop();
-        idle.unwrap_or_else(|| RunState {
+        let mut state = idle.unwrap_or_else(|| RunState {
             context: self.context.clone(),
             timings: self.options.profile.then(Timings::default),
             ..RunState::default()
-        })
+        });
+        state.context.parallelism = caller.parallelism().clone();
+        state
     }
 
     fn tapped(&self, names: &[&str]) -> Result<Arc<BoundModel>, SessionError> {
@@ -467,11 +479,15 @@ fn parallelism(options: &SessionOptions) -> Result<Parallelism, SessionError> {
     if let Some(shared) = &options.parallelism {
         return Ok(shared.clone());
     }
-    let threads = match options.threads {
+    Parallelism::with_threads(one_per_core(options.threads)).map_err(SessionError::Threads)
+}
+
+/// A number of the options, of which 0 stands for that of the cores that this process may use.
+fn one_per_core(number: usize) -> usize {
+    match number {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         n => n,
-    };
-    Parallelism::with_threads(threads).map_err(SessionError::Threads)
+    }
 }
 
 fn names<'n>(inputs: &[(&'n str, Tensor)]) -> impl Iterator<Item = &'n str> {

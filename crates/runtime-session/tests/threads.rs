@@ -67,3 +67,45 @@ fn many_callers_of_sessions_with_one_pool_get_what_one_caller_alone_gets() {
         }
     });
 }
+
+#[test]
+fn plans_made_and_dropped_and_taps_do_not_disturb_other_callers() {
+    let mut options = SessionOptions::default()
+        .with_threads(2)
+        .with_runs_at_once(usize::MAX);
+    // Fewer than the callers have shapes: plans are dropped while others run them.
+    options.cached_plans = 2;
+    let session = Session::new(layers(3), &options).unwrap();
+    let alone = Session::new(layers(3), &SessionOptions::default()).unwrap();
+    let inputs: Vec<Tensor> = (0..5)
+        .map(|i| numbers(&[40 + 30 * i, 192], i as u32))
+        .collect();
+    let (mut expected, mut tapped) = (Vec::new(), Vec::new());
+    for x in &inputs {
+        let tap = |_: &str, value: &Tensor| tapped.push(value.clone());
+        let outputs = alone.run_with_taps(&[("x", x.clone())], &["MatMul1"], tap);
+        expected.push(outputs.unwrap().remove(0));
+    }
+    std::thread::scope(|scope| {
+        for caller in 0..6 {
+            let (session, inputs, expected, tapped) = (&session, &inputs, &expected, &tapped);
+            scope.spawn(move || {
+                for run in 0..10 {
+                    let i = (caller + run) % inputs.len();
+                    let feeds = [("x", inputs[i].clone())];
+                    let mut taps = 0;
+                    let outputs = if caller % 3 == 0 {
+                        session.run_with_taps(&feeds, &["MatMul1"], |_, value| {
+                            assert_eq!(value.bytes(), tapped[i].bytes());
+                            taps += 1;
+                        })
+                    } else {
+                        session.run(&feeds)
+                    };
+                    assert_eq!(taps, usize::from(caller % 3 == 0));
+                    assert_eq!(outputs.unwrap()[0].bytes(), expected[i].bytes());
+                }
+            });
+        }
+    });
+}
