@@ -7,6 +7,7 @@ mod build;
 mod calibration;
 mod captured;
 mod files;
+mod instruction_sets;
 mod linear;
 mod modes;
 mod prescribed;
