@@ -3,6 +3,7 @@
 mod conformance;
 mod process;
 mod proto;
+mod races;
 mod schema;
 mod study;
 mod tally;
@@ -51,8 +52,13 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "study",
-        about: "measure beside the peers: int8, cost or latency",
+        about: "measure: int8, fidelity, cost, latency, loading or sharing",
         run: study::run,
+    },
+    Command {
+        name: "races",
+        about: "the tests of threads under ThreadSanitizer; needs nightly with rust-src",
+        run: races::run,
     },
     Command {
         name: "venv",

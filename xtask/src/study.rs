@@ -1,7 +1,7 @@
-//! `cargo xtask study NAME [ARGUMENT …]`: measurements beside the peers, longer than a test may take.
+//! `cargo xtask study NAME [ARGUMENT …]`: measurements, most of them beside the peers, longer than a test may take.
 //!
-//! Each is a script in `xtask/python` that is given a release build of the program and the data pack (the folder that
-//! `MODELPRESS_DATA` names, or `../shared/data`); it prints the rows of `docs/measurements.md`.
+//! Each is a script in `xtask/python` that is given a release build of the program, or a program of `testkit`; both are given the data pack
+//! (the folder that `MODELPRESS_DATA` names, or `../shared/data`) and print the rows of `docs/measurements.md`.
 
 use std::path::PathBuf;
 
@@ -9,51 +9,86 @@ use crate::process::{self, Error};
 use crate::tally::Tally;
 use crate::{venv, workspace};
 
-/// A study by its name, and what it measures.
-const STUDIES: &[(&str, &str)] = &[
-    (
-        "int8",
-        "accuracy and agreement of int8 files in ONNX Runtime [MODEL …]",
-    ),
-    (
-        "fidelity",
-        "how far int8 files of models without labels stay from float [magika|ultraface|silero …]",
-    ),
-    (
-        "cost",
-        "time and peak memory of quantizing beside onnxruntime.quantization [JOB …]",
-    ),
-    (
-        "latency",
-        "time of one run beside ONNX Runtime [--threads N[,N…]] [CASE …]",
-    ),
+/// A measurement.
+struct Study {
+    name: &'static str,
+    about: &'static str,
+    form: Form,
+}
+
+/// What measures.
+enum Form {
+    /// `xtask/python/NAME_study.py`.
+    Script,
+    /// `crates/testkit/src/bin/NAME_study.rs`; ends badly where a limit is missed.
+    Program,
+}
+
+const STUDIES: &[Study] = &[
+    Study {
+        name: "int8",
+        about: "accuracy and agreement of int8 files in ONNX Runtime [MODEL …]",
+        form: Form::Script,
+    },
+    Study {
+        name: "fidelity",
+        about: "how far int8 files of models without labels stay from float [magika|ultraface|silero …]",
+        form: Form::Script,
+    },
+    Study {
+        name: "cost",
+        about: "time and peak memory of quantizing beside onnxruntime.quantization [JOB …]",
+        form: Form::Script,
+    },
+    Study {
+        name: "latency",
+        about: "time of one run beside ONNX Runtime [--threads N[,N…]] [CASE …]",
+        form: Form::Script,
+    },
+    Study {
+        name: "loading",
+        about: "time and memory of loading 1 GiB of weights [--layers N] [--folder FOLDER]",
+        form: Form::Program,
+    },
+    Study {
+        name: "sharing",
+        about: "one session run by many threads [--seconds N] [--callers N]",
+        form: Form::Program,
+    },
 ];
 
 /// Runs the study that the first argument names; the rest is its own.
 pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
-    let found = arguments
-        .split_first()
-        .filter(|(name, _)| STUDIES.iter().any(|(study, _)| study == name));
-    let Some((name, rest)) = found else {
+    let found = arguments.split_first().and_then(|(name, rest)| {
+        let study = STUDIES.iter().find(|study| study.name == name)?;
+        Some((study, rest))
+    });
+    let Some((study, rest)) = found else {
         return Err(Error::Usage { usage: usage() });
     };
-    let python = venv::ensure()?;
-    let build = [
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "modelpress-cli",
-    ];
-    process::run(&mut process::cargo(&build))?;
-    let script = format!("xtask/python/{name}_study.py");
-    let mut command = process::command(&python, &[script.as_str()]);
-    command
-        .arg(workspace::target().join("release/modelpress"))
-        .arg(data())
-        .args(rest);
-    process::run(&mut command)?;
+    let mut command = match study.form {
+        Form::Script => {
+            let python = venv::ensure()?;
+            let program = built("modelpress-cli", "modelpress")?;
+            let script = format!("xtask/python/{}_study.py", study.name);
+            let mut command = process::command(&python, &[script.as_str()]);
+            command.arg(program);
+            command
+        }
+        Form::Program => {
+            let program = built("testkit", &format!("{}_study", study.name))?;
+            process::command(&program, &[])
+        }
+    };
+    process::run(command.arg(data()).args(rest))?;
     Ok(Tally::default())
+}
+
+/// A program of a package, built for release.
+fn built(package: &str, program: &str) -> Result<PathBuf, Error> {
+    let build = ["build", "--quiet", "--release", "--package", package];
+    process::run(process::cargo(&build).args(["--bin", program]))?;
+    Ok(workspace::target().join("release").join(program))
 }
 
 fn data() -> PathBuf {
@@ -67,7 +102,7 @@ fn data() -> PathBuf {
 }
 
 fn usage() -> String {
-    let line = |(name, about): &(&str, &str)| format!("\n  {name:<8} {about}");
+    let line = |study: &Study| format!("\n  {:<8} {}", study.name, study.about);
     let studies: String = STUDIES.iter().map(line).collect();
     format!("cargo xtask study <name> [argument …]{studies}")
 }

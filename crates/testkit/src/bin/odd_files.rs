@@ -7,7 +7,7 @@
 //! Peak memory is read from `/proc`, and is 0 where there is none.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use compress_tensor::{DType, Tensor, npy};
@@ -181,7 +181,8 @@ fn watch(command: &mut Command) -> std::io::Result<Watched> {
         .spawn()?;
     let mut peak = 0.0f64;
     let status = loop {
-        peak = peak.max(peak_megabytes(&child));
+        let bytes = testkit::resident::peak_of(child.id()).unwrap_or(0);
+        peak = peak.max(bytes as f64 / 1024.0 / 1024.0);
         if let Some(status) = child.try_wait()? {
             break status;
         }
@@ -197,13 +198,4 @@ fn watch(command: &mut Command) -> std::io::Result<Watched> {
         stdout: std::fs::read_to_string(stdout.path())?,
         stderr: std::fs::read_to_string(stderr.path())?,
     })
-}
-
-/// The largest resident size so far.
-fn peak_megabytes(child: &Child) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
-    let status = status.unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kilobytes.unwrap_or(0.0) / 1024.0
 }
