@@ -42,7 +42,7 @@ const STUDIES: &[Study] = &[
     },
     Study {
         name: "latency",
-        about: "time of one run beside ONNX Runtime [--threads N[,N…]] [CASE …]",
+        about: "time of one run beside ONNX Runtime [--threads N[,N…]] [--rounds N] [CASE …]",
         form: Form::Script,
     },
     Study {
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
     let mut command = match study.form {
         Form::Script => {
             let python = venv::ensure()?;
-            let program = built("modelpress-cli", "modelpress")?;
+            let program = program()?;
             let script = format!("xtask/python/{}_study.py", study.name);
             let mut command = process::command(&python, &[script.as_str()]);
             command.arg(program);
@@ -84,6 +84,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
     Ok(Tally::default())
 }
 
+/// A release build of the program.
+pub(crate) fn program() -> Result<PathBuf, Error> {
+    built("modelpress-cli", "modelpress")
+}
+
 /// A program of a package, built for release.
 fn built(package: &str, program: &str) -> Result<PathBuf, Error> {
     let build = ["build", "--quiet", "--release", "--package", package];
@@ -91,7 +96,8 @@ fn built(package: &str, program: &str) -> Result<PathBuf, Error> {
     Ok(workspace::target().join("release").join(program))
 }
 
-fn data() -> PathBuf {
+/// The data pack.
+pub(crate) fn data() -> PathBuf {
     std::env::var_os("MODELPRESS_DATA").map_or_else(
         || {
             let root = workspace::root();
