@@ -15,6 +15,10 @@ const TESTS: &[(&str, &[&str])] = &[
         &["--package", "runtime-kernels", "--lib", "threads::"],
     ),
     (
+        "the turns of callers",
+        &["--package", "runtime-session", "--lib", "turns::"],
+    ),
+    (
         "sessions run by several threads",
         &["--package", "runtime-session", "--test", "threads"],
     ),
