@@ -21,6 +21,9 @@ pub enum SessionError {
     /// The threads could not be started.
     #[error(transparent)]
     Threads(KernelError),
+    /// A kernel failed while the machine was measured.
+    #[error("the machine cannot be measured: {0}")]
+    Measure(KernelError),
     /// The weights of a node cannot be packed.
     #[error("node {node}: {error}")]
     Weights {

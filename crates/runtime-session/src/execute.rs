@@ -3,7 +3,7 @@
 use crate::error::{SessionError, StepError};
 use crate::memory::Memory;
 use crate::plan::{Operand, Plan, PlannedStep};
-use crate::profile::Timings;
+use crate::profile::{Bytes, Timings};
 use crate::step::{Inputs, Outputs, StepContext};
 use compress_tensor::Tensor;
 use onnx_ir::Value;
@@ -95,22 +95,19 @@ fn run_steps(
     }
     let mut written = std::mem::take(&mut state.written);
     for step in &plan.steps {
+        // Before it runs: a step may take the buffer of its input over.
+        let read = match state.timings {
+            Some(_) => bytes_read(plan, step, values),
+            None => 0,
+        };
         let started = state.timings.is_some().then(Instant::now);
         run_step(plan, step, values, &mut written, state).map_err(|error| SessionError::Step {
             node: step.node.to_string(),
             error,
         })?;
         if let (Some(started), Some(timings)) = (started, &mut state.timings) {
-            let results = step
-                .outputs
-                .iter()
-                .flatten()
-                .filter_map(|&slot| values[slot].as_ref());
-            let bytes = results
-                .filter_map(Value::as_tensor)
-                .map(Tensor::byte_len)
-                .sum();
-            timings.add(step.row, started.elapsed(), bytes);
+            let time = started.elapsed();
+            timings.add(step.row, started, time, bytes_moved(step, values, read));
         }
         if let Some(tap) = &mut tap {
             for &(slot, named) in &step.tapped {
@@ -127,6 +124,40 @@ fn run_steps(
     }
     state.written = written;
     Ok(())
+}
+
+/// Bytes of the inputs of a step and of its packed weights, without what it reads in a few places.
+fn bytes_read(plan: &Plan, step: &PlannedStep, values: &[Option<Value>]) -> u64 {
+    let inputs = step.inputs.iter().enumerate();
+    let read = inputs.filter(|(index, _)| !step.step.picks_from(*index));
+    let read = read.filter_map(|(_, operand)| match (*operand)? {
+        Operand::Constant(i) => plan.constants.get(i),
+        Operand::Slot(slot) => values[slot].as_ref(),
+    });
+    let bytes: u64 = read.map(byte_len).sum();
+    bytes.saturating_add(step.fused.weight_bytes)
+}
+
+/// What a step moved, given what it read of its whole inputs. Of inputs read in a few places, it read what it wrote.
+fn bytes_moved(step: &PlannedStep, values: &[Option<Value>], read: u64) -> Bytes {
+    if step.step.is_view() {
+        return Bytes::default();
+    }
+    let results = step.outputs.iter().flatten();
+    let results = results.filter_map(|&slot| values[slot].as_ref());
+    let written: u64 = results.map(byte_len).sum();
+    let picks = (0..step.inputs.len()).any(|index| step.step.picks_from(index));
+    let picked = if picks { written } else { 0 };
+    Bytes {
+        read: read.saturating_add(picked),
+        written,
+    }
+}
+
+fn byte_len(value: &Value) -> u64 {
+    value
+        .as_tensor()
+        .map_or(0, |tensor| tensor.byte_len() as u64)
 }
 
 fn run_step(

@@ -1,8 +1,8 @@
-//! Where the time goes: calls, time and bytes per step.
+//! Where the time goes: calls, time, multiply-accumulates and bytes per step.
 
 use onnx_ir::Node;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Where the time of a session's runs went.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,8 +26,57 @@ pub struct ProfileRow {
     pub calls: u64,
     /// The time of all calls. The time of a subgraph is in the rows of its nodes too.
     pub time: Duration,
+    /// The time of the fastest call.
+    pub fastest: Duration,
+    /// The multiply-accumulates of all calls and of all nodes that the step fuses, as [`onnx_ir::cost`] counts them; `None`
+    /// where some shape is not known before the step runs.
+    pub macs: Option<u64>,
+    /// Bytes that all calls read: inputs, and weights as the file holds them. Of a table of which a few rows are read, no more
+    /// than what is written; a view reads and writes none.
+    pub bytes_read: u64,
     /// Bytes of the results of all calls.
-    pub bytes: u64,
+    pub bytes_written: u64,
+}
+
+impl ProfileRow {
+    /// Arithmetic per second in 10⁹ operations, a multiply-accumulate as two; `None` where there is none or it is not known.
+    pub fn gflops(&self) -> Option<f64> {
+        let macs = self.macs.filter(|&macs| macs > 0)?;
+        per_nanosecond(2.0 * macs as f64, self.time)
+    }
+
+    /// Bytes read and written per second, in 10⁹; `None` where nothing moves.
+    pub fn gbytes_per_second(&self) -> Option<f64> {
+        let bytes = self.bytes_read.saturating_add(self.bytes_written);
+        per_nanosecond(bytes as f64, self.time)
+    }
+}
+
+/// One step of one run.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct TraceEvent {
+    /// The node (the last one of those that the step fuses).
+    pub node: String,
+    /// Its operator, with the domain.
+    pub op: String,
+    /// What ran it.
+    pub kernel: &'static str,
+    /// When it began, after the first step of the run did. Steps of a subgraph lie within that of their node.
+    pub start: Duration,
+    /// How long it took.
+    pub time: Duration,
+    /// Its multiply-accumulates, where they are known.
+    pub macs: Option<u64>,
+    /// Bytes that it read.
+    pub bytes_read: u64,
+    /// Bytes of its results.
+    pub bytes_written: u64,
+}
+
+/// Units of 10⁹ per second; `None` of nothing, or in no time.
+fn per_nanosecond(amount: f64, time: Duration) -> Option<f64> {
+    (amount > 0.0 && !time.is_zero()).then(|| amount / (time.as_secs_f64() * 1e9))
 }
 
 impl Profile {
@@ -67,7 +116,10 @@ impl Profiler {
             kernel,
             calls: 0,
             time: Duration::ZERO,
-            bytes: 0,
+            fastest: Duration::MAX,
+            macs: Some(0),
+            bytes_read: 0,
+            bytes_written: 0,
         });
         rows.len() - 1
     }
@@ -76,11 +128,42 @@ impl Profiler {
     pub(crate) fn add(&self, timings: &mut Timings) {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         for (row, timing) in rows.iter_mut().zip(&mut timings.rows) {
-            row.calls += timing.0;
-            row.time += timing.1;
-            row.bytes += timing.2;
-            *timing = (0, Duration::ZERO, 0);
+            row.calls += timing.calls;
+            row.time += timing.time;
+            row.fastest = row.fastest.min(timing.fastest);
+            let sum = |(a, b): (u64, u64)| a.checked_add(b);
+            row.macs = row.macs.zip(timing.macs).and_then(sum);
+            row.bytes_read = row.bytes_read.saturating_add(timing.bytes.read);
+            row.bytes_written = row.bytes_written.saturating_add(timing.bytes.written);
+            *timing = Timing::default();
         }
+    }
+
+    /// The events of a run by the names of their rows, in the order in which they began.
+    pub(crate) fn named(&self, mut events: Vec<Event>) -> Vec<TraceEvent> {
+        events.sort_by_key(|event| event.start);
+        let first = events.first().map(|event| event.start);
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = |event: Event| {
+            let row = rows.get(event.row)?;
+            Some(TraceEvent {
+                node: row.node.clone(),
+                op: row.op.clone(),
+                kernel: row.kernel,
+                start: event.start.saturating_duration_since(first?),
+                time: event.time,
+                macs: event.macs,
+                bytes_read: event.bytes.read,
+                bytes_written: event.bytes.written,
+            })
+        };
+        events.into_iter().filter_map(named).collect()
+    }
+
+    /// The fastest call of each row; [`Duration::MAX`] where there was none.
+    pub(crate) fn fastest(&self) -> Vec<Duration> {
+        let rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.iter().map(|row| row.fastest).collect()
     }
 
     /// The rows that ran so far.
@@ -92,20 +175,81 @@ impl Profiler {
     }
 }
 
-/// What one run measures, by row: calls, time, bytes.
+/// The steps of one run, for whoever asked for it.
+pub(crate) type Events = Arc<Mutex<Vec<Event>>>;
+
+/// What one run measures.
 #[derive(Default)]
 pub(crate) struct Timings {
-    rows: Vec<(u64, Duration, u64)>,
+    rows: Vec<Timing>,
+    /// The multiply-accumulates of one call, by row; of the plan that runs.
+    pub(crate) macs: Arc<[Option<u64>]>,
+    /// Where each step is noted, where somebody asked.
+    pub(crate) events: Option<Events>,
+}
+
+/// A step of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    row: usize,
+    start: Instant,
+    time: Duration,
+    macs: Option<u64>,
+    bytes: Bytes,
+}
+
+/// What one step reads and writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Bytes {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+}
+
+/// What one run measures of one row.
+#[derive(Clone)]
+struct Timing {
+    calls: u64,
+    time: Duration,
+    fastest: Duration,
+    macs: Option<u64>,
+    bytes: Bytes,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            calls: 0,
+            time: Duration::ZERO,
+            fastest: Duration::MAX,
+            macs: Some(0),
+            bytes: Bytes::default(),
+        }
+    }
 }
 
 impl Timings {
-    pub(crate) fn add(&mut self, row: usize, time: Duration, bytes: usize) {
+    pub(crate) fn add(&mut self, row: usize, start: Instant, time: Duration, bytes: Bytes) {
         if self.rows.len() <= row {
-            self.rows.resize(row + 1, (0, Duration::ZERO, 0));
+            self.rows.resize(row + 1, Timing::default());
+        }
+        let macs = self.macs.get(row).copied().flatten();
+        if let Some(events) = &self.events {
+            let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+            events.push(Event {
+                row,
+                start,
+                time,
+                macs,
+                bytes,
+            });
         }
         let timing = &mut self.rows[row];
-        timing.0 += 1;
-        timing.1 += time;
-        timing.2 += bytes as u64;
+        timing.calls += 1;
+        timing.time += time;
+        timing.fastest = timing.fastest.min(time);
+        let sum = |(a, b): (u64, u64)| a.checked_add(b);
+        timing.macs = timing.macs.zip(macs).and_then(sum);
+        timing.bytes.read = timing.bytes.read.saturating_add(bytes.read);
+        timing.bytes.written = timing.bytes.written.saturating_add(bytes.written);
     }
 }

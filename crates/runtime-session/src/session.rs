@@ -1,22 +1,25 @@
 //! The session: a model made ready to run.
 
+mod inputs;
+
 use crate::error::SessionError;
 use crate::execute::{RunState, Tap, execute};
-use crate::plan::{Draft, Plan, PlanCache, Scope, Selector, ShapeGraph};
-use crate::profile::{Profile, Profiler, Timings};
+use crate::plan::{Draft, Plan, PlanCache, Scope, Selector, ShapeGraph, ShapeKey, macs_by_row};
+use crate::profile::{Events, Profile, Profiler, Timings, TraceEvent};
 use crate::turns::Turns;
 use crate::weights::Weights;
 use crate::{OptimizationLevel, SessionOptions};
-use compress_tensor::{DType, Tensor};
+use compress_tensor::Tensor;
 use onnx_ir::functions::inline_functions;
 use onnx_ir::infer::infer_shapes;
 use onnx_ir::operator::Catalog;
 use onnx_ir::passes::{EliminateIdentity, FoldBatchNorm, Pass, PassContext, RewritePass};
-use onnx_ir::{Dim, Fact, Graph, Model, Value, ValueId};
+use onnx_ir::{Fact, Graph, Model, Value, ValueId};
 use runtime_kernels::{Caller, Context, Parallelism};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// A model made ready to run. Runs may go on at the same time from several threads; where more call than
 /// [`SessionOptions::runs_at_once`], they wait for their turns, so that all take about equally long.
@@ -105,11 +108,7 @@ impl Session {
             optimize(&mut model, &catalog)?;
         }
         let model = Arc::new(model);
-        let context = Context::new(parallelism(options)?);
-        let context = match options.isa {
-            Some(isa) => context.with_isa(isa),
-            None => context,
-        };
+        let context = context(options)?;
         let (profiler, weights) = (Profiler::default(), Weights::default());
         let scope = Scope {
             catalog: &catalog,
@@ -254,6 +253,24 @@ impl Session {
         Ok(outputs)
     }
 
+    /// As [`Session::run`], and gives each step of the run; none unless [`SessionOptions::profile`] is set.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub fn run_traced(
+        &self,
+        inputs: &[(&str, Tensor)],
+    ) -> Result<(Vec<Tensor>, Vec<TraceEvent>), SessionError> {
+        if let Some(session) = self.replacing(names(inputs))? {
+            return session.run_traced(inputs);
+        }
+        let (events, mut outputs) = (Events::default(), Vec::new());
+        let told = Some(Arc::clone(&events));
+        self.run_in(&self.bound, inputs, None, told, &mut outputs)?;
+        let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok((outputs, self.profiler.named(std::mem::take(&mut events))))
+    }
+
     /// Where the time of the runs so far went; empty unless [`SessionOptions::profile`] is set.
     pub fn profile(&self) -> Profile {
         let mut profile = self.profiler.profile();
@@ -261,6 +278,20 @@ impl Session {
             profile.rows.extend(session.profile().rows);
         }
         profile
+    }
+
+    /// The fastest call of each row of the profile.
+    pub(crate) fn fastest_by_row(&self) -> Vec<Duration> {
+        self.profiler.fastest()
+    }
+
+    /// What is constant for these shapes of the inputs.
+    fn known_values(&self, bound: &BoundModel, shapes: &ShapeKey) -> HashMap<ValueId, Tensor> {
+        if self.options.optimize >= OptimizationLevel::Basic {
+            bound.shapes.known_values(shapes, &self.catalog)
+        } else {
+            HashMap::new()
+        }
     }
 
     /// The session for inputs that replace a default.
@@ -294,10 +325,25 @@ impl Session {
         tap: Option<Tap<'_>>,
         outputs: &mut Vec<Tensor>,
     ) -> Result<(), SessionError> {
+        self.run_in(bound, inputs, tap, None, outputs)
+    }
+
+    /// Runs a bound model; its steps are told to `events`, where a profile is taken.
+    fn run_in(
+        &self,
+        bound: &BoundModel,
+        inputs: &[(&str, Tensor)],
+        tap: Option<Tap<'_>>,
+        events: Option<Events>,
+        outputs: &mut Vec<Tensor>,
+    ) -> Result<(), SessionError> {
         // Before the turn: whoever waits counts, so that those that run leave each other the cores.
         let caller = self.context.parallelism.caller();
         let _turn = tap.is_none().then(|| self.turns.take());
         let mut state = self.state(&caller);
+        if let Some(timings) = &mut state.timings {
+            timings.events = events;
+        }
         for old in outputs.drain(..) {
             state.memory.recycle(Value::Tensor(old));
         }
@@ -333,13 +379,17 @@ impl Session {
             let plan = bound
                 .plans
                 .get(&feeds, self.options.cached_plans, |shapes| {
-                    let known = if self.options.optimize >= OptimizationLevel::Basic {
-                        bound.shapes.known_values(shapes, &self.catalog)
-                    } else {
-                        HashMap::new()
-                    };
-                    Plan::lower(&bound.draft, &known)
+                    let known = self.known_values(bound, shapes);
+                    let mut plan = Plan::lower(&bound.draft, &known);
+                    if self.options.profile {
+                        let shaped = bound.shapes.shaped(shapes, &self.catalog);
+                        plan.macs = macs_by_row(&plan, &shaped);
+                    }
+                    plan
                 });
+            if let Some(timings) = &mut state.timings {
+                timings.macs = plan.macs.clone();
+            }
             execute(&plan, feeds.drain(..), &mut state, tap, output)
         });
         feeds.clear();
@@ -347,6 +397,7 @@ impl Session {
         state.memory.finish();
         if let Some(timings) = &mut state.timings {
             self.profiler.add(timings);
+            timings.events = None;
         }
         self.idle
             .lock()
@@ -424,54 +475,15 @@ impl Session {
         }
         Ok(made)
     }
+}
 
-    /// Puts the values of the graph's inputs into `feeds`, in order; defaults where nothing was given.
-    fn feed<'n>(
-        &self,
-        inputs: impl IntoIterator<Item = (&'n str, Value)>,
-        feeds: &mut Vec<Option<Value>>,
-    ) -> Result<(), SessionError> {
-        let graph = &self.model.graph;
-        let ids = graph.inputs();
-        feeds.resize(ids.len(), None);
-        for (name, value) in inputs {
-            let at = ids.iter().position(|&id| graph.name_of(id) == name);
-            let at = at.ok_or_else(|| SessionError::UnknownInput {
-                name: name.to_owned(),
-                known: ids.iter().map(|&id| graph.name_of(id).to_owned()).collect(),
-            })?;
-            if feeds[at].is_some() {
-                return Err(SessionError::DuplicateInput {
-                    name: name.to_owned(),
-                });
-            }
-            check_input(name, &graph.value(ids[at]).fact, &value)?;
-            let value = match value {
-                Value::Tensor(tensor) => Value::Tensor(tensor.to_aligned()),
-                other => other,
-            };
-            // A file may list an input twice.
-            for (_, feed) in ids
-                .iter()
-                .zip(feeds.iter_mut())
-                .filter(|(id, _)| **id == ids[at])
-            {
-                *feed = Some(value.clone());
-            }
-        }
-        for (feed, &id) in feeds.iter_mut().zip(ids) {
-            if feed.is_none() {
-                let default = graph
-                    .initializer(id)
-                    .map(Tensor::to_aligned)
-                    .map(Value::Tensor);
-                *feed = Some(default.ok_or_else(|| SessionError::MissingInput {
-                    name: graph.name_of(id).to_owned(),
-                })?);
-            }
-        }
-        Ok(())
-    }
+/// The instruction set and the threads that the options name.
+pub(crate) fn context(options: &SessionOptions) -> Result<Context, SessionError> {
+    let context = Context::new(parallelism(options)?);
+    Ok(match options.isa {
+        Some(isa) => context.with_isa(isa),
+        None => context,
+    })
 }
 
 /// The pool that the options name, or one of their number of threads.
@@ -514,28 +526,4 @@ fn as_values<'n>(inputs: &[(&'n str, Tensor)]) -> impl Iterator<Item = (&'n str,
     inputs
         .iter()
         .map(|(name, tensor)| (*name, Value::Tensor(tensor.clone())))
-}
-
-/// Checks a value against the declaration of an input; symbolic dimensions take any size.
-fn check_input(name: &str, declared: &Fact, value: &Value) -> Result<(), SessionError> {
-    let (Fact::Tensor(fact), Value::Tensor(tensor)) = (declared, value) else {
-        return Ok(());
-    };
-    let dtype_fits = fact.dtype.is_none_or(|d| d == tensor.dtype());
-    let fits = |(dim, &size): (&Dim, &usize)| dim.as_size().is_none_or(|d| d == size);
-    let shape_fits = fact.shape.as_ref().is_none_or(|dims| {
-        dims.len() == tensor.rank() && dims.iter().zip(tensor.shape()).all(fits)
-    });
-    if dtype_fits && shape_fits {
-        return Ok(());
-    }
-    Err(SessionError::WrongInput {
-        name: name.to_owned(),
-        expected: fact.to_string(),
-        found: describe(tensor.dtype(), tensor.shape()),
-    })
-}
-
-fn describe(dtype: DType, shape: &[usize]) -> String {
-    Fact::tensor(dtype, shape.iter().copied()).to_string()
 }

@@ -2,9 +2,10 @@
 
 use crate::error::StepError;
 use crate::execute::RunState;
+use crate::plan::Plan;
 use compress_tensor::Tensor;
-use onnx_ir::Value;
 use onnx_ir::operator::EvalError;
+use onnx_ir::{Graph, Value};
 use std::sync::Arc;
 
 /// One unit of work: one node, or several that one kernel does together.
@@ -24,6 +25,27 @@ pub(crate) trait Step: Send + Sync {
         false
     }
 
+    /// How the step computes its product, where its kernel has several ways that differ in speed.
+    fn algorithm(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether the result is the first input under another shape, without a copy.
+    fn is_view(&self) -> bool {
+        false
+    }
+
+    /// Whether the step reads only as much of input `index` as it writes: a table to pick rows from.
+    fn picks_from(&self, index: usize) -> bool {
+        let _ = index;
+        false
+    }
+
+    /// The subgraphs that the step runs, in the order of the node's attributes.
+    fn bodies(&self) -> &[Body] {
+        &[]
+    }
+
     /// In which order of axes the step reads and writes images.
     fn image_order(&self) -> ImageOrder {
         ImageOrder::Model
@@ -34,6 +56,14 @@ pub(crate) trait Step: Send + Sync {
     /// # Errors
     /// [`StepError`].
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError>;
+}
+
+/// A subgraph and its plan.
+pub(crate) struct Body {
+    pub(crate) graph: Arc<Graph>,
+    pub(crate) plan: Plan,
+    /// For each value that the subgraph captures: the input of the step.
+    pub(crate) captured: Vec<usize>,
 }
 
 /// In which order of axes a step reads and writes images; see [`crate::plan`]. All inputs are images, constants of

@@ -189,7 +189,7 @@ fn the_profile_counts_calls_and_bytes_per_node() {
     }
     let profile = session.profile();
     let add = profile.rows.iter().find(|r| r.node == "Add -> y").unwrap();
-    assert_eq!((add.calls, add.bytes), (3, 3 * 24));
+    assert_eq!((add.calls, add.bytes_written), (3, 3 * 24));
     assert_eq!(profile.rows.iter().map(|r| r.calls).max(), Some(3));
     let silent = Session::new(branches(), &SessionOptions::default()).unwrap();
     silent.run(&[("x", batch(2))]).unwrap();

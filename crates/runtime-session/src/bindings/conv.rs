@@ -254,6 +254,8 @@ impl Filter {
 pub(crate) struct Conv {
     pub(crate) filter: Filter,
     weight: Arc<PackedConvF32>,
+    /// The tile of Winograd's minimal filtering that the weights are packed for.
+    tile: Option<WinogradTile>,
     bias: Option<Vec<f32>>,
     activation: Activation,
 }
@@ -261,6 +263,13 @@ pub(crate) struct Conv {
 impl Step for Conv {
     fn kernel(&self) -> &'static str {
         "conv.f32"
+    }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        self.tile.map(|tile| match tile {
+            WinogradTile::Two => "winograd2",
+            WinogradTile::Four => "winograd4",
+        })
     }
 
     fn image_order(&self) -> ImageOrder {
@@ -355,6 +364,7 @@ impl Conv {
         let conv = Self {
             filter,
             weight,
+            tile,
             bias: has_bias.then_some(bias),
             activation: chain.activation,
         };

@@ -4,7 +4,7 @@ use super::reference::Reference;
 use crate::error::{SessionError, StepError};
 use crate::execute::with_inputs;
 use crate::plan::{Bound, Selector};
-use crate::step::{ImageOrder, Inputs, Outputs, Step, StepContext};
+use crate::step::{Body, ImageOrder, Inputs, Outputs, Step, StepContext};
 use compress_tensor::DType;
 use onnx_ir::NodeId;
 use std::sync::Arc;
@@ -22,6 +22,17 @@ pub(crate) trait Partial: Send + Sync {
     /// See [`Step::reads_misaligned`].
     fn reads_misaligned(&self, index: usize) -> bool {
         let _ = index;
+        false
+    }
+
+    /// See [`Step::picks_from`].
+    fn picks_from(&self, index: usize) -> bool {
+        let _ = index;
+        false
+    }
+
+    /// See [`Step::is_view`].
+    fn is_view(&self) -> bool {
         false
     }
 
@@ -68,6 +79,18 @@ struct Guarded<K> {
 impl<K: Partial> Step for Guarded<K> {
     fn kernel(&self) -> &'static str {
         self.kernel.kernel()
+    }
+
+    fn is_view(&self) -> bool {
+        self.kernel.is_view()
+    }
+
+    fn picks_from(&self, index: usize) -> bool {
+        self.kernel.picks_from(index)
+    }
+
+    fn bodies(&self) -> &[Body] {
+        self.reference.bodies()
     }
 
     fn in_place(&self) -> Option<usize> {

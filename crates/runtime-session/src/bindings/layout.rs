@@ -300,6 +300,9 @@ impl Partial for Gather {
     fn kernel(&self) -> &'static str {
         "gather"
     }
+    fn picks_from(&self, index: usize) -> bool {
+        index == 0
+    }
     fn reads_misaligned(&self, index: usize) -> bool {
         index == 0
     }

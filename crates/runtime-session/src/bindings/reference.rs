@@ -3,7 +3,7 @@
 use crate::error::{SessionError, StepError};
 use crate::execute::{RunState, execute};
 use crate::plan::{Bound, Plan, Scope, Selector};
-use crate::step::{Inputs, Step, StepContext};
+use crate::step::{Body, Inputs, Step, StepContext};
 use onnx_ir::eval::eval_operator;
 use onnx_ir::operator::{DynOperator, EvalError, SubgraphRunner};
 use onnx_ir::{Graph, Node, NodeId, Value, ValueId};
@@ -34,14 +34,6 @@ pub(crate) struct Reference {
     bodies: Vec<Body>,
 }
 
-/// A subgraph and its plan.
-struct Body {
-    graph: Arc<Graph>,
-    plan: Plan,
-    /// For each value that the subgraph captures: the input of the step.
-    captured: Vec<usize>,
-}
-
 impl Reference {
     /// The step, and what the node's subgraphs capture: inputs of the step after those of the node.
     ///
@@ -69,7 +61,7 @@ impl Reference {
         let mut captured = Vec::new();
         let mut bodies = Vec::new();
         for body in node.attributes.graphs() {
-            bodies.push(Body::new(selector, node, body, &mut captured)?);
+            bodies.push(bind_body(selector, node, body, &mut captured)?);
         }
         let step = Self {
             operator,
@@ -117,48 +109,51 @@ pub(crate) fn bind_instead(
     })
 }
 
-impl Body {
-    fn new(
-        selector: &mut Selector<'_>,
-        node: &Node,
-        graph: &Arc<Graph>,
-        captured: &mut Vec<ValueId>,
-    ) -> Result<Self, SessionError> {
-        let mut constants = HashMap::new();
-        let mut inputs = Vec::new();
-        for (inner, name) in graph.captured() {
-            let Some(outer) = selector.graph.value_by_name(name) else {
-                return Err(SessionError::UndefinedValue {
-                    name: name.to_owned(),
-                });
-            };
-            if let Some(tensor) = selector.constant(outer) {
-                constants.insert(inner, tensor);
-                continue;
-            }
-            let known = captured.iter().position(|&v| v == outer);
-            let at = known.unwrap_or_else(|| {
-                captured.push(outer);
-                captured.len() - 1
+/// Binds the nodes of a subgraph of `node`; what it captures goes to `captured`.
+fn bind_body(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    graph: &Arc<Graph>,
+    captured: &mut Vec<ValueId>,
+) -> Result<Body, SessionError> {
+    let mut constants = HashMap::new();
+    let mut inputs = Vec::new();
+    for (inner, name) in graph.captured() {
+        let Some(outer) = selector.graph.value_by_name(name) else {
+            return Err(SessionError::UndefinedValue {
+                name: name.to_owned(),
             });
-            inputs.push(node.inputs().len() + at);
-        }
-        let scope = Scope {
-            depth: selector.scope.depth + 1,
-            ..selector.scope
         };
-        let draft = Selector::draft(graph, scope, constants, &[])?;
-        Ok(Self {
-            graph: graph.clone(),
-            plan: Plan::lower(&draft, &HashMap::new()),
-            captured: inputs,
-        })
+        if let Some(tensor) = selector.constant(outer) {
+            constants.insert(inner, tensor);
+            continue;
+        }
+        let known = captured.iter().position(|&v| v == outer);
+        let at = known.unwrap_or_else(|| {
+            captured.push(outer);
+            captured.len() - 1
+        });
+        inputs.push(node.inputs().len() + at);
     }
+    let scope = Scope {
+        depth: selector.scope.depth + 1,
+        ..selector.scope
+    };
+    let draft = Selector::draft(graph, scope, constants, &[])?;
+    Ok(Body {
+        graph: graph.clone(),
+        plan: Plan::lower(&draft, &HashMap::new()),
+        captured: inputs,
+    })
 }
 
 impl Step for Reference {
     fn kernel(&self) -> &'static str {
         "reference"
+    }
+
+    fn bodies(&self) -> &[Body] {
+        &self.bodies
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

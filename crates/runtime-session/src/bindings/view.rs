@@ -124,6 +124,9 @@ impl Partial for Axes {
     fn kernel(&self) -> &'static str {
         "view"
     }
+    fn is_view(&self) -> bool {
+        true
+    }
     fn accepts(&self, inputs: Inputs<'_>) -> bool {
         let (Ok(x), Ok(axes)) = (inputs.tensor(0), inputs.optional(1)) else {
             return false;
@@ -146,6 +149,9 @@ impl Step for Identity {
     fn kernel(&self) -> &'static str {
         "view"
     }
+    fn is_view(&self) -> bool {
+        true
+    }
     fn in_place(&self) -> Option<usize> {
         Some(0)
     }
@@ -167,6 +173,9 @@ struct Reshape {
 impl Partial for Reshape {
     fn kernel(&self) -> &'static str {
         "view"
+    }
+    fn is_view(&self) -> bool {
+        true
     }
     fn in_place(&self) -> Option<usize> {
         Some(0)

@@ -1,5 +1,6 @@
 //! The steps of a graph, over the graph's values.
 
+use super::Fused;
 use crate::step::Step;
 use compress_tensor::Tensor;
 use onnx_ir::ValueId;
@@ -18,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) constants: HashMap<ValueId, Tensor>,
     /// Names of all values, by value index.
     pub(crate) names: Arc<Vec<String>>,
+    /// The graph's value that each value holds, by value index: itself, or the one that it holds in another order.
+    pub(crate) origins: Arc<Vec<ValueId>>,
 }
 
 /// A value that is shown as soon as it is there.
@@ -39,4 +42,6 @@ pub(crate) struct DraftStep {
     pub(crate) node: Arc<str>,
     /// The row of the profile.
     pub(crate) row: usize,
+    /// What the step computes.
+    pub(crate) fused: Arc<Fused>,
 }

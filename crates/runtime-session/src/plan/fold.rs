@@ -46,6 +46,11 @@ impl<'a> Constants<'a> {
         }
     }
 
+    /// The value, where somebody has asked for it already.
+    pub(crate) fn known(&self, value: ValueId) -> Option<&Tensor> {
+        self.known.get(&value)?.as_ref()
+    }
+
     /// The value, where it is the same in every run.
     pub(crate) fn get(&mut self, value: ValueId) -> Option<Tensor> {
         // Depth first with a stack of our own: a file may hold a chain of any length.

@@ -39,6 +39,8 @@ pub(crate) struct Layouts<'a> {
     pub(crate) constants: &'a mut HashMap<ValueId, Tensor>,
     /// Names by value; grows by those of the values in the other order.
     pub(crate) names: &'a mut Vec<String>,
+    /// The graph's value that each value holds, by value; grows with the names.
+    pub(crate) origins: &'a mut Vec<ValueId>,
 }
 
 impl Layouts<'_> {
@@ -204,6 +206,7 @@ impl Assignment<'_> {
             outputs: vec![Some(to)],
             node: format!("layout of `{name}`").into(),
             row,
+            fused: Arc::default(),
         });
     }
 
@@ -211,6 +214,7 @@ impl Assignment<'_> {
         let names = &mut self.layouts.names;
         let name = format!("{} (channels last)", names[value.index()]);
         names.push(name);
+        self.layouts.origins.push(value);
         ValueId::from_index(names.len() - 1)
     }
 }

@@ -1,6 +1,6 @@
 //! A draft and what is known of its values become a plan: slots, constants, last uses.
 
-use super::{Draft, DraftStep, Tapped};
+use super::{Draft, DraftStep, Fused, Tapped};
 use crate::step::Step;
 use compress_tensor::Tensor;
 use onnx_ir::{Value, ValueId};
@@ -28,6 +28,11 @@ pub(crate) struct Plan {
     /// Values of the slots.
     pub(crate) slot_values: Vec<ValueId>,
     pub(crate) names: Arc<Vec<String>>,
+    /// See [`Draft::origins`].
+    pub(crate) origins: Arc<Vec<ValueId>>,
+    /// The multiply-accumulates of each step by row of the profile, those in subgraphs too; empty unless somebody counts
+    /// them.
+    pub(crate) macs: Arc<[Option<u64>]>,
 }
 
 /// One step over slots.
@@ -43,6 +48,7 @@ pub(crate) struct PlannedStep {
     pub(crate) tapped: Vec<(usize, ValueId)>,
     pub(crate) node: Arc<str>,
     pub(crate) row: usize,
+    pub(crate) fused: Arc<Fused>,
 }
 
 impl Plan {
@@ -61,6 +67,8 @@ impl Plan {
             tapped: Vec::new(),
             slot_values: Vec::new(),
             names: draft.names.clone(),
+            origins: draft.origins.clone(),
+            macs: Arc::default(),
         };
         let mut constants: HashMap<ValueId, usize> = HashMap::new();
         let mut operand = |v: ValueId, slots: &mut Slots| match constant(v) {
@@ -86,6 +94,7 @@ impl Plan {
                 tapped: Vec::new(),
                 node: planned.node.clone(),
                 row: planned.row,
+                fused: planned.fused.clone(),
             });
         }
         plan.outputs = draft

@@ -10,14 +10,16 @@
 mod cache;
 mod draft;
 mod fold;
+mod fused;
 mod layout;
 mod lower;
 mod select;
 mod specialize;
 
-pub(crate) use cache::PlanCache;
+pub(crate) use cache::{PlanCache, ShapeKey};
 pub(crate) use draft::{Draft, DraftStep, Tapped};
 pub(crate) use fold::Constants;
+pub(crate) use fused::{Fused, macs_by_row};
 pub(crate) use layout::{FROM_LAST, Layouts, TO_LAST};
 pub(crate) use lower::{Operand, Plan, PlannedStep};
 pub(crate) use select::{Bound, Scope, Selector};

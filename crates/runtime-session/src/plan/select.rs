@@ -4,7 +4,7 @@
 //! nodes before it along (the `Conv` before a `Relu`, the whole region from `DequantizeLinear` to
 //! `QuantizeLinear`); what nobody wants afterwards is never bound: maximal munch, as in instruction selection.
 
-use super::{Constants, Draft, DraftStep, Layouts, Tapped};
+use super::{Constants, Draft, DraftStep, Fused, Layouts, Tapped};
 use crate::bindings;
 use crate::error::SessionError;
 use crate::profile::Profiler;
@@ -102,7 +102,7 @@ impl<'a> Selector<'a> {
         let graph = self.graph;
         let mut wanted = vec![false; graph.value_bound()];
         let mut constants = HashMap::new();
-        let mut steps = Vec::new();
+        let (mut steps, mut roots) = (Vec::new(), Vec::new());
         for &v in graph.outputs().iter().chain(tapped) {
             self.want(v, &mut wanted, &mut constants);
         }
@@ -125,13 +125,21 @@ impl<'a> Selector<'a> {
                 inputs: bound.inputs,
                 outputs: bound.outputs,
                 node,
+                fused: Arc::default(),
             });
+            roots.push(id);
+        }
+        for (step, &root) in steps.iter_mut().zip(&roots) {
+            let stored = |v| self.constants.known(v);
+            let fused = Fused::of(graph, root, &step.inputs, &|v| wanted[v.index()], &stored);
+            step.fused = Arc::new(fused);
         }
         steps.reverse();
         let mut names = vec![String::new(); graph.value_bound()];
         for (id, info) in graph.values() {
             names[id.index()].clone_from(&info.name);
         }
+        let mut origins: Vec<ValueId> = (0..names.len()).map(ValueId::from_index).collect();
         let layouts = Layouts {
             is_image: &|v| self.rank(v) == Some(4),
             dtype: &|v| self.dtype(v),
@@ -146,6 +154,7 @@ impl<'a> Selector<'a> {
             },
             constants: &mut constants,
             names: &mut names,
+            origins: &mut origins,
         };
         let (steps, elsewhere) = layouts.assign(steps);
         self.align(&steps, &mut constants);
@@ -160,6 +169,7 @@ impl<'a> Selector<'a> {
             tapped: tapped.iter().map(shown).collect(),
             constants,
             names: Arc::new(names),
+            origins: Arc::new(origins),
         })
     }
 

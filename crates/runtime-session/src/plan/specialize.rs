@@ -16,7 +16,7 @@
 use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::eval::{NoSubgraphs, eval_operator};
 use onnx_ir::fact::{KnownValue, TensorFact};
-use onnx_ir::infer::infer_shapes;
+use onnx_ir::infer::{infer_shapes, infer_shapes_within};
 use onnx_ir::operator::{Catalog, DynOperator, Limits};
 use onnx_ir::{Dim, Fact, Graph, Model, NodeId, OpsetImports, Value, ValueId};
 use std::collections::{HashMap, HashSet};
@@ -122,6 +122,25 @@ impl ShapeGraph {
         inferred
     }
 
+    /// The graph with the shapes that its values, and those of its subgraphs, have for these inputs, as far as they can be
+    /// known before it runs. It holds no large weights.
+    pub(crate) fn shaped(&self, inputs: &Shapes, catalog: &Catalog) -> Graph {
+        let mut model = self.model.clone();
+        self.feed(&mut model, inputs);
+        match infer_shapes_within(&mut model, catalog) {
+            Ok(_) => model.graph,
+            Err(_) => self.model.graph.clone(),
+        }
+    }
+
+    fn feed(&self, model: &mut Model, inputs: &Shapes) {
+        for (&id, input) in self.fed.iter().zip(inputs) {
+            if let Some((dtype, shape)) = input {
+                model.graph.value_mut(id).fact = Fact::tensor(*dtype, shape.iter().copied());
+            }
+        }
+    }
+
     /// The constants by substitution; `None` where two inputs give one symbol different sizes, or some shape would have
     /// a negative one.
     fn substitute(&self, inputs: &Shapes) -> Option<HashMap<ValueId, Tensor>> {
@@ -167,11 +186,7 @@ impl ShapeGraph {
     /// The constants by inference.
     fn infer(&self, inputs: &Shapes, catalog: &Catalog) -> HashMap<ValueId, Tensor> {
         let mut model = self.model.clone();
-        for (&id, input) in self.fed.iter().zip(inputs) {
-            if let Some((dtype, shape)) = input {
-                model.graph.value_mut(id).fact = Fact::tensor(*dtype, shape.iter().copied());
-            }
-        }
+        self.feed(&mut model, inputs);
         if infer_shapes(&mut model, catalog).is_err() {
             return HashMap::new();
         }

@@ -3,6 +3,7 @@
 mod broadcast;
 mod net;
 mod one_hot;
+mod profile;
 mod stages;
 
 use compress_tensor::Tensor;
