@@ -1,26 +1,32 @@
 //! `modelpress bench`: how fast a model runs.
 
+mod picture;
+mod trace;
+
 use crate::arrays::{DimArgs, SampleArgs, as_one};
-use crate::context::{Context, load, peak_rss_bytes};
+use crate::context::{Context, load_with_files, peak_rss_bytes};
 use crate::error::{Error, Usage};
 use crate::numbers::positive;
+use crate::outputs::{check_outputs, files_of};
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
 use modelpress::data::InputSpec;
 use modelpress::ir::dims::{OpenDim, fix_dims, open_dim, open_dims};
 use modelpress::ir::{Model, TensorFact};
-use modelpress::session::{MeasureOptions, Profile, Session, measure};
-use modelpress::tensor::{DType, Tensor, element_count};
+use modelpress::session::roofline::{Arithmetic, Machine, Prediction};
+use modelpress::session::{Latency, MeasureOptions, Profile, ProfileRow, Session, measure};
+use modelpress::tensor::{DType, Tensor, element_count, write_atomically};
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Measure a model's latency and throughput, and where the time goes.
 #[derive(Args)]
 #[command(
-    after_help = "Example:\n  modelpress bench model.onnx --dim batch=8 --threads 4\n  modelpress bench model.onnx --input x=images.npy --runs 1000"
+    after_help = "Example:\n  modelpress bench model.onnx --dim batch=8 --threads 4\n  modelpress bench model.onnx --input x=images.npy --runs 1000\n  modelpress bench model.onnx --predict --trace trace.json --picture layers.svg"
 )]
 pub(crate) struct Bench {
     /// The ONNX file.
@@ -37,6 +43,16 @@ pub(crate) struct Bench {
     /// Stop after this many seconds.
     #[arg(long, value_name = "S", value_parser = clap::value_parser!(u64).range(1..), default_value_t = 10)]
     max_seconds: u64,
+    /// Print what the latency model predicts beside what was measured, and how near each layer comes to the roofline. The first
+    /// time, this machine is measured for some seconds; the rates are kept in the user's cache folder.
+    #[arg(long)]
+    predict: bool,
+    /// Write one run as a trace of events, for Perfetto or chrome://tracing.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Draw the layers by time, and under the roofline of this machine, as an SVG.
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     #[command(flatten)]
     dims: DimArgs,
     #[command(flatten)]
@@ -59,7 +75,21 @@ struct Outcome {
     /// The sizes that the model leaves open and nobody gave, which were taken as 1.
     taken_as_one: Vec<String>,
     peak_rss_bytes: Option<u64>,
+    /// With `--predict`.
+    predicted: Option<Predicted>,
     layers: Vec<Layer>,
+}
+
+#[derive(Serialize)]
+struct Predicted {
+    /// By the sum of arithmetic and movement.
+    sum_ms: f64,
+    /// By the greater of the two.
+    overlapped_ms: f64,
+    /// How far the sum is off the measured median, as a part of it: above 0 where it is more.
+    error: f64,
+    /// Steps that the prediction leaves out.
+    unknown_steps: usize,
 }
 
 #[derive(Serialize)]
@@ -69,6 +99,16 @@ struct Layer {
     kernel: &'static str,
     mean_ms: f64,
     share: f64,
+    /// Multiply-accumulates of a run.
+    macs: Option<u64>,
+    /// Bytes that a run reads and writes, weights included.
+    bytes: u64,
+    /// 10⁹ operations per second, a multiply-accumulate as two.
+    gflops: Option<f64>,
+    /// 10⁹ bytes per second.
+    gbytes_per_s: Option<f64>,
+    /// The part that is reached of what the machine could do at the layer's intensity; with `--predict` or `--picture`.
+    of_roofline: Option<f64>,
 }
 
 /// Runs that the profile is the mean of.
@@ -76,7 +116,13 @@ const PROFILED_RUNS: usize = 10;
 
 impl Bench {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
-        let model = load(&self.model)?;
+        let (model, weights) = load_with_files(&self.model)?;
+        let read = files_of(&self.inputs).chain(weights.iter().map(PathBuf::as_path));
+        let written: Vec<&Path> = [&self.trace, &self.picture]
+            .into_iter()
+            .filter_map(|path| path.as_deref())
+            .collect();
+        check_outputs(read.chain([self.model.as_path()]), &written)?;
         let Feeds {
             inputs,
             batch,
@@ -99,11 +145,31 @@ impl Bench {
             },
             _ => error.into(),
         })?;
+        let machine = match self.predict || self.picture.is_some() {
+            true => Some(machine(cx)?),
+            false => None,
+        };
+        let predicted = match machine.as_ref().filter(|_| self.predict) {
+            Some(machine) => {
+                let shapes: Vec<_> = feeds.iter().map(|(n, t)| (*n, t.shape())).collect();
+                Some(predicted(&session.predict(machine, &shapes)?, &latency))
+            }
+            None => None,
+        };
         drop(session);
         // Taking the time of each step costs some, so it is done apart.
         let session = Session::new(model, &cx.session_options().with_profile())?;
         for _ in 0..PROFILED_RUNS.min(latency.runs) {
             session.run(&feeds)?;
+        }
+        let layers = layers(&session.profile(), machine.as_ref());
+        if let Some(path) = &self.trace {
+            let (_, events) = session.run_traced(&feeds)?;
+            write(path, &trace::json(&events)?)?;
+        }
+        if let (Some(path), Some(machine)) = (&self.picture, &machine) {
+            let name = self.model.file_name().unwrap_or_default().to_string_lossy();
+            write(path, &picture::svg(&name, &layers, machine))?;
         }
         let outcome = Outcome {
             p50_ms: units::milliseconds(latency.p50),
@@ -117,7 +183,8 @@ impl Bench {
             throughput_per_s: latency.throughput_per_second() * batch as f64,
             taken_as_one: assumed.iter().map(ToString::to_string).collect(),
             peak_rss_bytes: peak_rss_bytes(),
-            layers: layers(&session.profile()),
+            predicted,
+            layers,
         };
         cx.report(&outcome, |out| {
             for (name, value) in [
@@ -131,24 +198,11 @@ impl Bench {
             writeln!(out, "runs        {}{}", outcome.runs, as_one(&assumed))?;
             writeln!(out, "threads     {}", outcome.threads)?;
             writeln!(out, "throughput  {:.1} samples/s", outcome.throughput_per_s)?;
-            writeln!(out)?;
-            let mut table = Table::new(&[
-                ("node", Align::Left),
-                ("operator", Align::Left),
-                ("kernel", Align::Left),
-                ("time", Align::Right),
-                ("share", Align::Right),
-            ]);
-            for layer in &outcome.layers {
-                table.row([
-                    layer.node.clone(),
-                    layer.op.clone(),
-                    layer.kernel.to_owned(),
-                    units::time(Duration::from_secs_f64(layer.mean_ms / 1e3)),
-                    format!("{:.1} %", layer.share * 100.0),
-                ]);
+            if let Some(predicted) = &outcome.predicted {
+                writeln!(out, "predicted   {}", predicted.text())?;
             }
-            table.print(out)
+            writeln!(out)?;
+            print(&outcome.layers, out)
         })
     }
 
@@ -271,16 +325,134 @@ fn made_up(fact: &TensorFact, room: &mut usize) -> Option<Tensor> {
 const MAX_BYTES: usize = 4 << 30;
 
 /// Where the time goes, the longest first.
-fn layers(profile: &Profile) -> Vec<Layer> {
+fn layers(profile: &Profile, machine: Option<&Machine>) -> Vec<Layer> {
     let total: f64 = profile.rows.iter().map(|r| r.time.as_secs_f64()).sum();
-    let row = |row: &modelpress::session::ProfileRow| Layer {
-        node: row.node.clone(),
-        op: row.op.clone(),
-        kernel: row.kernel,
-        mean_ms: units::milliseconds(row.time) / row.calls.max(1) as f64,
-        share: row.time.as_secs_f64() / total.max(f64::MIN_POSITIVE),
+    let row = |row: &ProfileRow| {
+        let calls = row.calls.max(1);
+        Layer {
+            node: row.node.clone(),
+            op: row.op.clone(),
+            kernel: row.kernel,
+            mean_ms: units::milliseconds(row.time) / calls as f64,
+            share: row.time.as_secs_f64() / total.max(f64::MIN_POSITIVE),
+            macs: row.macs.map(|macs| macs / calls),
+            bytes: row.bytes_read.saturating_add(row.bytes_written) / calls,
+            gflops: row.gflops(),
+            gbytes_per_s: row.gbytes_per_second(),
+            of_roofline: machine.and_then(|machine| of_roofline(row, machine)),
+        }
     };
     let mut layers: Vec<Layer> = profile.rows.iter().map(row).collect();
     layers.sort_by(|a, b| b.share.total_cmp(&a.share));
     layers
+}
+
+/// The part that a row reaches of the roof over it.
+fn of_roofline(row: &ProfileRow, machine: &Machine) -> Option<f64> {
+    let calls = row.calls.max(1);
+    let bytes = row.bytes_read.saturating_add(row.bytes_written) / calls;
+    let roof = machine.roof(arithmetic(row.kernel), row.macs? / calls, bytes)?;
+    Some(row.gflops()? * 1e9 / 2.0 / roof.macs_per_second)
+}
+
+/// Which peak a kernel could reach.
+fn arithmetic(kernel: &str) -> Arithmetic {
+    match kernel.contains("int8") {
+        true => Arithmetic::Int8,
+        false => Arithmetic::Float,
+    }
+}
+
+/// The table of the layers; columns of which nothing is known are left out.
+fn print(layers: &[Layer], out: &mut dyn Write) -> io::Result<()> {
+    type Cell = fn(&Layer) -> Option<String>;
+    let mut columns: Vec<((&'static str, Align), Cell)> = vec![
+        (("node", Align::Left), |l| Some(l.node.clone())),
+        (("operator", Align::Left), |l| Some(l.op.clone())),
+        (("kernel", Align::Left), |l| Some(l.kernel.to_owned())),
+        (("time", Align::Right), |l| {
+            let seconds = Duration::try_from_secs_f64(l.mean_ms / 1e3);
+            Some(units::time(seconds.unwrap_or_default()))
+        }),
+        (("share", Align::Right), |l| {
+            Some(format!("{:.1} %", l.share * 100.0))
+        }),
+        (("GFLOP/s", Align::Right), |l| {
+            l.gflops.map(|n| format!("{n:.1}"))
+        }),
+        (("GB/s", Align::Right), |l| {
+            l.gbytes_per_s.map(|n| format!("{n:.1}"))
+        }),
+        (("of roofline", Align::Right), |l| {
+            l.of_roofline.map(|n| format!("{:.0} %", n * 100.0))
+        }),
+    ];
+    columns.retain(|(_, cell)| layers.iter().any(|layer| cell(layer).is_some()));
+    let heads: Vec<(&'static str, Align)> = columns.iter().map(|(head, _)| *head).collect();
+    let mut table = Table::new(&heads);
+    for layer in layers {
+        table.row(
+            columns
+                .iter()
+                .map(|(_, cell)| cell(layer).unwrap_or_default()),
+        );
+    }
+    table.print(out)
+}
+
+/// The rates of this machine.
+fn machine(cx: &Context) -> Result<Machine, Error> {
+    let (machine, kept) = Machine::cached(&cx.session_options())?;
+    if let Err(error) = kept {
+        eprintln!("note: {error}");
+    }
+    Ok(machine)
+}
+
+fn predicted(prediction: &Prediction, measured: &Latency) -> Predicted {
+    let measured = measured.p50.as_secs_f64().max(f64::MIN_POSITIVE);
+    Predicted {
+        sum_ms: units::milliseconds(prediction.sum),
+        overlapped_ms: units::milliseconds(prediction.overlapped),
+        error: prediction.sum.as_secs_f64() / measured - 1.0,
+        unknown_steps: prediction.unknown,
+    }
+}
+
+impl Predicted {
+    /// As in `1.230 ms (+8 %)`.
+    fn text(&self) -> String {
+        let time = Duration::try_from_secs_f64(self.sum_ms / 1e3).unwrap_or_default();
+        let text = format!("{} ({:+.0} %)", units::time(time), self.error * 100.0);
+        match self.unknown_steps {
+            0 => text,
+            n => format!("{text}, without {n} steps whose work depends on data"),
+        }
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    write_atomically(path, |file| file.write_all(text.as_bytes())).map_err(Error::file(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_says_how_far_it_is_off() {
+        let mut predicted = Predicted {
+            sum_ms: 1.23,
+            overlapped_ms: 1.0,
+            error: 0.082,
+            unknown_steps: 0,
+        };
+        assert_eq!(predicted.text(), "1.230 ms (+8 %)");
+        predicted.error = -0.12;
+        predicted.unknown_steps = 2;
+        assert_eq!(
+            predicted.text(),
+            "1.230 ms (-12 %), without 2 steps whose work depends on data"
+        );
+    }
 }
