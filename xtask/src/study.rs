@@ -18,7 +18,7 @@ struct Study {
 
 /// What measures.
 enum Form {
-    /// `xtask/python/NAME_study.py`.
+    /// `xtask/python/NAME_study.py`, with `_` for `-`.
     Script,
     /// `crates/testkit/src/bin/NAME_study.rs`; ends badly where a limit is missed.
     Program,
@@ -46,6 +46,11 @@ const STUDIES: &[Study] = &[
         form: Form::Script,
     },
     Study {
+        name: "latency-model",
+        about: "predicted beside measured latency [--threads N] [--shapes N] [FILE …]",
+        form: Form::Script,
+    },
+    Study {
         name: "loading",
         about: "time and memory of loading 1 GiB of weights [--layers N] [--folder FOLDER]",
         form: Form::Program,
@@ -70,7 +75,8 @@ pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
         Form::Script => {
             let python = venv::ensure()?;
             let program = program()?;
-            let script = format!("xtask/python/{}_study.py", study.name);
+            let name = study.name.replace('-', "_");
+            let script = format!("xtask/python/{name}_study.py");
             let mut command = process::command(&python, &[script.as_str()]);
             command.arg(program);
             command
@@ -108,7 +114,7 @@ pub(crate) fn data() -> PathBuf {
 }
 
 fn usage() -> String {
-    let line = |study: &Study| format!("\n  {:<8} {}", study.name, study.about);
+    let line = |study: &Study| format!("\n  {:<13} {}", study.name, study.about);
     let studies: String = STUDIES.iter().map(line).collect();
     format!("cargo xtask study <name> [argument …]{studies}")
 }

@@ -1,0 +1,101 @@
+"""Predicted and measured latency: latency_model_study.py PROGRAM DATA [--shapes N] [--threads N] [FILE[:NAME=SIZE,...] ...]
+
+Runs `bench --predict` on the models of the data pack and on the files given, and prints what the latency model predicts by its two
+forms, what was measured (the median), and the error of each; then the mean absolute error, and Spearman's rank correlation of
+predicted and measured time over random shapes of convolutions and matrix products, which are made with a fixed seed. The rates that
+the predictions are made of are measured once and kept in the user's cache folder. It fails nothing by itself.
+"""
+
+import json
+import pathlib
+import sys
+import tempfile
+
+import numpy as np
+import onnx
+from latency_study import FLOAT, feeds, output_of, session
+
+SECONDS, RUNS, SEED = 2, 400, 20
+
+
+def bench(program, model, threads, arguments):
+    options = ["--json", "--predict", "--threads", threads, "--runs", RUNS, "--max-seconds", SECONDS]
+    found = json.loads(output_of([program, "bench", model, *options, *arguments]))
+    predicted = found["predicted"]
+    return predicted["sum_ms"], predicted["overlapped_ms"], found["p50_ms"], predicted["unknown_steps"]
+
+
+def line(name, times):
+    total, overlapped, measured, unknown = times
+    errors = [100 * (predicted / measured - 1) for predicted in (total, overlapped)]
+    rest = f"   {unknown} steps unknown" if unknown else ""
+    print(f"{name:<28} measured {measured:9.3f} ms   sum {total:9.3f} ms {errors[0]:+6.1f} %   "
+          f"overlapped {overlapped:9.3f} ms {errors[1]:+6.1f} %{rest}", flush=True)
+    return errors
+
+
+def models(program, data, threads, files, folder):
+    for case, (name, dims) in FLOAT.items():
+        model, arguments = data / f"models/{name}.onnx", []
+        for name, array in feeds(case, session(model, 1).get_inputs(), dims).items():
+            np.save(folder / f"{case}_{name}.npy", array)
+            arguments += ["--input", f"{name}={folder / f'{case}_{name}.npy'}"]
+        yield case, bench(program, model, threads, arguments)
+    for file in files:
+        path, _, dims = file.partition(":")
+        dims = [argument for dim in filter(None, dims.split(",")) for argument in ("--dim", dim)]
+        yield pathlib.Path(path).stem + "".join(f" {dim}" for dim in dims[1::2]), bench(program, path, threads, dims)
+
+
+def random_layer(random):
+    """A convolution or a matrix product with weights, as a model."""
+    size = lambda low, high: int(np.exp(random.uniform(np.log(low), np.log(high + 1))))
+    if random.random() < 0.5:
+        m, k, n = size(1, 256), size(16, 1024), size(16, 1024)
+        shape, weight, node = [m, k], [k, n], onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+        name = f"MatMul {m} x {k} x {n}"
+    else:
+        channels, filters, pixels = size(4, 256), size(4, 256), size(7, 56)
+        taps, stride, depthwise = int(random.choice([1, 3, 5])), int(random.choice([1, 2])), random.random() < 0.25
+        filters, groups = (channels, channels) if depthwise else (filters, 1)
+        shape, weight = [1, channels, pixels, pixels], [filters, channels // groups, taps, taps]
+        node = onnx.helper.make_node("Conv", ["x", "w"], ["y"], group=groups, strides=[stride] * 2, pads=[taps // 2] * 4)
+        name = f"Conv {channels} to {filters}, {groups} groups, {taps} x {taps}, stride {stride}, {pixels} x {pixels}"
+    data = (random.random(weight, np.float32) - np.float32(0.5)) / np.float32(np.sqrt(np.prod(weight[1:])))
+    graph = onnx.helper.make_graph(
+        [node], "layer", [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)], [onnx.numpy_helper.from_array(data, "w")])
+    return name, onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9)
+
+
+def correlation(a, b):
+    """Spearman's, of values of which no two are equal."""
+    ranks = [np.argsort(np.argsort(values)) for values in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def main():
+    program, data, rest = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3:]
+    options = {"--shapes": 60, "--threads": 1}
+    while rest and rest[0] in options:
+        options[rest[0]], rest = int(rest[1]), rest[2:]
+    threads = options["--threads"]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = pathlib.Path(temporary)
+        errors = np.abs([line(name, times) for name, times in models(program, data, threads, rest, folder)])
+        print("mean absolute error: sum {:.1f} %, overlapped {:.1f} %".format(*errors.mean(axis=0)), flush=True)
+        random, times = np.random.default_rng(SEED), []
+        for _ in range(options["--shapes"]):
+            name, model = random_layer(random)
+            onnx.save(model, folder / "layer.onnx")
+            times.append(bench(program, folder / "layer.onnx", threads, []))
+            line(name[:60], times[-1])
+        if len(times) > 1:
+            total, overlapped, measured, _ = np.array(times).T
+            errors = [100 * np.abs(predicted / measured - 1).mean() for predicted in (total, overlapped)]
+            print(f"{len(times)} shapes: rank correlation {correlation(total, measured):.3f} (sum), "
+                  f"{correlation(overlapped, measured):.3f} (overlapped); mean absolute error {errors[0]:.1f} % and {errors[1]:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
