@@ -14,7 +14,7 @@ import tempfile
 
 import numpy as np
 import onnx
-from latency_study import FLOAT, feeds, output_of, session
+from latency_cases import ANCHORS, FLOAT, anchor_script, output_of, prepared
 
 SECONDS, RUNS, SEED = 2, 400, 20
 
@@ -47,11 +47,13 @@ def mean_errors(errors):
 
 
 def models(program, data, threads, files, folder):
-    for case, (name, dims) in FLOAT.items():
-        model, arguments = data / f"models/{name}.onnx", []
-        for name, array in feeds(case, session(model, 1).get_inputs(), dims).items():
-            np.save(folder / f"{case}_{name}.npy", array)
-            arguments += ["--input", f"{name}={folder / f'{case}_{name}.npy'}"]
+    for case in FLOAT:
+        if case in ANCHORS and not anchor_script(data).exists():
+            continue
+        own = folder / case
+        own.mkdir()
+        model, arrays = prepared(case, program, data, own)
+        arguments = [word for file in sorted(arrays.glob("*.npy")) for word in ("--input", f"{file.stem}={file}")]
         yield case, bench(program, model, threads, arguments)
     for file in files:
         path, _, dims = file.partition(":")

@@ -47,7 +47,7 @@ const STUDIES: &[Study] = &[
     },
     Study {
         name: "latency-model",
-        about: "predicted beside measured latency [--threads N] [--shapes N] [FILE …]",
+        about: "predicted beside measured time [--shapes N] [--threads N] [FILE[:NAME=SIZE,…] …]",
         form: Form::Script,
     },
     Study {
