@@ -41,6 +41,11 @@ pub(crate) trait Step: Send + Sync {
         false
     }
 
+    /// Whether the step looks up what the nodes that it takes along compute.
+    fn looks_up(&self) -> bool {
+        false
+    }
+
     /// The subgraphs that the step runs, in the order of the node's attributes.
     fn bodies(&self) -> &[Body] {
         &[]

@@ -151,6 +151,10 @@ impl Step for OneHotLinear {
         "gather.one-hot"
     }
 
+    fn looks_up(&self) -> bool {
+        true
+    }
+
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let classes = cx.inputs.tensor(0)?;
         if classes.dtype() == DType::I32 {

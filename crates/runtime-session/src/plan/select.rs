@@ -130,6 +130,9 @@ impl<'a> Selector<'a> {
             roots.push(id);
         }
         for (step, &root) in steps.iter_mut().zip(&roots) {
+            if step.step.looks_up() {
+                continue;
+            }
             let stored = |v| self.constants.known(v);
             let fused = Fused::of(graph, root, &step.inputs, &|v| wanted[v.index()], &stored);
             step.fused = Arc::new(fused);

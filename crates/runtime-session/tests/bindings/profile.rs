@@ -124,3 +124,23 @@ fn nodes_of_a_subgraph_count_in_rows_of_their_own() {
     let choice = rows.iter().find(|row| row.op == "If").unwrap();
     assert_eq!(choice.macs, Some(64));
 }
+
+#[test]
+fn rows_of_a_table_are_no_product() {
+    let mut net = Net::new(&[6, 1]);
+    let cast = |net: &mut Net, x, code: i64| {
+        net.node(Node::new("Cast", [Some(x)], [None::<onnx_ir::ValueId>; 0]).with("to", code))
+    };
+    let x = net.x;
+    let classes = cast(&mut net, x, 7);
+    let range = net.constant(Tensor::vector(vec![0i64, 1, 2]));
+    let rows_of = net.op("Equal", &[classes, range]);
+    let rows_of = cast(&mut net, rows_of, 1);
+    let w = net.weight(&[3, 5]);
+    let y = net.op("MatMul", &[rows_of, w]);
+    net.graph.add_output(y);
+    let rows = rows(net.graph, &[ones(&[6, 1])]);
+    let table = row(&rows, "gather.one-hot");
+    assert_eq!((table.macs, table.gflops()), (Some(0), None));
+    assert_eq!(table.bytes_written, 6 * 5 * 4);
+}
