@@ -1,1 +1,1 @@
-//! Criterion benches of the kernels, beside their peers: `cargo bench -p modelpress-benches`.
+//! Criterion benches of the kernels, beside their peers, and of whole models: `cargo bench -p modelpress-benches`.

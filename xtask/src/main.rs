@@ -1,6 +1,7 @@
 //! Development tasks: `cargo xtask <command>`; without a command, the list of them.
 
 mod conformance;
+mod peers;
 mod process;
 mod proto;
 mod races;
@@ -59,6 +60,11 @@ const COMMANDS: &[Command] = &[
         name: "races",
         about: "the tests of threads under ThreadSanitizer; needs nightly with rust-src",
         run: races::run,
+    },
+    Command {
+        name: "bench-peers",
+        about: "latency beside onnxruntime, LiteRT, rten and tract [--threads N[,N…]] [--rounds N] [CASE …]",
+        run: peers::run,
     },
     Command {
         name: "venv",

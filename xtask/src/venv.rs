@@ -3,7 +3,7 @@
 //! It lies in `target/venv`, or in the folder that `MODELPRESS_VENV` names so that several
 //! checkouts can share one. A copy of the requirements inside marks it as complete.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::process::{self, Error};
 use crate::tally::Tally;
@@ -32,20 +32,31 @@ pub(crate) fn ensure() -> Result<PathBuf, Error> {
         "python3",
         &["-m", "venv", "--clear", &folder_name],
     ))?;
-    let python = interpreter();
-    let requirements_name = requirements.to_string_lossy();
-    let install = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--requirement",
-        &requirements_name,
-    ];
-    process::run(&mut process::command(&python, &install))?;
+    install(&requirements)?;
     let stamp = stamp();
     std::fs::write(&stamp, wanted).map_err(Error::file(&stamp))?;
+    Ok(interpreter())
+}
+
+/// The same with what only `cargo xtask bench-peers` needs (`requirements-peers.txt`).
+pub(crate) fn ensure_with_peers() -> Result<PathBuf, Error> {
+    let python = ensure()?;
+    let requirements = workspace::root().join("xtask/requirements-peers.txt");
+    let wanted = std::fs::read(&requirements).map_err(Error::file(&requirements))?;
+    let stamp = folder().join("requirements-peers.txt");
+    if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(python);
+    }
+    install(&requirements)?;
+    std::fs::write(&stamp, wanted).map_err(Error::file(&stamp))?;
     Ok(python)
+}
+
+/// Installs what a file of requirements names.
+fn install(requirements: &Path) -> Result<(), Error> {
+    let name = requirements.to_string_lossy();
+    let install = ["-m", "pip", "install", "--quiet", "--requirement", &name];
+    process::run(&mut process::command(&interpreter(), &install))
 }
 
 /// The interpreter of an environment that is already there and up to date.
