@@ -53,7 +53,7 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "study",
-        about: "measure: int8, fidelity, cost, latency, loading or sharing",
+        about: "measure: int8, fidelity, cost, latency, latency-model, loading or sharing",
         run: study::run,
     },
     Command {

@@ -50,7 +50,7 @@ pub(crate) struct Bench {
     /// Write one run as a trace of events, for Perfetto or chrome://tracing.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Draw the layers by time, and under the roofline of this machine, as an SVG.
+    /// Draw the layers by time, and under the roofline of this machine, which is measured as for --predict, as an SVG.
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
     #[command(flatten)]
