@@ -4,10 +4,11 @@
 //! that the loop over the taps has no borders; each weight vector serves several output pixels.
 
 use super::depthwise::{Depthwise, Pixel, staged_at_most};
+use super::depthwise_rows::{Band, by_bands, tasks};
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
 use crate::gemm::direct::{Finishing, Sink};
-use crate::gemm::driver::{Cut, Finish, Part, Pieces};
+use crate::gemm::driver::{Finish, Part};
 use crate::gemm::rows::BLOCK_BYTES;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
 use crate::threads::Place;
@@ -66,7 +67,6 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
 ) {
     let shape = op.shape;
     let [_, oh, ow] = shape.output;
-    let lines = shape.batch * oh;
     let row_len = Staged::new(ctx.isa, shape, 1).row_len();
     let per_band = (BLOCK_BYTES
         / row_len
@@ -75,41 +75,23 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
             .max(1))
     .clamp(1, oh);
     let work = ow * shape.out_channels * (shape.taps() + 4);
-    let tasks = ctx.parallelism.tasks(lines.saturating_mul(work), lines);
     let own = Staged::new(ctx.isa, shape, per_band).len();
     let weight_len = Staged::new(ctx.isa, shape, 1).channels * shape.taps();
-    let (floats, _) = scratch.parts(own * tasks + weight_len, 0);
+    let (floats, _) = scratch.parts(own * tasks(ctx, shape, work) + weight_len, 0);
     let (padded, floats) = floats.split_at_mut(weight_len);
     pad_weights(op, padded);
     let padded = &*padded;
-    let task = |first: usize, mut out: F::Out<'_>, scratch: &mut [f32]| {
-        let end = first + out.rows() / ow;
-        let mut line = first;
-        while line < end {
-            let y = line % oh;
-            let lines = per_band.min(oh - y).min(end - line);
-            let band = Band {
-                image: line / oh,
-                y,
-                lines,
-                row: line * ow,
-                out_row: (line - first) * ow,
-            };
-            stage(ctx.isa, op, band, image, scratch);
-            convolve(ctx.isa, shape, band, scratch, padded, finish, &mut out);
-            line += lines;
-        }
-    };
-    if tasks == 1 {
-        return task(0, out, floats);
-    }
-    let per_task = lines.div_ceil(tasks).max(1);
-    let step = per_task * ow;
-    let parts = Pieces::new(out, lines * ow, step, Cut::split_rows, floats, own);
-    ctx.parallelism
-        .for_each(tasks, parts, |(from, out, floats)| {
-            task(from / ow, out, floats)
-        });
+    by_bands(
+        ctx,
+        shape,
+        (per_band, work, own),
+        floats,
+        out,
+        |band, staged, out| {
+            stage(ctx.isa, op, band, image, staged);
+            convolve(ctx.isa, shape, band, staged, padded, finish, out);
+        },
+    );
 }
 
 /// The weights with whole vectors of channels.
@@ -122,17 +104,6 @@ fn pad_weights(op: &Depthwise<'_>, out: &mut [f32]) {
         live.copy_from_slice(tap);
         rest.fill(0.0);
     }
-}
-
-/// Output rows of one image.
-#[derive(Clone, Copy)]
-struct Band {
-    image: usize,
-    y: usize,
-    lines: usize,
-    /// The first pixel in the result, and in the piece of the result at hand.
-    row: usize,
-    out_row: usize,
 }
 
 simd_dispatch! {

@@ -3,6 +3,7 @@
 //! The padding has the value of the image's zero point, so it adds nothing to the sums.
 
 use super::depthwise::{Depthwise, Pixel, run_channels_first};
+use super::depthwise_bytes::ByteDepthwise;
 use super::depthwise_last::run_channels_last;
 use super::float::{pointwise, result, runs_depthwise};
 use super::image::Windows;
@@ -47,7 +48,8 @@ pub fn conv_int8<T: Send, E: IntegerEpilogue<T>>(
     check_len("input", input.len(), shape.input_len())?;
     check_len("result", out.len(), shape.output_len())?;
     weights.filters.check(shape)?;
-    for group in &weights.groups {
+    // All groups were packed together.
+    if let Some(group) = weights.groups.first() {
         group.check(ctx.isa)?;
     }
     if !bias.is_empty() {
@@ -161,7 +163,7 @@ impl Op<'_> {
         }
     }
 
-    fn run_depthwise<B: Pixel>(
+    fn run_depthwise<B: QuantByte + Pixel>(
         &self,
         ctx: &Context,
         scratch: &mut Scratch,
@@ -169,6 +171,18 @@ impl Op<'_> {
         out: SumTile<'_>,
     ) {
         let shape = self.shape;
+        if let (Some(taps), SumRule::Requantize(rule)) = (&self.weights.byte_taps, self.rule) {
+            let op = ByteDepthwise {
+                shape,
+                taps,
+                zero_point: self.zero_point,
+                bias: self.bias,
+                rule,
+            };
+            if op.applies(&out) {
+                return op.run(ctx, scratch, image, out);
+            }
+        }
         let finish = FromExactFloats(self.finish(self.bias));
         let op = Depthwise {
             shape,

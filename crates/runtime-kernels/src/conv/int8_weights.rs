@@ -1,6 +1,7 @@
 //! Weights of an int8 convolution, packed.
 
 use super::depthwise::EXACT_TAPS;
+use super::depthwise_bytes::ByteTaps;
 use super::filters::Filters;
 use super::float::{taps_before_channels, taps_first};
 use super::shape::{ConvParams, Layout};
@@ -54,6 +55,8 @@ pub struct PackedConvInt8 {
     pub(super) groups: Vec<PackedInt8>,
     /// The weights less their zero points in the order of the direct loop, where it applies.
     pub(super) depthwise: Vec<f32>,
+    /// The same as words of the dot product, where the direct loop over bytes applies.
+    pub(super) byte_taps: Option<ByteTaps>,
 }
 
 impl PackedConvInt8 {
@@ -80,7 +83,11 @@ impl PackedConvInt8 {
                 Some(out_channels),
             )?;
         }
-        let extents = Extents { isa, filters };
+        let extents = Extents {
+            isa,
+            filters,
+            params,
+        };
         match weights {
             Int8Input::U8(w) => extents.pack(w, zero_points, unsigned),
             Int8Input::I8(w) => extents.pack(w, zero_points, signed),
@@ -89,13 +96,16 @@ impl PackedConvInt8 {
 
     /// Bytes of the packed form.
     pub fn bytes(&self) -> usize {
-        4 * self.depthwise.len() + self.groups.iter().map(PackedInt8::bytes).sum::<usize>()
+        let groups: usize = self.groups.iter().map(PackedInt8::bytes).sum();
+        let byte_taps = self.byte_taps.as_ref().map_or(0, ByteTaps::bytes);
+        4 * self.depthwise.len() + byte_taps + groups
     }
 }
 
-struct Extents {
+struct Extents<'p> {
     isa: Isa,
     filters: Filters,
+    params: &'p ConvParams,
 }
 
 /// The runs of a channels-last window: the taps of a kernel row, filled up to whole words of the
@@ -133,7 +143,7 @@ impl Runs {
     }
 }
 
-impl Extents {
+impl Extents<'_> {
     fn pack<T: QuantByte>(
         &self,
         weights: &[T],
@@ -170,29 +180,35 @@ impl Extents {
         // Sums of other zero points would not all be exact in f32.
         let fits = |z: &i32| (T::MIN..=T::MAX).contains(z);
         let direct = filters.is_depthwise() && taps <= EXACT_TAPS && zero_points.iter().all(fits);
-        let depthwise = if direct {
-            self.direct(weights, zero_points)
+        let reals = if direct {
+            Self::reals(weights, zero_points, taps)
         } else {
             Vec::new()
         };
+        let byte_taps = match direct {
+            true => ByteTaps::new(self.isa, self.params, filters, &reals),
+            false => None,
+        };
+        let depthwise: Vec<f32> = reals.iter().map(|&w| w as f32).collect();
+        let is_last = direct && layout == Layout::ChannelsLast;
         Ok(PackedConvInt8 {
             filters: self.filters,
             groups,
-            depthwise,
+            depthwise: if is_last {
+                taps_first(&depthwise, filters.out_channels, taps)
+            } else {
+                depthwise
+            },
+            byte_taps,
         })
     }
 
-    fn direct<T: QuantByte>(&self, weights: &[T], zero_points: &[i32]) -> Vec<f32> {
+    /// The weights less their zero points.
+    fn reals<T: QuantByte>(weights: &[T], zero_points: &[i32], taps: usize) -> Vec<i32> {
         let zero_point = |channel: usize| *zero_points.get(channel).unwrap_or(&zero_points[0]);
-        let taps = self.filters.taps();
-        let reals = weights.iter().enumerate();
-        let reals: Vec<f32> = reals
-            .map(|(i, w)| (w.to_i32() - zero_point(i / taps)) as f32)
-            .collect();
-        match self.filters.layout {
-            Layout::ChannelsFirst => reals,
-            Layout::ChannelsLast => taps_first(&reals, self.filters.out_channels, taps),
-        }
+        let weights = weights.iter().enumerate();
+        let real = |(i, w): (usize, &T)| w.to_i32() - zero_point(i / taps);
+        weights.map(real).collect()
     }
 }
 

@@ -8,7 +8,9 @@
 
 mod bands;
 mod depthwise;
+mod depthwise_bytes;
 mod depthwise_last;
+mod depthwise_rows;
 mod filters;
 mod float;
 mod image;

@@ -58,6 +58,13 @@ impl Walk {
     fn groups(&self) -> usize {
         self.runs.iter().product::<usize>() * self.words
     }
+
+    /// Units from the start of a row to the end of its last run, each word of which has so many.
+    #[inline(always)]
+    fn reach(&self, units: usize) -> usize {
+        let ([nz, ny, nx], [dz, dy, dx]) = (self.runs, self.run_steps);
+        (nz - 1) * dz + (ny - 1) * dy + (nx - 1) * dx + self.words * units
+    }
 }
 
 /// A left operand, handed out block by block.
@@ -448,19 +455,28 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     let nr = 2 * S::LANES;
     let mut acc = [[A::splat(s, A::Word::default()); V]; R];
     let mut panel = panel;
-    let ([_, ny, nx], [dz, dy, dx]) = (walk.runs, walk.run_steps);
+    let ([nz, ny, nx], [dz, dy, dx]) = (walk.runs, walk.run_steps);
+    if nz * ny * nx == 0 {
+        return to.take(s, &acc);
+    }
+    // Slices of one length, so that one check in the loop serves all rows.
+    let reach = walk.reach(A::UNITS);
+    let mut rows = [&units[..0]; R];
+    for r in 0..R {
+        rows[r] = &units[at[r]..][..reach];
+    }
     let (mut y, mut x, mut run) = (0, 0, 0usize);
-    for _ in 0..walk.runs.iter().product() {
+    for _ in 0..nz * ny * nx {
         let (weights, rest) = panel.split_at(walk.words * nr);
         panel = rest;
-        let mut rows = [A::cells(units, 0); R];
+        let mut cells = [A::cells(units, 0); R];
         for r in 0..R {
-            rows[r] = A::cells(&units[at[r] + run..], walk.words);
+            cells[r] = A::cells(&rows[r][run..run + walk.words * A::UNITS], walk.words);
         }
         // Two steps at a time: the loop's own instructions take issue slots from the products.
-        let mut pairs = [rows[0].as_chunks::<2>().0; R];
+        let mut pairs = [cells[0].as_chunks::<2>().0; R];
         for r in 0..R {
-            pairs[r] = rows[r].as_chunks::<2>().0;
+            pairs[r] = cells[r].as_chunks::<2>().0;
         }
         for (k, b) in (0..walk.words / 2).zip(weights.chunks_exact(2 * nr)) {
             let (first, second) = b.split_at(nr);
@@ -475,7 +491,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
         if walk.words % 2 == 1 {
             let b = load_vectors::<S, A, V>(s, &weights[(walk.words - 1) * nr..]);
             for r in 0..R {
-                mac_row::<S, A, V>(s, &mut acc[r], rows[r][walk.words - 1], &b);
+                mac_row::<S, A, V>(s, &mut acc[r], cells[r][walk.words - 1], &b);
             }
         }
         // From the end of a row of runs to the start of the next, and so with the planes.

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::Isa;
 use super::simd::Simd;
+use crate::quantized::QuantByte;
 
 /// Proof that the CPU has AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,7 @@ impl Simd for Avx2 {
     const LANES: usize = N;
     const MR: usize = 6;
     const K_GROUP: usize = 2;
+    const PACK_RUN: usize = 4;
 
     register_ops! {
         fn add(a: F, b: F) -> F = _mm256_add_ps(a, b);
@@ -63,6 +65,7 @@ impl Simd for Avx2 {
         fn min_i32(a: I, b: I) -> I = _mm256_min_epi32(a, b);
         fn max_i32(a: I, b: I) -> I = _mm256_max_epi32(a, b);
         fn and_i32(a: I, b: I) -> I = _mm256_and_si256(a, b);
+        fn xor_i32(a: I, b: I) -> I = _mm256_xor_si256(a, b);
         fn dot(acc: I, u: I, s: I) -> I = _mm256_add_epi32(acc, _mm256_madd_epi16(u, s));
     }
 
@@ -184,6 +187,67 @@ impl Simd for Avx2 {
             if let Some(one) = rest.first_mut() {
                 *one = _mm_cvtss_f32(low);
             }
+        }
+    }
+    #[inline(always)]
+    fn load_bytes<T: QuantByte>(self, src: &[T]) -> __m256i {
+        let src = &src[..4 * N];
+        // SAFETY: `self` proves AVX2; `src` holds as many bytes: `T` is `u8` or `i8`.
+        unsafe { _mm256_loadu_si256(src.as_ptr().cast()) }
+    }
+    #[inline(always)]
+    fn store_bytes<T: QuantByte>(self, v: __m256i, dst: &mut [T]) {
+        let dst = &mut dst[..4 * N];
+        // SAFETY: `self` proves AVX2; `dst` holds as many bytes: `T` is `u8` or `i8`.
+        unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), v) }
+    }
+    #[inline(always)]
+    fn clamp_bytes<T: QuantByte>(self, v: __m256i, low: __m256i, high: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            if T::MIN < 0 {
+                _mm256_min_epi8(_mm256_max_epi8(v, low), high)
+            } else {
+                _mm256_min_epu8(_mm256_max_epu8(v, low), high)
+            }
+        }
+    }
+    #[inline(always)]
+    fn pack<T: QuantByte>(self, words: [__m256i; 4], zero_point: i32) -> __m256i {
+        let [a, b, c, d] = words;
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let zero_point = _mm256_set1_epi16(zero_point as i16);
+            let low = _mm256_adds_epi16(_mm256_packs_epi32(a, b), zero_point);
+            let high = _mm256_adds_epi16(_mm256_packs_epi32(c, d), zero_point);
+            if T::MIN < 0 {
+                _mm256_packs_epi16(low, high)
+            } else {
+                _mm256_packus_epi16(low, high)
+            }
+        }
+    }
+    #[inline(always)]
+    fn straighten(self, packed: __m256i) -> __m256i {
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            _mm256_permutevar8x32_epi32(packed, order)
+        }
+    }
+    #[inline(always)]
+    fn interleave(self, bytes: [__m256i; 4]) -> [__m256i; 4] {
+        let [a, b, c, d] = bytes;
+        // SAFETY: `self` proves AVX2.
+        unsafe {
+            let (low, high) = (_mm256_unpacklo_epi8(a, b), _mm256_unpacklo_epi8(c, d));
+            let (low2, high2) = (_mm256_unpackhi_epi8(a, b), _mm256_unpackhi_epi8(c, d));
+            [
+                _mm256_unpacklo_epi16(low, high),
+                _mm256_unpackhi_epi16(low, high),
+                _mm256_unpacklo_epi16(low2, high2),
+                _mm256_unpackhi_epi16(low2, high2),
+            ]
         }
     }
 }

@@ -5,6 +5,7 @@ use std::arch::x86_64::*;
 
 use super::Isa;
 use super::simd::Simd;
+use crate::quantized::QuantByte;
 
 /// Proof that the CPU has AVX-512 F, BW, VL and DQ, AVX2 and FMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +65,7 @@ macro_rules! avx512_simd {
             const LANES: usize = N;
             const MR: usize = 12;
             const K_GROUP: usize = $k_group;
+            const PACK_RUN: usize = 4;
 
             register_ops! {
                 fn add(a: F, b: F) -> F = _mm512_add_ps(a, b);
@@ -89,6 +91,7 @@ macro_rules! avx512_simd {
                 fn min_i32(a: I, b: I) -> I = _mm512_min_epi32(a, b);
                 fn max_i32(a: I, b: I) -> I = _mm512_max_epi32(a, b);
                 fn and_i32(a: I, b: I) -> I = _mm512_and_si512(a, b);
+                fn xor_i32(a: I, b: I) -> I = _mm512_xor_si512(a, b);
                 fn dot($acc: I, $u: I, $s: I) -> I = $dot;
             }
 
@@ -180,6 +183,68 @@ macro_rules! avx512_simd {
                 let dst = &mut dst[..N];
                 // SAFETY: `self` proves AVX-512 F; `dst` holds the sixteen bytes that are written.
                 unsafe { _mm_storeu_si128(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(v)) }
+            }
+            #[inline(always)]
+            fn load_bytes<T: QuantByte>(self, src: &[T]) -> __m512i {
+                let src = &src[..4 * N];
+                // SAFETY: `self` proves AVX-512 F; `src` holds as many bytes: `T` is `u8` or `i8`.
+                unsafe { _mm512_loadu_si512(src.as_ptr().cast()) }
+            }
+            #[inline(always)]
+            fn store_bytes<T: QuantByte>(self, v: __m512i, dst: &mut [T]) {
+                let dst = &mut dst[..4 * N];
+                // SAFETY: `self` proves AVX-512 F; `dst` holds as many bytes: `T` is `u8` or `i8`.
+                unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), v) }
+            }
+            #[inline(always)]
+            fn clamp_bytes<T: QuantByte>(self, v: __m512i, low: __m512i, high: __m512i) -> __m512i {
+                // SAFETY: `self` proves AVX-512 BW.
+                unsafe {
+                    if T::MIN < 0 {
+                        _mm512_min_epi8(_mm512_max_epi8(v, low), high)
+                    } else {
+                        _mm512_min_epu8(_mm512_max_epu8(v, low), high)
+                    }
+                }
+            }
+            #[inline(always)]
+            fn pack<T: QuantByte>(self, words: [__m512i; 4], zero_point: i32) -> __m512i {
+                let [a, b, c, d] = words;
+                // SAFETY: `self` proves AVX-512 BW.
+                unsafe {
+                    let zero_point = _mm512_set1_epi16(zero_point as i16);
+                    let low = _mm512_adds_epi16(_mm512_packs_epi32(a, b), zero_point);
+                    let high = _mm512_adds_epi16(_mm512_packs_epi32(c, d), zero_point);
+                    if T::MIN < 0 {
+                        _mm512_packs_epi16(low, high)
+                    } else {
+                        _mm512_packus_epi16(low, high)
+                    }
+                }
+            }
+            #[inline(always)]
+            fn straighten(self, packed: __m512i) -> __m512i {
+                // SAFETY: `self` proves AVX-512 F.
+                unsafe {
+                    let order =
+                        _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+                    _mm512_permutexvar_epi32(order, packed)
+                }
+            }
+            #[inline(always)]
+            fn interleave(self, bytes: [__m512i; 4]) -> [__m512i; 4] {
+                let [a, b, c, d] = bytes;
+                // SAFETY: `self` proves AVX-512 BW.
+                unsafe {
+                    let (low, high) = (_mm512_unpacklo_epi8(a, b), _mm512_unpacklo_epi8(c, d));
+                    let (low2, high2) = (_mm512_unpackhi_epi8(a, b), _mm512_unpackhi_epi8(c, d));
+                    [
+                        _mm512_unpacklo_epi16(low, high),
+                        _mm512_unpackhi_epi16(low, high),
+                        _mm512_unpacklo_epi16(low2, high2),
+                        _mm512_unpackhi_epi16(low2, high2),
+                    ]
+                }
             }
         }
     };

@@ -29,7 +29,9 @@ pub use avx512::{Avx512, Avx512Vnni};
 pub use neon::Neon;
 pub use scalar::Scalar;
 
-pub(crate) use simd::{MAX_LANES, MAX_MR, MAX_NR, Simd, simd_dispatch, word_signed, word_unsigned};
+pub(crate) use simd::{
+    MAX_LANES, MAX_MR, MAX_NR, Simd, packed_lane, simd_dispatch, word_signed, word_unsigned,
+};
 
 /// An instruction set that this CPU was found to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

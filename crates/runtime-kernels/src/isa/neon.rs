@@ -4,6 +4,7 @@ use std::arch::aarch64::*;
 
 use super::Isa;
 use super::simd::Simd;
+use crate::quantized::QuantByte;
 
 /// Proof that the CPU has NEON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,7 @@ impl Simd for Neon {
     const LANES: usize = N;
     const MR: usize = 6;
     const K_GROUP: usize = 2;
+    const PACK_RUN: usize = N;
 
     halves! {
         fn add(a: F, b: F) -> F = vaddq_f32(a, b);
@@ -67,6 +69,7 @@ impl Simd for Neon {
         fn min_i32(a: I, b: I) -> I = vminq_s32(a, b);
         fn max_i32(a: I, b: I) -> I = vmaxq_s32(a, b);
         fn and_i32(a: I, b: I) -> I = vandq_s32(a, b);
+        fn xor_i32(a: I, b: I) -> I = veorq_s32(a, b);
         fn dot(acc: I, u: I, s: I) -> I = {
             let (u, s) = (vreinterpretq_s16_s32(u), vreinterpretq_s16_s32(s));
             let low = vmull_s16(vget_low_s16(u), vget_low_s16(s));
@@ -176,5 +179,89 @@ impl Simd for Neon {
                 vqmovn_s16(vcombine_s16(vqmovn_s32(v.0), vqmovn_s32(v.1))),
             )
         }
+    }
+    #[inline(always)]
+    fn load_bytes<T: QuantByte>(self, src: &[T]) -> Self::I {
+        let src = &src[..4 * N];
+        // SAFETY: `self` proves NEON; `src` holds the 32 bytes that are read: `T` is `u8` or `i8`.
+        unsafe {
+            let bytes: *const u8 = src.as_ptr().cast();
+            let (low, high) = (vld1q_u8(bytes), vld1q_u8(bytes.add(16)));
+            (vreinterpretq_s32_u8(low), vreinterpretq_s32_u8(high))
+        }
+    }
+    #[inline(always)]
+    fn store_bytes<T: QuantByte>(self, v: Self::I, dst: &mut [T]) {
+        let dst = &mut dst[..4 * N];
+        // SAFETY: `self` proves NEON; `dst` holds the 32 bytes that are written: `T` is `u8` or `i8`.
+        unsafe {
+            let bytes: *mut u8 = dst.as_mut_ptr().cast();
+            vst1q_u8(bytes, vreinterpretq_u8_s32(v.0));
+            vst1q_u8(bytes.add(16), vreinterpretq_u8_s32(v.1));
+        }
+    }
+    #[inline(always)]
+    fn clamp_bytes<T: QuantByte>(self, v: Self::I, low: Self::I, high: Self::I) -> Self::I {
+        let half = |v, low, high| {
+            // SAFETY: `self` proves NEON.
+            unsafe {
+                if T::MIN < 0 {
+                    let at_least = vmaxq_s8(vreinterpretq_s8_s32(v), vreinterpretq_s8_s32(low));
+                    vreinterpretq_s32_s8(vminq_s8(at_least, vreinterpretq_s8_s32(high)))
+                } else {
+                    let at_least = vmaxq_u8(vreinterpretq_u8_s32(v), vreinterpretq_u8_s32(low));
+                    vreinterpretq_s32_u8(vminq_u8(at_least, vreinterpretq_u8_s32(high)))
+                }
+            }
+        };
+        (half(v.0, low.0, high.0), half(v.1, low.1, high.1))
+    }
+    #[inline(always)]
+    fn pack<T: QuantByte>(self, words: [Self::I; 4], zero_point: i32) -> Self::I {
+        // SAFETY: `self` proves NEON.
+        let shorts = |v: Self::I| unsafe {
+            let shorts = vcombine_s16(vqmovn_s32(v.0), vqmovn_s32(v.1));
+            vqaddq_s16(shorts, vdupq_n_s16(zero_point as i16))
+        };
+        let half = |a: Self::I, b: Self::I| {
+            let (a, b) = (shorts(a), shorts(b));
+            // SAFETY: `self` proves NEON.
+            unsafe {
+                if T::MIN < 0 {
+                    vreinterpretq_s32_s8(vcombine_s8(vqmovn_s16(a), vqmovn_s16(b)))
+                } else {
+                    vreinterpretq_s32_u8(vcombine_u8(vqmovun_s16(a), vqmovun_s16(b)))
+                }
+            }
+        };
+        let [a, b, c, d] = words;
+        (half(a, b), half(c, d))
+    }
+    #[inline(always)]
+    fn straighten(self, packed: Self::I) -> Self::I {
+        packed
+    }
+    #[inline(always)]
+    fn interleave(self, bytes: [Self::I; 4]) -> [Self::I; 4] {
+        let [a, b, c, d] = bytes;
+        let half = |a, b, c, d| {
+            // SAFETY: `self` proves NEON.
+            unsafe {
+                let [a, b, c, d] = [a, b, c, d].map(|v| vreinterpretq_s8_s32(v));
+                let pairs = |a, b| {
+                    let (low, high) = (vzip1q_s8(a, b), vzip2q_s8(a, b));
+                    (vreinterpretq_s16_s8(low), vreinterpretq_s16_s8(high))
+                };
+                let (first, second) = (pairs(a, b), pairs(c, d));
+                let words = |a, b| {
+                    let (low, high) = (vzip1q_s16(a, b), vzip2q_s16(a, b));
+                    (vreinterpretq_s32_s16(low), vreinterpretq_s32_s16(high))
+                };
+                (words(first.0, second.0), words(first.1, second.1))
+            }
+        };
+        let (first, second) = half(a.0, b.0, c.0, d.0);
+        let (third, fourth) = half(a.1, b.1, c.1, d.1);
+        [first, second, third, fourth]
     }
 }

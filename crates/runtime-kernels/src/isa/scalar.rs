@@ -5,6 +5,7 @@
 
 use super::Isa;
 use super::simd::Simd;
+use crate::quantized::QuantByte;
 
 /// The token of the portable instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,7 @@ impl Simd for Scalar {
     const LANES: usize = N;
     const MR: usize = 4;
     const K_GROUP: usize = 4;
+    const PACK_RUN: usize = N;
 
     #[inline(always)]
     fn isa(self) -> Isa {
@@ -208,5 +210,61 @@ impl Simd for Scalar {
             sum
         });
         zip(acc, products, i32::wrapping_add)
+    }
+
+    #[inline(always)]
+    fn xor_i32(self, a: Self::I, b: Self::I) -> Self::I {
+        zip(a, b, |x, y| x ^ y)
+    }
+    #[inline(always)]
+    fn load_bytes<T: QuantByte>(self, src: &[T]) -> Self::I {
+        let (words, _) = src[..4 * N].as_chunks::<4>();
+        map(take(words), |w: [T; 4]| {
+            i32::from_le_bytes(w.map(|x| x.to_i32() as u8))
+        })
+    }
+    #[inline(always)]
+    fn store_bytes<T: QuantByte>(self, v: Self::I, dst: &mut [T]) {
+        let (words, _) = dst[..4 * N].as_chunks_mut::<4>();
+        for (dst, word) in words.iter_mut().zip(v) {
+            *dst = word.to_le_bytes().map(T::from_bits);
+        }
+    }
+    #[inline(always)]
+    fn clamp_bytes<T: QuantByte>(self, v: Self::I, low: Self::I, high: Self::I) -> Self::I {
+        let byte = |word: i32, i: usize| T::from_bits(word.to_le_bytes()[i]).to_i32();
+        let mut out = v;
+        for (i, out) in out.iter_mut().enumerate() {
+            let of = |lane| {
+                byte(v[i], lane)
+                    .max(byte(low[i], lane))
+                    .min(byte(high[i], lane))
+            };
+            *out = i32::from_le_bytes([0, 1, 2, 3].map(|lane| of(lane) as u8));
+        }
+        out
+    }
+    #[inline(always)]
+    fn pack<T: QuantByte>(self, words: [Self::I; 4], zero_point: i32) -> Self::I {
+        let byte = |x: i32| x.saturating_add(zero_point).clamp(T::MIN, T::MAX) as u8;
+        let mut out = [0; N];
+        let (halves, _) = words.as_flattened().as_chunks::<4>();
+        for (out, four) in out.iter_mut().zip(halves) {
+            *out = i32::from_le_bytes(four.map(byte));
+        }
+        out
+    }
+    #[inline(always)]
+    fn straighten(self, packed: Self::I) -> Self::I {
+        packed
+    }
+    #[inline(always)]
+    fn interleave(self, bytes: [Self::I; 4]) -> [Self::I; 4] {
+        let byte = |of: Self::I, at: usize| of[at / 4].to_le_bytes()[at % 4];
+        let mut out = bytes;
+        for (i, out) in out.as_flattened_mut().iter_mut().enumerate() {
+            *out = i32::from_le_bytes(bytes.map(|of| byte(of, i)));
+        }
+        out
     }
 }

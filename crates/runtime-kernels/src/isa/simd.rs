@@ -5,6 +5,7 @@
 //! must inline into a function that has the feature enabled, which [`simd_dispatch!`] arranges.
 
 use super::Isa;
+use crate::quantized::QuantByte;
 
 /// Vectors of `f32` and `i32` with [`Simd::LANES`] lanes, and the int8 dot product.
 ///
@@ -31,6 +32,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Bytes of the reduction dimension that one 32-bit word of [`Simd::dot`] holds: 4 (bytes) or
     /// 2 (bytes widened to 16 bits).
     const K_GROUP: usize;
+    /// How many bytes in a row [`Simd::pack`] takes from a vector before it goes to the next one.
+    const PACK_RUN: usize;
 
     /// The instruction set of this token.
     fn isa(self) -> Isa;
@@ -87,6 +90,22 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// [`word_signed`]).
     fn dot(self, acc: Self::I, u: Self::I, s: Self::I) -> Self::I;
 
+    // Bytes: a vector of words is also one of `4 * LANES` bytes.
+
+    fn xor_i32(self, a: Self::I, b: Self::I) -> Self::I;
+    fn load_bytes<T: QuantByte>(self, src: &[T]) -> Self::I;
+    fn store_bytes<T: QuantByte>(self, v: Self::I, dst: &mut [T]);
+    /// `low` where a byte is below it, `high` where it is above, as bytes of type `T`.
+    fn clamp_bytes<T: QuantByte>(self, v: Self::I, low: Self::I, high: Self::I) -> Self::I;
+    /// The words of four vectors plus `zero_point` as bytes of type `T`, saturated. They stand in runs of
+    /// [`Simd::PACK_RUN`]: of the first vector, of the second, ..., of the fourth, the next of the first, and so on.
+    /// `zero_point` lies in `-128..=255`.
+    fn pack<T: QuantByte>(self, words: [Self::I; 4], zero_point: i32) -> Self::I;
+    /// Packed bytes with all those of the first vector first, then all of the second, and so on.
+    fn straighten(self, packed: Self::I) -> Self::I;
+    /// Words of four bytes, one of each vector. Packed, the words stand in the order of the bytes.
+    fn interleave(self, bytes: [Self::I; 4]) -> [Self::I; 4];
+
     /// Hints that the cache line of `of[at]` is read soon; `at` may lie past the end.
     #[inline(always)]
     fn prefetch<T>(self, of: &[T], at: usize) {
@@ -131,6 +150,13 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
         lanes[0]
     }
+}
+
+/// The vector and the lane of byte `at` of [`Simd::pack`].
+#[inline(always)]
+pub(crate) fn packed_lane<S: Simd>(at: usize) -> (usize, usize) {
+    let run = at / S::PACK_RUN;
+    (run % 4, run / 4 * S::PACK_RUN + at % S::PACK_RUN)
 }
 
 /// No instruction set here has more lanes.

@@ -175,6 +175,14 @@ fn for_each_offset(axes: &[Axis], offset: usize, f: &mut impl FnMut(usize)) {
 
 /// `y[r * y_row + c] = x[r + c * cols.stride]` for `rows x cols.extent`, in blocks.
 fn transpose<T: Copy>(x: &[T], y: &mut [T], rows: usize, cols: Axis, y_row: usize) {
+    if y_row == cols.extent {
+        match cols.extent {
+            2 => return interleave::<T, 2>(x, y, rows, cols.stride),
+            3 => return interleave::<T, 3>(x, y, rows, cols.stride),
+            4 => return interleave::<T, 4>(x, y, rows, cols.stride),
+            _ => {}
+        }
+    }
     for r0 in (0..rows).step_by(BLOCK) {
         for c0 in (0..cols.extent).step_by(BLOCK) {
             let c1 = cols.extent.min(c0 + BLOCK);
@@ -183,6 +191,20 @@ fn transpose<T: Copy>(x: &[T], y: &mut [T], rows: usize, cols: Axis, y_row: usiz
                 let values = x[r + c0 * cols.stride..].iter().step_by(cols.stride);
                 out.iter_mut().zip(values).for_each(|(y, &x)| *y = x);
             }
+        }
+    }
+}
+
+/// `y[r * N + c] = x[r + c * stride]`: planes become pixels.
+fn interleave<T: Copy, const N: usize>(x: &[T], y: &mut [T], rows: usize, stride: usize) {
+    let mut planes = [&x[..rows]; N];
+    for (c, plane) in planes.iter_mut().enumerate() {
+        *plane = &x[c * stride..][..rows];
+    }
+    let (pixels, _) = y[..rows * N].as_chunks_mut::<N>();
+    for (r, pixel) in pixels.iter_mut().enumerate().take(rows) {
+        for c in 0..N {
+            pixel[c] = planes[c][r];
         }
     }
 }

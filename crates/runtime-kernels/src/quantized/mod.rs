@@ -15,4 +15,4 @@ pub use requantize::{RequantRule, Requantization};
 
 pub(crate) use output::{Channels, SumRule, SumTile};
 pub(crate) use requantize::check_channels;
-pub(crate) use store::{SumWord, Sums, store_sums};
+pub(crate) use store::{SumWord, Sums, copy_short, packed_range, store_sums};

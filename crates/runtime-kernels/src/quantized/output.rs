@@ -47,6 +47,8 @@ pub trait QuantByte: ByteLanes + Element + PartialOrd + 'static {
     fn to_i32(self) -> i32;
     /// The value, which must lie in the type's range.
     fn from_i32(x: i32) -> Self;
+    /// The value of these bits.
+    fn from_bits(bits: u8) -> Self;
 }
 
 macro_rules! quant_byte {
@@ -62,6 +64,10 @@ macro_rules! quant_byte {
             #[inline(always)]
             fn from_i32(x: i32) -> Self {
                 x as $ty
+            }
+            #[inline(always)]
+            fn from_bits(bits: u8) -> Self {
+                bits as $ty
             }
         }
 

@@ -33,12 +33,17 @@ pub enum RequantRule {
 pub struct Requantization {
     rule: RequantRule,
     /// `m` per channel, or one for all.
-    pub(super) multipliers: Vec<f32>,
+    pub(crate) multipliers: Vec<f32>,
     fixed: Vec<FixedPoint>,
-    pub(super) zero_point: i32,
+    pub(crate) zero_point: i32,
     pub(super) q_min: i32,
     pub(super) q_max: i32,
+    /// Whether every scaled sum is far within `i32`, and the zero point and the range are of 8 bits.
+    packs: bool,
 }
+
+/// With multipliers up to this one no sum leaves `i32` when it is scaled.
+const PACKING: f32 = 0.5;
 
 /// `multiplier / 2^31 * 2^shift`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,19 +86,24 @@ impl Requantization {
                 }
             }
         }
-        let multipliers = w_scales.iter().map(|&w| x_scale * w / y_scale).collect();
+        let multipliers: Vec<f32> = w_scales.iter().map(|&w| x_scale * w / y_scale).collect();
         let exact = |&w: &f32| f64::from(x_scale) * f64::from(w) / f64::from(y_scale);
         let fixed = match rule {
             RequantRule::OnnxRuntime => Vec::new(),
             _ => w_scales.iter().map(exact).map(FixedPoint::new).collect(),
         };
+        let q_max = q_max.max(q_min);
+        let packs = rule == RequantRule::OnnxRuntime
+            && multipliers.iter().all(|m| m.abs() <= PACKING)
+            && (-128..=255).contains(&zero_point);
         Ok(Self {
             rule,
             multipliers,
             fixed,
             zero_point,
             q_min,
-            q_max: q_max.max(q_min),
+            q_max,
+            packs,
         })
     }
 
@@ -106,6 +116,12 @@ impl Requantization {
     #[inline(always)]
     pub(super) fn is_float(&self) -> bool {
         self.rule == RequantRule::OnnxRuntime
+    }
+
+    /// Whether the results can be rounded first, then saturated, and brought into their range as bytes of type `T`.
+    #[inline(always)]
+    pub(crate) fn packs<T: QuantByte>(&self) -> bool {
+        self.packs && T::MIN <= self.q_min && self.q_max <= T::MAX
     }
 
     /// The result of one sum of channel `channel`; the reference for the vector code.

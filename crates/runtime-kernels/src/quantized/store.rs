@@ -102,31 +102,79 @@ simd_dispatch! {
     }
 }
 
-/// Rows of `V` whole vectors of channels, all of which have the same summands: what most of a product is.
+/// Rows of up to `V` vectors of channels, all of which have the same summands: what most of a product is.
+///
+/// Sums are rounded first and saturated while four vectors become one of bytes (see [`Requantization::packs`]).
 #[inline(always)]
-fn byte_rows<S: Simd, W: SumWord, T: QuantByte, const V: usize>(
+fn packed_rows<S: Simd, W: SumWord, T: QuantByte, const V: usize>(
     s: S,
     r: &Requantization,
     sums: &Sums<'_, W>,
     at: Place,
     out: &mut TileMut<'_, T>,
 ) {
-    let (low, high, zero_point) = byte_bounds::<S, T>(s, r);
-    let (mut offsets, mut multipliers) = ([zero_point; V], [low; V]);
+    let (mut offsets, mut multipliers) = ([s.splat_i32(0); V], [s.splat(0.0); V]);
     for v in 0..V {
-        let (col, n) = (v * S::LANES, S::LANES);
+        let (col, n) = (v * S::LANES, S::LANES.min(at.cols - v * S::LANES));
         offsets[v] = channel_words(s, sums.offsets, sums.channels, 0, col, n);
         multipliers[v] = channel_floats(s, &r.multipliers, sums.outer(), 0, col, n);
     }
-    let rows = out.rows_from((at.row, at.rows), (at.col, V * S::LANES));
-    for (acc, dst) in sums.acc.chunks_exact(2 * S::LANES).zip(rows) {
-        let (acc, dst) = (&acc[..V * S::LANES], &mut dst[..V * S::LANES]);
-        for v in 0..V {
-            let sum = W::load(s, &acc[v * S::LANES..]);
-            let x = s.mul(s.to_f32(s.add_i32(sum, offsets[v])), multipliers[v]);
-            let q = s.to_i32(s.min(s.max(x, low), high));
-            T::store(s, s.add_i32(q, zero_point), &mut dst[v * S::LANES..]);
+    let (low, high) = packed_range(s, r);
+    let mut rows = out.rows_from((at.row, at.rows), (at.col, at.cols));
+    let (nr, per_pack) = (2 * S::LANES, 4 / V);
+    for acc in sums.acc[..at.rows * nr].chunks(per_pack * nr) {
+        let last = acc.len() / nr - 1;
+        let mut scaled = [offsets[0]; 4];
+        for (i, scaled) in scaled.iter_mut().enumerate() {
+            let (row, v) = ((i / V).min(last), i % V);
+            let sum = s.add_i32(W::load(s, &acc[row * nr + v * S::LANES..]), offsets[v]);
+            *scaled = s.to_i32(s.mul(s.to_f32(sum), multipliers[v]));
         }
+        let bytes = s.straighten(s.pack::<T>(scaled, r.zero_point));
+        let mut lines = [T::default(); 4 * MAX_LANES];
+        s.store_bytes(s.clamp_bytes::<T>(bytes, low, high), &mut lines);
+        for (line, row) in lines
+            .chunks_exact(V * S::LANES)
+            .zip(rows.by_ref().take(last + 1))
+        {
+            copy_short(line, row);
+        }
+    }
+}
+
+/// The least and the greatest value of the results, in all bytes of a vector.
+#[inline(always)]
+pub(crate) fn packed_range<S: Simd>(s: S, r: &Requantization) -> (S::I, S::I) {
+    let bytes = |x: i32| s.splat_i32(i32::from_le_bytes([x as u8; 4]));
+    (bytes(r.q_min), bytes(r.q_max))
+}
+
+/// Fills `to` from the start of `from`, by overlapping pieces of one size: a call of `memcpy` takes longer.
+#[inline(always)]
+pub(crate) fn copy_short<T: Copy>(from: &[T], to: &mut [T]) {
+    let len = to.len();
+    let from = &from[..len];
+    match len {
+        32.. => copy_pieces::<T, 32>(from, to),
+        16.. => copy_pieces::<T, 16>(from, to),
+        8.. => copy_pieces::<T, 8>(from, to),
+        4.. => copy_pieces::<T, 4>(from, to),
+        _ => to.iter_mut().zip(from).for_each(|(to, &from)| *to = from),
+    }
+}
+
+#[inline(always)]
+fn copy_pieces<T: Copy, const N: usize>(from: &[T], to: &mut [T]) {
+    let (pieces, _) = from.as_chunks::<N>();
+    let (places, _) = to.as_chunks_mut::<N>();
+    for (place, piece) in places.iter_mut().zip(pieces) {
+        *place = *piece;
+    }
+    if to.len().is_multiple_of(N) {
+        return;
+    }
+    if let (Some(place), Some(piece)) = (to.last_chunk_mut::<N>(), from.last_chunk::<N>()) {
+        *place = *piece;
     }
 }
 
@@ -205,7 +253,7 @@ fn store_floats<S: Simd, W: SumWord>(
     }
 }
 
-/// As [`byte_rows`], scaled to real numbers.
+/// Rows of `V` whole vectors of channels, all of which have the same summands, scaled to real numbers.
 #[inline(always)]
 fn float_rows<S: Simd, W: SumWord, const V: usize>(
     s: S,
@@ -247,16 +295,14 @@ fn store_bytes<S: Simd, W: SumWord, T: QuantByte>(
     if !r.is_float() {
         return store_fixed_point(s, r, sums, at, out);
     }
+    if r.packs::<T>() && sums.are_by_columns() && at.rows > 0 && at.cols > 0 {
+        if at.cols > S::LANES {
+            return packed_rows::<S, W, T, 2>(s, r, sums, at, out);
+        }
+        return packed_rows::<S, W, T, 1>(s, r, sums, at, out);
+    }
     let channels = sums.outer();
     let (low, high, zero_point) = byte_bounds::<S, T>(s, r);
-    if sums.are_by_columns() {
-        if at.cols == 2 * S::LANES {
-            return byte_rows::<S, W, T, 2>(s, r, sums, at, out);
-        }
-        if at.cols == S::LANES {
-            return byte_rows::<S, W, T, 1>(s, r, sums, at, out);
-        }
-    }
     for col in (0..at.cols).step_by(S::LANES) {
         let n = S::LANES.min(at.cols - col);
         let mut m = channel_floats(s, &r.multipliers, channels, 0, col, n);
