@@ -201,7 +201,14 @@ pub fn gemm(
     let (rows, cols) = check(lhs, rhs, epilogue, out.len())?;
     let finish = finish_of(epilogue, cols);
     if let Some((source, weights)) = direct_operands(ctx.isa, lhs, rhs) {
-        return direct(ctx, &source, weights, &finish, tile(out, rows, cols)?);
+        return direct(
+            ctx,
+            Some(scratch),
+            &source,
+            weights,
+            &finish,
+            tile(out, rows, cols)?,
+        );
     }
     with_product(lhs, rhs, &finish, |product| {
         let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
@@ -225,6 +232,7 @@ fn direct_operands<'a>(
 
 fn direct(
     ctx: &Context,
+    scratch: Option<&mut Scratch>,
     source: &FloatRows<'_>,
     weights: &PackedF32,
     finish: &FloatFinish<'_>,
@@ -240,7 +248,8 @@ fn direct(
         finish,
     };
     product.check(ctx.isa)?;
-    product.run(ctx, out, &mut []);
+    let copied = scratch.map(|scratch| scratch.parts(product.scratch_units(ctx), 0).0);
+    product.run(ctx, out, copied.unwrap_or_default());
     Ok(())
 }
 
@@ -267,7 +276,14 @@ pub(crate) fn gemm_in_place(
         value: lhs.col_stride(),
     })?;
     let finish = finish_of(&epilogue, cols);
-    direct(ctx, &source, weights, &finish, tile(out, rows, cols)?)
+    direct(
+        ctx,
+        None,
+        &source.in_place(),
+        weights,
+        &finish,
+        tile(out, rows, cols)?,
+    )
 }
 
 /// `count` products of one shape: `out[i] = epilogue(lhs(i) * rhs(i))`, results one after another.

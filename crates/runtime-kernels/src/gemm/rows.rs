@@ -7,40 +7,74 @@ use super::bytes::Role;
 use super::direct::{Source, Walk};
 use super::int8::Int8Matrix;
 use crate::MatRef;
-use crate::isa::{Isa, Simd, simd_dispatch};
+use crate::isa::{Isa, MAX_MR, Simd, simd_dispatch};
 use crate::quantized::QuantByte;
 
 /// Bytes of the left operand that are multiplied with all columns before the next ones: a share
 /// of a core's own cache.
 pub(crate) const BLOCK_BYTES: usize = 96 * 1024;
+/// The same for rows so long that few of them are as many bytes: the weights are read once for each block.
+const LONG_ROWS_BYTES: usize = 320 * 1024;
+const LONG_ROWS: usize = 48;
+
+/// Rows that lie a multiple of so many bytes apart share the few places of one set of the first cache.
+const SET_BYTES: usize = 4096;
+/// Floats by which such rows are set apart: a cache line.
+const APART: usize = 16;
 
 /// Where a block of rows of `bytes` bytes each ends; whole register tiles.
 fn block_end(row: usize, end: usize, bytes: usize) -> usize {
     // A multiple of the height of every register tile.
     const UNIT: usize = 24;
-    let rows = (BLOCK_BYTES / bytes.max(1))
-        .next_multiple_of(UNIT)
-        .max(UNIT);
-    end.min(row + rows)
+    let bytes = bytes.max(1);
+    let rows = (BLOCK_BYTES / bytes).max(LONG_ROWS.min(LONG_ROWS_BYTES / bytes));
+    end.min(row + rows.next_multiple_of(UNIT).max(UNIT))
 }
 
-/// Rows of floats, read in place.
-pub(crate) struct FloatRows<'a>(MatRef<'a, f32>);
+/// Rows of floats, read in place, or copied block by block where they would drive each other out of the cache.
+pub(crate) struct FloatRows<'a> {
+    matrix: MatRef<'a, f32>,
+    copied: bool,
+}
 
 impl<'a> FloatRows<'a> {
     /// `None` where the rows are not contiguous.
     pub(crate) fn of(matrix: MatRef<'a, f32>) -> Option<Self> {
-        (matrix.col_stride() == 1).then_some(Self(matrix))
+        let apart = 4 * matrix.row_stride();
+        (matrix.col_stride() == 1).then_some(Self {
+            matrix,
+            copied: apart > 0 && apart.is_multiple_of(SET_BYTES) && matrix.rows() >= MAX_MR,
+        })
+    }
+
+    /// The same, read in place whatever their distance.
+    pub(crate) fn in_place(self) -> Self {
+        Self {
+            copied: false,
+            ..self
+        }
+    }
+
+    fn step(&self) -> usize {
+        if self.copied {
+            self.matrix.cols() + APART
+        } else {
+            self.matrix.row_stride()
+        }
     }
 }
 
 impl Source<Float> for FloatRows<'_> {
     fn block_end(&self, row: usize, end: usize) -> usize {
-        block_end(row, end, 4 * self.0.cols())
+        block_end(row, end, 4 * self.matrix.cols())
     }
 
     fn scratch_units(&self) -> usize {
-        0
+        if self.copied {
+            self.block_end(0, self.matrix.rows()) * self.step()
+        } else {
+            0
+        }
     }
 
     fn block<'b>(
@@ -48,10 +82,17 @@ impl Source<Float> for FloatRows<'_> {
         _: Isa,
         rows: Range<usize>,
         _: usize,
-        _: &'b mut [f32],
+        scratch: &'b mut [f32],
     ) -> (&'b [f32], Walk) {
-        let walk = Walk::rows(self.0.row_stride(), self.0.cols());
-        (self.0.from(rows.start, 0), walk)
+        let cols = self.matrix.cols();
+        let walk = Walk::rows(self.step(), cols);
+        if !self.copied {
+            return (self.matrix.from(rows.start, 0), walk);
+        }
+        for (out, row) in scratch.chunks_exact_mut(self.step()).zip(rows) {
+            out[..cols].copy_from_slice(&self.matrix.from(row, 0)[..cols]);
+        }
+        (scratch, walk)
     }
 }
 
