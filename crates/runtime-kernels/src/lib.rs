@@ -10,6 +10,7 @@
 //! result into disjoint tiles for threads, and the lending of a job to them.
 #![deny(missing_docs)]
 
+pub mod attention;
 mod context;
 pub mod conv;
 pub mod elementwise;

@@ -4,6 +4,7 @@
 //! [`Kernel::run`], benches and fault reports): a row's result must agree with the scalar one, bit
 //! for bit where the row says [`Agreement::Exact`], and must not depend on the thread count.
 
+mod attention;
 mod stages;
 
 use crate::conv::{
@@ -172,6 +173,11 @@ pub const KERNELS: &[Kernel] = &[
         name: "norm/softmax",
         agreement: Agreement::Within(1e-6),
         run: softmax,
+    },
+    Kernel {
+        name: "attention/f32",
+        agreement: Agreement::Within(1e-5),
+        run: attention::grouped,
     },
     Kernel {
         name: "norm/layer",

@@ -5,6 +5,7 @@ pub(crate) mod bytes;
 pub(crate) mod direct;
 pub(crate) mod driver;
 mod float;
+mod float_direct;
 pub(crate) mod folding;
 mod int8;
 mod nbits;
@@ -15,7 +16,8 @@ pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
 pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
 pub use nbits::{NBitsActivations, NBitsMatrix, NBitsZeroPoints, PackedNBits, gemm_nbits};
 
-pub(crate) use float::{FloatFinish, gemm_in_place, vector};
+pub(crate) use float::{FloatFinish, vector};
+pub(crate) use float_direct::gemm_in_place;
 pub(crate) use int8::Int8Finish;
 
 /// On which side of a matrix product an operand stands.

@@ -134,7 +134,7 @@ simd_dispatch! {
 
 /// The accumulator over a contiguous row: four vectors at once, joined pairwise.
 #[inline(always)]
-pub(super) fn accumulate<S: Simd>(s: S, op: Reduce, x: &[f32]) -> f32 {
+pub(crate) fn accumulate<S: Simd>(s: S, op: Reduce, x: &[f32]) -> f32 {
     let start = s.splat(op.start());
     let mut acc = [start; 4];
     let blocks = x.chunks_exact(4 * S::LANES);
@@ -176,7 +176,7 @@ simd_dispatch! {
 
 /// `Σ e^(x - max)` of a row, writing the exponentials to `y`.
 #[inline(always)]
-pub(super) fn exponentials<S: Simd>(s: S, x: &[f32], max: f32, y: &mut [f32]) -> f32 {
+pub(crate) fn exponentials<S: Simd>(s: S, x: &[f32], max: f32, y: &mut [f32]) -> f32 {
     let shift = s.splat(max);
     let mut sum = s.splat(0.0);
     let whole = x.len() / S::LANES * S::LANES;

@@ -1,7 +1,9 @@
 //! Bindings: which step computes a node, one file per family.
 
 mod activation;
+mod attention;
 mod chain;
+mod choose;
 mod compare;
 mod conv;
 mod elementwise;
@@ -57,6 +59,9 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
             return Ok(bound);
         }
     }
+    if let Some(bound) = attention::bind_pattern(selector, id) {
+        return Ok(bound);
+    }
     if let Some(bound) = elementwise::bind(selector, id)? {
         return Ok(bound);
     }
@@ -75,6 +80,8 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
         "QuantizeLinear" | "DequantizeLinear" | "DynamicQuantizeLinear" => {
             quantized::linear::bind(selector, id)?
         }
+        "Attention" => attention::bind(selector, id)?,
+        "Where" => Some(choose::bind(selector, id)?),
         "Pad" => pad::bind(selector, id)?,
         "Equal" | "Greater" | "GreaterOrEqual" | "Less" | "LessOrEqual" | "And" | "Or" | "Xor"
         | "Cast" => compare::bind(selector, id)?,

@@ -1,5 +1,6 @@
 //! Each binding against the reference evaluator, on small graphs.
 
+mod attention;
 mod broadcast;
 mod net;
 mod one_hot;
@@ -118,19 +119,6 @@ fn gemm_scales_its_bias_and_transposes_its_weight() {
     let y = net.node(gemm);
     let y = net.op("Sigmoid", &[y]);
     net.check_close(y, &["gemm.f32"]);
-}
-
-#[test]
-fn attention_products_run_in_batches() {
-    let mut net = Net::new(&[2, 3, 5, 4]);
-    let x = net.x;
-    let transpose =
-        Node::new("Transpose", [Some(x)], [None::<ValueId>; 0]).with("perm", vec![0i64, 1, 3, 2]);
-    let t = net.node(transpose);
-    let scores = net.op("MatMul", &[x, t]);
-    let shares = net.node(Node::new("Softmax", [Some(scores)], [None::<ValueId>; 0]));
-    let y = net.op("MatMul", &[shares, x]);
-    net.check_close(y, &["gemm.f32", "softmax.f32", "gemm.f32", "permute"]);
 }
 
 #[test]
