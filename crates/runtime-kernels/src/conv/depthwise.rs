@@ -45,6 +45,11 @@ pub(super) trait Pixel: Copy + Send + Sync {
     fn real(self, zero_point: i32) -> f32;
     /// One vector of values less the zero point.
     fn load<S: Simd>(s: S, src: &[Self], zero_point: S::I) -> S::F;
+    /// The image itself, where it holds floats.
+    fn floats(image: &[Self]) -> Option<&[f32]> {
+        let _ = image;
+        None
+    }
 }
 
 impl Pixel for f32 {
@@ -55,6 +60,9 @@ impl Pixel for f32 {
     #[inline(always)]
     fn load<S: Simd>(s: S, src: &[f32], _: S::I) -> S::F {
         s.load(src)
+    }
+    fn floats(image: &[f32]) -> Option<&[f32]> {
+        Some(image)
     }
 }
 impl Pixel for u8 {

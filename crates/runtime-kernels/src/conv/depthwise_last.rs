@@ -2,6 +2,8 @@
 //!
 //! A band of output rows is staged as floats with its padding and whole vectors of channels, so
 //! that the loop over the taps has no borders; each weight vector serves several output pixels.
+//! Floats with whole vectors of channels are read where they stand instead: taps in the padding are
+//! left out, and the pixels whose windows reach over a side are summed one by one.
 
 use super::depthwise::{Depthwise, Pixel, staged_at_most};
 use super::depthwise_rows::{Band, by_bands, tasks};
@@ -13,6 +15,7 @@ use crate::gemm::rows::BLOCK_BYTES;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
 use crate::threads::Place;
 use crate::{Context, Scratch};
+use std::ops::Range;
 
 /// Output pixels of a tile: two vectors each leave room for the weights in the registers.
 const PIXELS: usize = 6;
@@ -67,6 +70,31 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
 ) {
     let shape = op.shape;
     let [_, oh, ow] = shape.output;
+    let work = ow * shape.out_channels * (shape.taps() + 4);
+    let lanes = ctx.isa.tile().nr / 2;
+    // Few pixels at the sides, which take longer one by one than to be staged.
+    let in_place = shape.in_channels.is_multiple_of(lanes) && 4 * (ow - inside(shape).len()) <= ow;
+    if let Some(image) = T::floats(image).filter(|_| in_place) {
+        by_bands(
+            ctx,
+            shape,
+            (oh, work, 0),
+            &mut [0.0; 0],
+            out,
+            |band, _, out| {
+                convolve(
+                    ctx.isa,
+                    shape,
+                    band,
+                    Image::InPlace(image),
+                    op.weights,
+                    finish,
+                    out,
+                );
+            },
+        );
+        return;
+    }
     let row_len = Staged::new(ctx.isa, shape, 1).row_len();
     let per_band = (BLOCK_BYTES
         / row_len
@@ -74,7 +102,6 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
             .saturating_mul(4)
             .max(1))
     .clamp(1, oh);
-    let work = ow * shape.out_channels * (shape.taps() + 4);
     let own = Staged::new(ctx.isa, shape, per_band).len();
     let weight_len = Staged::new(ctx.isa, shape, 1).channels * shape.taps();
     let (floats, _) = scratch.parts(own * tasks(ctx, shape, work) + weight_len, 0);
@@ -89,7 +116,15 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
         out,
         |band, staged, out| {
             stage(ctx.isa, op, band, image, staged);
-            convolve(ctx.isa, shape, band, staged, padded, finish, out);
+            convolve(
+                ctx.isa,
+                shape,
+                band,
+                Image::Staged(staged),
+                padded,
+                finish,
+                out,
+            );
         },
     );
 }
@@ -152,33 +187,113 @@ simd_dispatch! {
     }
 }
 
+/// The image that a band reads.
+#[derive(Clone, Copy)]
+enum Image<'a> {
+    /// The rows under the band, with their padding.
+    Staged(&'a [f32]),
+    /// A batch of whole images with whole vectors of channels.
+    InPlace(&'a [f32]),
+}
+
+/// What an output row reads.
+struct Line<'a> {
+    /// From the row of the first tap on.
+    image: &'a [f32],
+    /// Elements from an image row to the next.
+    row_len: usize,
+    /// Elements from a pixel to the next.
+    channels: usize,
+    /// Columns before the first of the image.
+    left: usize,
+    /// Columns of the image.
+    width: usize,
+    /// The rows of taps that are in the image.
+    taps: Range<usize>,
+    /// The pixels whose windows reach over no side.
+    inside: Range<usize>,
+}
+
+/// The output columns whose windows reach over neither side of the image.
+fn inside(shape: &ConvShape) -> Range<usize> {
+    let (ow, left, stride) = (shape.output[2], shape.pads[2], shape.strides[2]);
+    let from = left.div_ceil(stride).min(ow);
+    let window = (shape.kernel[2] - 1) * shape.dilations[2] + 1;
+    let last = (shape.input[2] + left).checked_sub(window);
+    from..last.map_or(0, |last| last / stride + 1).clamp(from, ow)
+}
+
+impl<'a> Line<'a> {
+    /// What row `y` of a band reads.
+    #[inline(always)]
+    fn new<S: Simd>(shape: &ConvShape, band: Band, image: Image<'a>, y: usize) -> Self {
+        let [_, h, w] = shape.input;
+        let ([_, sy, _], [_, dy, _]) = (shape.strides, shape.dilations);
+        let ([_, kh, _], [_, _, ow]) = (shape.kernel, shape.output);
+        match image {
+            Image::Staged(image) => {
+                let channels = shape.in_channels.next_multiple_of(S::LANES);
+                let width = shape.reach(2);
+                let row_len = width * channels;
+                Self {
+                    image: &image[y * sy * row_len..],
+                    row_len,
+                    channels,
+                    left: 0,
+                    width,
+                    taps: 0..kh,
+                    inside: 0..ow,
+                }
+            }
+            Image::InPlace(image) => {
+                let (channels, row_len) = (shape.in_channels, w * shape.in_channels);
+                let (top, [_, above, left]) = ((band.y + y) * sy, shape.pads);
+                let first = above.saturating_sub(top).div_ceil(dy).min(kh);
+                let end = (h + above)
+                    .saturating_sub(top)
+                    .div_ceil(dy)
+                    .clamp(first, kh);
+                let row = band.image * h + (top + first * dy).saturating_sub(above);
+                Self {
+                    image: image.get(row * row_len..).unwrap_or_default(),
+                    row_len,
+                    channels,
+                    left,
+                    width: w,
+                    taps: first..end,
+                    inside: inside(shape),
+                }
+            }
+        }
+    }
+}
+
 simd_dispatch! {
-    /// Convolves a staged band; `weights` are `[tap][channel]`, whole vectors of channels.
+    /// Convolves a band; `weights` are `[tap][channel]`, whole vectors of channels.
     fn convolve[F: Finish<Float>](
         s: S,
         shape: &ConvShape,
         band: Band,
-        image: &[f32],
+        image: Image<'_>,
         weights: &[f32],
         finish: &F,
         out: &mut F::Out<'_>,
     ) {
-        let staged = Staged {
-            channels: shape.in_channels.next_multiple_of(S::LANES),
-            ..Staged::new(Isa::scalar(), shape, band.lines)
-        };
         let [_, _, ow] = shape.output;
         let nr = 2 * S::LANES;
         let mut tile = [0.0; MAX_MR * MAX_NR];
-        // Pixels of a register tile, shared out evenly: a row of seven is four and three.
-        let step = ow.div_ceil(ow.div_ceil(PIXELS).max(1)).max(1);
         for y in 0..band.lines {
-            let image = &image[y * shape.strides[1] * staged.row_len()..staged.len()];
-            for x in (0..ow).step_by(step) {
-                let pixels = step.min(ow - x);
+            let line = Line::new::<S>(shape, band, image, y);
+            // Pixels of a register tile, shared out evenly: a row of seven is four and three.
+            let tiles = line.inside.len().div_ceil(PIXELS).max(1);
+            let step = line.inside.len().div_ceil(tiles).max(1);
+            let mut x = 0;
+            while x < ow {
+                let inside = line.inside.contains(&x);
+                let pixels = if inside { step.min(line.inside.end - x) } else { 1 };
                 for c in (0..shape.in_channels).step_by(nr) {
                     let cols = nr.min(shape.in_channels - c);
-                    let taps = Taps { shape, staged, image, weights, x, c };
+                    let taps = Taps { shape, line: &line, weights, x, c };
                     let pixel = y * ow + x;
                     let place = Place { row: band.out_row + pixel, col: c, rows: pixels, cols };
                     let (row, mut taken) = (band.row + pixel, false);
@@ -191,15 +306,17 @@ simd_dispatch! {
                         tile: &mut tile,
                         taken: &mut taken,
                     };
-                    if cols > S::LANES {
-                        taps.pixels::<S, 2>(s, pixels, to);
-                    } else {
-                        taps.pixels::<S, 1>(s, pixels, to);
+                    match (inside, cols > S::LANES) {
+                        (true, true) => taps.pixels::<S, 2>(s, pixels, to),
+                        (true, false) => taps.pixels::<S, 1>(s, pixels, to),
+                        (false, true) => taps.at_side::<S, 2>(s, to),
+                        (false, false) => taps.at_side::<S, 1>(s, to),
                     }
                     if !taken {
                         finish.tile(s, Part::WHOLE, row, c, &tile, place, out);
                     }
                 }
+                x += pixels;
             }
         }
     }
@@ -209,9 +326,7 @@ simd_dispatch! {
 #[derive(Clone, Copy)]
 struct Taps<'a> {
     shape: &'a ConvShape,
-    staged: Staged,
-    /// From the first image row of the output row on.
-    image: &'a [f32],
+    line: &'a Line<'a>,
     weights: &'a [f32],
     x: usize,
     c: usize,
@@ -234,16 +349,18 @@ impl Taps<'_> {
     /// The sums of `P` pixels and `V` vectors of channels.
     #[inline(always)]
     fn tile<S: Simd, const P: usize, const V: usize>(&self, s: S, to: impl Sink<Float>) {
-        let [_, kh, kw] = self.shape.kernel;
-        let channels = self.staged.channels;
+        let [_, _, kw] = self.shape.kernel;
+        let Line {
+            image, channels, ..
+        } = *self.line;
         let step = self.shape.strides[2] * channels;
         let tap_step = self.shape.dilations[2] * channels;
-        let row_step = self.shape.dilations[1] * self.staged.row_len();
-        let first = self.x * step + self.c;
+        let row_step = self.shape.dilations[1] * self.line.row_len;
+        let first = self.x * step - self.line.left * channels + self.c;
         let mut acc = [[s.splat(0.0); V]; P];
         if kw == 3 && step == channels && tap_step == channels {
-            for ky in 0..kh {
-                let row = &self.image[first + ky * row_step..][..(P + 1) * channels + V * S::LANES];
+            for (i, ky) in self.line.taps.clone().enumerate() {
+                let row = &image[first + i * row_step..][..(P + 1) * channels + V * S::LANES];
                 let weights =
                     &self.weights[3 * ky * channels + self.c..][..2 * channels + V * S::LANES];
                 neighbours::<S, P, V>(s, channels, row, weights, &mut acc);
@@ -252,12 +369,12 @@ impl Taps<'_> {
         }
         let reach = (kw - 1) * tap_step + V * S::LANES;
         let weight_reach = (kw - 1) * channels + V * S::LANES;
-        for ky in 0..kh {
-            let at = first + ky * row_step;
+        for (i, ky) in self.line.taps.clone().enumerate() {
+            let at = first + i * row_step;
             // Slices of one length, so that one check in the loop serves all pixels.
-            let mut rows = [&self.image[..0]; P];
+            let mut rows = [&image[..0]; P];
             for (p, row) in rows.iter_mut().enumerate() {
-                *row = &self.image[at + p * step..][..reach];
+                *row = &image[at + p * step..][..reach];
             }
             let weights = &self.weights[ky * kw * channels + self.c..][..weight_reach];
             for kx in 0..kw {
@@ -268,6 +385,39 @@ impl Taps<'_> {
                         let x = &rows[p][kx * tap_step..][..V * S::LANES];
                         acc[p][v] = s.fma(s.load(&x[v * S::LANES..]), w, acc[p][v]);
                     }
+                }
+            }
+        }
+        to.take(s, &acc);
+    }
+}
+
+impl Taps<'_> {
+    /// The sums of a pixel whose window reaches over a side, and `V` vectors of channels.
+    #[inline(always)]
+    fn at_side<S: Simd, const V: usize>(&self, s: S, to: impl Sink<Float>) {
+        let [_, _, kw] = self.shape.kernel;
+        let Line {
+            image,
+            channels,
+            left,
+            width,
+            ..
+        } = *self.line;
+        let row_step = self.shape.dilations[1] * self.line.row_len;
+        let start = self.x * self.shape.strides[2];
+        let mut acc = [[s.splat(0.0); V]; 1];
+        for (i, ky) in self.line.taps.clone().enumerate() {
+            for kx in 0..kw {
+                let column = (start + kx * self.shape.dilations[2]).checked_sub(left);
+                let Some(column) = column.filter(|&x| x < width) else {
+                    continue;
+                };
+                let x = &image[i * row_step + column * channels + self.c..][..V * S::LANES];
+                let w = &self.weights[(ky * kw + kx) * channels + self.c..][..V * S::LANES];
+                for v in 0..V {
+                    let (x, w) = (s.load(&x[v * S::LANES..]), s.load(&w[v * S::LANES..]));
+                    acc[0][v] = s.fma(x, w, acc[0][v]);
                 }
             }
         }
