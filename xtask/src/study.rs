@@ -51,6 +51,11 @@ const STUDIES: &[Study] = &[
         form: Form::Script,
     },
     Study {
+        name: "products",
+        about: "matrix products beside ONNX Runtime [--threads N] [--rounds N] [SHAPE …]",
+        form: Form::Script,
+    },
+    Study {
         name: "loading",
         about: "time and memory of loading 1 GiB of weights [--layers N] [--folder FOLDER]",
         form: Form::Program,
