@@ -4,10 +4,14 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
+use half::{bf16, f16};
 use libfuzzer_sys::fuzz_target;
 use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8};
 use runtime_kernels::conv::{conv, conv_int8};
-use runtime_kernels::gemm::{Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, PackedF32, PackedInt8, Side};
+use runtime_kernels::elementwise::{Half, narrow};
+use runtime_kernels::gemm::{
+    Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, PackedF32, PackedHalf, PackedInt8, Side,
+};
 use runtime_kernels::gemm::{gemm, gemm_int8};
 use runtime_kernels::quantized::RawOutput;
 use runtime_kernels::{Context, Isa, MatRef, Scratch};
@@ -88,7 +92,25 @@ fn products([rows, depth, cols]: [usize; 3], (za, zb): (u8, i8), packed: bool, s
         let mut out = vec![0f32; rows * cols];
         gemm(&ctx, scratch, lhs, rhs, &Epilogue::default(), &mut out).expect("extents agree");
         assert_eq!(out, floats(expected.iter().copied()), "float product on {}", isa.name());
+
+        let (halves, brains) = (narrowed::<f16>(&ctx, &b_float), narrowed::<bf16>(&ctx, &b_float));
+        let halves = MatRef::row_major(&halves, depth, cols).expect("sized");
+        let brains = MatRef::row_major(&brains, depth, cols).expect("sized");
+        for weights in [PackedHalf::new(isa, halves), PackedHalf::new(isa, brains), PackedHalf::bf16_dot(isa, brains)] {
+            let weights = weights.expect("small");
+            let mut out = vec![0f32; rows * cols];
+            gemm(&ctx, scratch, lhs, FloatOperand::Half(&weights), &Epilogue::default(), &mut out)
+                .expect("extents agree");
+            assert_eq!(out, floats(expected.iter().copied()), "product of halves on {}", isa.name());
+        }
     }
+}
+
+/// Small integers are numbers of both half types.
+fn narrowed<T: Half>(ctx: &Context, x: &[f32]) -> Vec<T> {
+    let mut y = vec![T::default(); x.len()];
+    narrow(ctx, x, &mut y).expect("of one length");
+    y
 }
 
 fn convolutions(case: &Conv) {
@@ -163,5 +185,17 @@ fn convolutions(case: &Conv) {
         let mut out = vec![0f32; expected.len()];
         conv(&ctx, scratch, &shape, &x_float, &weights, &ConvEpilogue::default(), &mut out).expect("extents agree");
         assert_eq!(out, floats(expected.iter().copied()), "float convolution on {}", isa.name());
+
+        let (halves, brains) = (narrowed::<f16>(&ctx, &w_float), narrowed::<bf16>(&ctx, &w_float));
+        for weights in [
+            PackedConvF32::half(isa, &params, &halves, filters, in_per_group, &kernel),
+            PackedConvF32::half(isa, &params, &brains, filters, in_per_group, &kernel),
+            PackedConvF32::bf16_dot(isa, &params, &brains, filters, in_per_group, &kernel),
+        ] {
+            let weights = weights.expect("extents agree");
+            let mut out = vec![0f32; expected.len()];
+            conv(&ctx, scratch, &shape, &x_float, &weights, &ConvEpilogue::default(), &mut out).expect("extents agree");
+            assert_eq!(out, floats(expected.iter().copied()), "convolution of halves on {}", isa.name());
+        }
     }
 }

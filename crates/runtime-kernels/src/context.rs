@@ -1,5 +1,7 @@
 //! What every kernel is given beside its operands: instruction set, threads, scratch memory.
 
+use half::bf16;
+
 use crate::{Isa, Parallelism};
 
 /// The instruction set to run and the threads to run on.
@@ -43,6 +45,7 @@ pub struct Scratch {
     floats: Vec<f32>,
     words: Vec<i32>,
     bytes: Vec<u8>,
+    halves: Vec<bf16>,
     /// What stands between kernels that run within another one.
     images: Images,
     /// That of such kernels, a piece for each task.
@@ -63,7 +66,8 @@ impl Scratch {
         let inner: usize = self.inner.iter().map(Self::bytes).sum();
         let images =
             4 * self.images.floats.len() + self.images.unsigned.len() + self.images.signed.len();
-        4 * (self.floats.len() + self.words.len()) + self.bytes.len() + images + inner
+        let halves = 2 * self.halves.len();
+        4 * (self.floats.len() + self.words.len()) + halves + self.bytes.len() + images + inner
     }
 
     /// Words and bytes at once; the contents are arbitrary.
@@ -76,6 +80,11 @@ impl Scratch {
             aligned(&mut self.words, words),
             aligned(&mut self.bytes, bytes),
         )
+    }
+
+    /// Numbers of 16 bits; the contents are arbitrary.
+    pub(crate) fn halves(&mut self, len: usize) -> &mut [bf16] {
+        aligned(&mut self.halves, len)
     }
 
     /// Memory for `count` tasks that run kernels.

@@ -5,7 +5,10 @@
 //! for bit where the row says [`Agreement::Exact`], and must not depend on the thread count.
 
 mod attention;
+mod half;
 mod stages;
+
+use ::half::{bf16, f16};
 
 use crate::conv::{
     ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8,
@@ -75,6 +78,26 @@ pub const KERNELS: &[Kernel] = &[
         run: |c| gemm_f32_of(c, [1, 1301, 1111]),
     },
     Kernel {
+        name: "gemm/f16",
+        agreement: Agreement::Within(1e-5),
+        run: |c| half::product::<f16>(c, [67, 301, 85]),
+    },
+    Kernel {
+        name: "gemm/f16-row",
+        agreement: Agreement::Within(1e-4),
+        run: |c| half::product::<f16>(c, [1, 1301, 1111]),
+    },
+    Kernel {
+        name: "gemm/bf16",
+        agreement: Agreement::Within(1e-5),
+        run: |c| half::product::<bf16>(c, [67, 301, 85]),
+    },
+    Kernel {
+        name: "gemm/bf16-dot",
+        agreement: Agreement::Within(1e-5),
+        run: |c| half::product_of_pairs(c, [67, 301, 85]),
+    },
+    Kernel {
         name: "gemm/int8",
         agreement: Agreement::Exact,
         run: gemm_int8,
@@ -125,6 +148,16 @@ pub const KERNELS: &[Kernel] = &[
         run: |c| conv_f32(c, Layout::ChannelsLast, 10),
     },
     Kernel {
+        name: "conv/f16-channels-last",
+        agreement: Agreement::Within(1e-5),
+        run: half::conv_f16,
+    },
+    Kernel {
+        name: "conv/bf16-dot-channels-last",
+        agreement: Agreement::Within(1e-5),
+        run: half::conv_of_pairs,
+    },
+    Kernel {
         name: "conv/f32-stages",
         agreement: Agreement::Within(1e-5),
         run: stages::floats_by_bands,
@@ -168,6 +201,16 @@ pub const KERNELS: &[Kernel] = &[
         name: "elementwise/tanh",
         agreement: Agreement::Within(1e-6),
         run: |c| unary(c, Unary::Activation(Activation::Tanh)),
+    },
+    Kernel {
+        name: "elementwise/f16",
+        agreement: Agreement::Exact,
+        run: half::convert::<f16>,
+    },
+    Kernel {
+        name: "elementwise/bf16",
+        agreement: Agreement::Exact,
+        run: half::convert::<bf16>,
     },
     Kernel {
         name: "norm/softmax",

@@ -1,19 +1,22 @@
 //! Single-precision convolution: `out = activation(weights * image + bias + residual)`.
 
+use half::{bf16, f16};
+
 use super::depthwise::{self, Depthwise, run_channels_first};
 use super::depthwise_last::{self, run_channels_last};
 use super::filters::Filters;
-use super::image::Windows;
+use super::image::{Staged, Windows};
 use super::patches::Patches;
 use super::shape::{ConvParams, ConvShape, Layout};
 use super::winograd::{self, WinogradTile};
-use crate::elementwise::Activation;
+use crate::elementwise::{Activation, Half, widen_slice};
 use crate::error::check_len;
 use crate::gemm::arith::Float;
 use crate::gemm::direct::DirectProduct;
 use crate::gemm::driver::{Operand, Product};
-use crate::gemm::panel::{FloatLines, PanelSource};
-use crate::gemm::{Bias, FloatFinish, PackedF32, Side};
+use crate::gemm::half::{Bf16Pairs, Panels, Stored};
+use crate::gemm::panel::{FloatLines, Packed, PanelSource};
+use crate::gemm::{Bias, FloatFinish, PackedF32, PackedHalf, Side};
 use crate::threads::TileMut;
 use crate::{Context, Isa, KernelError, MatRef, Scratch};
 
@@ -21,12 +24,49 @@ use crate::{Context, Isa, KernelError, MatRef, Scratch};
 #[derive(Clone, Debug)]
 pub struct PackedConvF32 {
     filters: Filters,
-    /// One matrix per group.
-    groups: Vec<PackedF32>,
+    groups: Groups,
     /// The weights in the order of the direct loop, where each group has one input channel.
     depthwise: Vec<f32>,
     /// The transformed weights, in place of `groups`.
     winograd: Option<winograd::Weights>,
+}
+
+/// One matrix per group.
+#[derive(Clone, Debug)]
+enum Groups {
+    Single(Vec<Packed<f32>>),
+    /// Of 16 bits; on the right only: for channels last.
+    F16(Vec<Packed<f16>>),
+    Bf16(Vec<Packed<bf16>>),
+    Bf16Pairs(Vec<Packed<i32>>),
+}
+
+impl Groups {
+    /// Of matrices that were packed in one form.
+    fn of_halves(packed: Vec<PackedHalf>) -> Self {
+        let (mut halves, mut brains, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+        for packed in packed {
+            match packed.into_panels() {
+                Panels::F16(p) => halves.push(p),
+                Panels::Bf16(p) => brains.push(p),
+                Panels::Pairs(p) => pairs.push(p),
+            }
+        }
+        match (halves.is_empty(), brains.is_empty()) {
+            (false, _) => Self::F16(halves),
+            (true, false) => Self::Bf16(brains),
+            (true, true) => Self::Bf16Pairs(pairs),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Single(groups) => groups.iter().map(|p| 4 * p.words()).sum(),
+            Self::F16(groups) => groups.iter().map(|p| 2 * p.words()).sum(),
+            Self::Bf16(groups) => groups.iter().map(|p| 2 * p.words()).sum(),
+            Self::Bf16Pairs(groups) => groups.iter().map(|p| 4 * p.words()).sum(),
+        }
+    }
 }
 
 impl PackedConvF32 {
@@ -54,7 +94,7 @@ impl PackedConvF32 {
         };
         for g in 0..params.groups {
             let weights = &weights[g * per_group * depth..(g + 1) * per_group * depth];
-            groups.push(match params.layout {
+            let packed = match params.layout {
                 Layout::ChannelsFirst => PackedF32::new(
                     isa,
                     Side::Lhs,
@@ -65,12 +105,104 @@ impl PackedConvF32 {
                     let matrix = MatRef::row_major(&reordered, per_group, depth)?;
                     PackedF32::new(isa, Side::Rhs, matrix.transposed())?
                 }
-            });
+            };
+            groups.push(packed.into_panels());
         }
         Ok(Self {
             filters,
-            groups,
+            groups: Groups::Single(groups),
             depthwise,
+            winograd: None,
+        })
+    }
+
+    /// As [`PackedConvF32::new`], of weights of 16 bits: with channels last they stay so, which halves their memory, and
+    /// the results are those of the widened weights. Those of channels first and those of the direct loop over single
+    /// channels are widened.
+    ///
+    /// # Errors
+    /// As [`PackedConvF32::new`].
+    pub fn half<T: Half>(
+        isa: Isa,
+        params: &ConvParams,
+        weights: &[T],
+        out_channels: usize,
+        in_per_group: usize,
+        kernel: &[usize],
+    ) -> Result<Self, KernelError> {
+        Self::of_halves(
+            isa,
+            params,
+            weights,
+            out_channels,
+            in_per_group,
+            kernel,
+            PackedHalf::new,
+        )
+    }
+
+    /// As [`PackedConvF32::half`], with the image rounded to bfloat16 for the dot product of pairs (see
+    /// [`PackedHalf::bf16_dot`]), where rows of taps have an even number of weights; else the image is not rounded.
+    ///
+    /// # Errors
+    /// As [`PackedConvF32::new`].
+    pub fn bf16_dot(
+        isa: Isa,
+        params: &ConvParams,
+        weights: &[bf16],
+        out_channels: usize,
+        in_per_group: usize,
+        kernel: &[usize],
+    ) -> Result<Self, KernelError> {
+        // The second half of a last word would meet what stands behind the window, which may not be finite.
+        let run = kernel
+            .last()
+            .map_or(1, |taps| taps % 2 * (in_per_group % 2));
+        let pack = if run == 0 {
+            PackedHalf::bf16_dot
+        } else {
+            PackedHalf::new
+        };
+        Self::of_halves(
+            isa,
+            params,
+            weights,
+            out_channels,
+            in_per_group,
+            kernel,
+            pack,
+        )
+    }
+
+    fn of_halves<T: Half>(
+        isa: Isa,
+        params: &ConvParams,
+        weights: &[T],
+        out_channels: usize,
+        in_per_group: usize,
+        kernel: &[usize],
+        pack: fn(Isa, MatRef<'_, T>) -> Result<PackedHalf, KernelError>,
+    ) -> Result<Self, KernelError> {
+        let filters = Filters::new(params, weights.len(), out_channels, in_per_group, kernel)?;
+        if params.layout == Layout::ChannelsFirst || filters.is_depthwise() {
+            let mut wide = vec![0.0; weights.len()];
+            widen_slice(isa, weights, &mut wide);
+            return Self::new(isa, params, &wide, out_channels, in_per_group, kernel);
+        }
+        let (per_group, depth) = (filters.out_per_group(), filters.depth());
+        let group = |weights| {
+            let reordered = taps_before_channels(weights, in_per_group, filters.taps());
+            pack(
+                isa,
+                MatRef::row_major(&reordered, per_group, depth)?.transposed(),
+            )
+        };
+        let size = per_group * depth;
+        let groups = (0..params.groups).map(|g| group(&weights[g * size..(g + 1) * size]));
+        Ok(Self {
+            filters,
+            groups: Groups::of_halves(groups.collect::<Result<_, _>>()?),
+            depthwise: Vec::new(),
             winograd: None,
         })
     }
@@ -95,7 +227,7 @@ impl PackedConvF32 {
         let filters = Filters::new(&params, weights.len(), out_channels, in_channels, &[3, 3])?;
         Ok(Self {
             filters,
-            groups: Vec::new(),
+            groups: Groups::Single(Vec::new()),
             depthwise: Vec::new(),
             winograd: Some(winograd::Weights::new(
                 isa,
@@ -114,7 +246,7 @@ impl PackedConvF32 {
 
     /// Bytes of the packed form.
     pub fn bytes(&self) -> usize {
-        let matrices = self.groups.iter().map(PackedF32::bytes).sum::<usize>();
+        let matrices = self.groups.bytes();
         let transformed = self.winograd.as_ref().map_or(0, winograd::Weights::bytes);
         4 * self.depthwise.len() + matrices + transformed
     }
@@ -229,20 +361,52 @@ fn conv_direct(
     finish: &FloatFinish<'_>,
     out: TileMut<'_, f32>,
 ) -> Result<(), KernelError> {
-    let windows = Windows::new::<Float>(ctx.isa, shape, image, 0.0);
-    let panels = |group: usize| weights.groups[group].panels();
-    let product = DirectProduct::<Float, _> {
-        rows: out.rows(),
-        row_unit: shape.output[2],
-        groups: shape.groups,
-        weights: &panels,
-        source: &windows,
+    let direct = Direct {
+        shape,
+        image,
         finish,
     };
-    product.check(ctx.isa)?;
-    let (floats, _) = scratch.parts(product.scratch_units(ctx), 0);
-    product.run(ctx, out, floats);
-    Ok(())
+    match &weights.groups {
+        Groups::Single(groups) => direct.run::<f32>(ctx, scratch, groups, out),
+        Groups::F16(groups) => direct.run::<f16>(ctx, scratch, groups, out),
+        Groups::Bf16(groups) => direct.run::<bf16>(ctx, scratch, groups, out),
+        Groups::Bf16Pairs(groups) => direct.run::<Bf16Pairs>(ctx, scratch, groups, out),
+    }
+}
+
+/// A convolution whose image is the left operand.
+struct Direct<'a> {
+    shape: &'a ConvShape,
+    image: &'a [f32],
+    finish: &'a FloatFinish<'a>,
+}
+
+impl Direct<'_> {
+    fn run<W: Stored>(
+        &self,
+        ctx: &Context,
+        scratch: &mut Scratch,
+        groups: &[Packed<W::Weight>],
+        out: TileMut<'_, f32>,
+    ) -> Result<(), KernelError>
+    where
+        f32: Staged<Float<W>>,
+    {
+        let windows = Windows::new::<Float<W>>(ctx.isa, self.shape, self.image, 0.0);
+        let panels = |group: usize| &groups[group];
+        let product = DirectProduct::<Float<W>, _> {
+            rows: out.rows(),
+            row_unit: self.shape.output[2],
+            groups: self.shape.groups,
+            weights: &panels,
+            source: &windows,
+            finish: self.finish,
+        };
+        product.check(ctx.isa)?;
+        let units = W::scratch(scratch, product.scratch_units(ctx));
+        product.run(ctx, out, units);
+        Ok(())
+    }
 }
 
 /// The result as a matrix.
@@ -317,11 +481,15 @@ fn conv_group(
         Some(lines) => lines,
         None => &patches,
     };
+    let Groups::Single(groups) = &weights.groups else {
+        let what = "weights of 16 bits for channels first";
+        return Err(KernelError::Invalid { what, value: group });
+    };
     let product = Product::<Float, _> {
         rows: out.rows(),
         cols: out.cols(),
         groups: shape.depth(),
-        lhs: Operand::Packed(weights.groups[group].panels()),
+        lhs: Operand::Packed(&groups[group]),
         rhs: Operand::Source(source),
         finish,
     };

@@ -9,11 +9,14 @@
 
 use std::ops::Range;
 
+use half::{bf16, f16};
+
 use super::shape::ConvShape;
 use crate::gemm::arith::{Arith, Float, UnsignedSigned};
 use crate::gemm::direct::{Source, Walk};
+use crate::gemm::half::Bf16Pairs;
 use crate::gemm::rows::{BLOCK_BYTES, unit_bytes, widen};
-use crate::isa::{Isa, Simd, simd_dispatch};
+use crate::isa::{Isa, MAX_LANES, Simd, simd_dispatch};
 use crate::quantized::QuantByte;
 
 /// How a band is read.
@@ -36,7 +39,10 @@ pub(super) trait Staged<A: Arith>: Copy + Send + Sync {
     fn units(image: &[Self]) -> Option<&[A::Unit]>;
 }
 
-impl Staged<Float> for f32 {
+/// Images of floats, for weights of any form that is multiplied with floats.
+macro_rules! staged_floats {
+    ($($form:ty),*) => {$(
+impl Staged<Float<$form>> for f32 {
     #[inline(always)]
     fn stage<S: Simd>(_: S, src: &[f32], out: &mut [f32]) {
         if src.len() > 32 {
@@ -54,6 +60,36 @@ impl Staged<Float> for f32 {
     }
     fn units(image: &[f32]) -> Option<&[f32]> {
         Some(image)
+    }
+}
+    )*};
+}
+
+staged_floats!(f32, f16, bf16);
+
+/// Rounded where they are staged.
+impl Staged<Float<Bf16Pairs>> for f32 {
+    #[inline(always)]
+    fn stage<S: Simd>(s: S, src: &[f32], out: &mut [bf16]) {
+        let (whole, rest) = src.as_chunks::<MAX_LANES>();
+        let (out, last) = out.split_at_mut(whole.len() * MAX_LANES);
+        let steps = whole.as_flattened().chunks_exact(S::LANES);
+        for (x, out) in steps.zip(out.chunks_exact_mut(S::LANES)) {
+            s.store_bf16(s.load(x), out);
+        }
+        for (out, &x) in last.iter_mut().zip(rest) {
+            *out = bf16::from_f32(x);
+        }
+    }
+    fn per_word(_: Isa) -> usize {
+        2
+    }
+    #[inline(always)]
+    fn per_word_of<S: Simd>() -> usize {
+        2
+    }
+    fn units(_: &[f32]) -> Option<&[bf16]> {
+        None
     }
 }
 

@@ -21,7 +21,7 @@ use crate::gemm::{Int8Finish, Int8Matrix, Side};
 use crate::isa::Simd;
 use crate::quantized::{IntegerEpilogue, QuantByte, SumRule, SumTile, check_channels};
 use crate::threads::Place;
-use crate::{Context, KernelError, MatRef, Scratch};
+use crate::{Context, Isa, KernelError, MatRef, Scratch};
 
 /// Convolves `input` (zero point `zero_point`) and stores the sums, plus `bias` per output channel
 /// (or empty), through `epilogue`.
@@ -203,9 +203,9 @@ impl Op<'_> {
     }
 
     /// The summand of every channel: bias and zero points.
-    fn offsets<B: QuantByte>(&self, out: &mut [i32]) {
+    fn offsets<B: QuantByte>(&self, isa: Isa, out: &mut [i32]) {
         let per_group = self.shape.out_per_group();
-        let zero_point = self.zero_point + Role::Unsigned.shift::<B>();
+        let zero_point = self.zero_point + Role::activations(isa).shift::<B>();
         for (g, out) in out.chunks_exact_mut(per_group.max(1)).enumerate() {
             let bias = self.bias.get(g * per_group..(g + 1) * per_group);
             self.weights.groups[g].offsets(zero_point, bias.unwrap_or(&[]), out);
@@ -237,7 +237,7 @@ impl Op<'_> {
         product(&bare).check(ctx.isa)?;
         let units = product(&bare).scratch_units(ctx);
         let (offsets, bytes) = scratch.words_and_bytes(shape.out_channels, units);
-        self.offsets::<B>(offsets);
+        self.offsets::<B>(ctx.isa, offsets);
         let finish = self.finish(offsets);
         product(&finish).run(ctx, out, bytes);
         Ok(())
@@ -254,6 +254,7 @@ impl Op<'_> {
     ) -> Result<(), KernelError> {
         let shape = self.shape;
         let k_group = ctx.isa.tile().k_group;
+        let role = Role::activations(ctx.isa);
         let (per_group, pixels) = (shape.out_per_group(), shape.out_pixels());
         let channel = group * shape.in_per_group();
         let weights = &self.weights.groups[group];
@@ -265,14 +266,11 @@ impl Op<'_> {
                 pad: B::from_i32(self.zero_point),
             },
             k_group,
+            role,
         };
         let lines;
         let source: &dyn PanelSource<i32> = if shape.is_pointwise() {
-            lines = ByteLines::new(
-                matrix(pointwise(shape, image, channel)?),
-                Role::Unsigned,
-                k_group,
-            );
+            lines = ByteLines::new(matrix(pointwise(shape, image, channel)?), role, k_group);
             lines.panels()
         } else {
             &patches
@@ -284,6 +282,7 @@ impl Op<'_> {
             lines: pixels,
             groups,
             k_group,
+            role,
         };
         let bare = Int8Finish {
             first: group * per_group,
@@ -307,7 +306,7 @@ impl Op<'_> {
         let words = product(&bare).scratch_words(ctx);
         let (_, words) = scratch.parts(0, words + folding.words());
         let (summands, words) = words.split_at_mut(folding.words());
-        let zero_point = self.zero_point + Role::Unsigned.shift::<B>();
+        let zero_point = self.zero_point + role.shift::<B>();
         let bias = self.bias.get(group * per_group..(group + 1) * per_group);
         let summands = folding.fold(zero_point, bias.unwrap_or(&[]), summands);
         let finish = Int8Finish { summands, ..bare };

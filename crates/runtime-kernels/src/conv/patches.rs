@@ -143,10 +143,11 @@ impl PanelSource<f32> for Patches<'_, f32> {
     }
 }
 
-/// [`Patches`] of bytes, as words of unsigned bytes.
+/// [`Patches`] of bytes, as words of activations.
 pub(crate) struct BytePatches<'a, T> {
     pub(crate) patches: Patches<'a, T>,
     pub(crate) k_group: usize,
+    pub(crate) role: Role,
 }
 
 /// Reduction steps that are gathered at a time; a multiple of every group size.
@@ -177,12 +178,12 @@ impl<T: QuantByte> BytePatches<'_, T> {
                     self.patches.step(k, lines.clone(), &mut values);
                     row.iter_mut()
                         .zip(&values[..count])
-                        .for_each(|(o, &x)| *o = Role::Unsigned.byte(x));
+                        .for_each(|(o, &x)| *o = self.role.byte(x));
                 } else {
                     row.fill(0);
                 }
             }
-            pack_words(Role::Unsigned, self.k_group, &rows, &mut out[..count]);
+            pack_words(self.role, self.k_group, &rows, &mut out[..count]);
         }
     }
 
@@ -205,7 +206,7 @@ impl<T: QuantByte> BytePatches<'_, T> {
                     let group = r * words + from / kg;
                     debug_assert!(groups.contains(&group), "integer products are not cut");
                     let at = (group - groups.start) * width + l;
-                    pack_line(Role::Unsigned, kg, values, &mut out[at..], width);
+                    pack_line(self.role, kg, values, &mut out[at..], width);
                 }
             }
         }

@@ -2,6 +2,7 @@
 
 mod activation;
 mod binary;
+mod convert;
 pub(crate) mod math;
 mod spread;
 mod unary;
@@ -10,5 +11,7 @@ pub use activation::Activation;
 
 pub(crate) use activation::activate_tile;
 pub use binary::{Binary, Broadcast, Order, binary};
+pub use convert::{Half, narrow, widen};
+pub(crate) use convert::{narrow_slice, widen_slice};
 pub use spread::{map, zip_spread};
 pub use unary::{Unary, unary, unary_in_place};

@@ -1,11 +1,18 @@
-//! The three arithmetics of the one blocked matrix product.
+//! The arithmetics of the one blocked matrix product.
 
-use crate::isa::Simd;
+use std::marker::PhantomData;
+
+use super::direct::{Block, sweep};
+use super::driver::Finish;
+use super::half::Stored;
+use crate::isa::{Isa, Simd};
 
 /// A multiply-accumulate on vectors of 32-bit words.
 pub(crate) trait Arith: Copy + Send + Sync + 'static {
-    /// The element of a packed panel and of the accumulators.
+    /// The element of the accumulators, and of panels that are packed on the way.
     type Word: Copy + Default + Send + Sync;
+    /// The element of a packed panel whose left operand is read where it stands.
+    type Weight: Copy + Default + Send + Sync;
     /// A vector of words.
     type Vector<S: Simd>: Copy;
     /// The element of a left operand that is read where it stands.
@@ -22,6 +29,7 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
 
     fn splat<S: Simd>(s: S, x: Self::Word) -> Self::Vector<S>;
     fn load<S: Simd>(s: S, src: &[Self::Word]) -> Self::Vector<S>;
+    fn load_weights<S: Simd>(s: S, src: &[Self::Weight]) -> Self::Vector<S>;
     fn store<S: Simd>(s: S, v: Self::Vector<S>, dst: &mut [Self::Word]);
     fn add<S: Simd>(s: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// `acc + lhs * rhs`.
@@ -31,26 +39,39 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
         lhs: Self::Vector<S>,
         rhs: Self::Vector<S>,
     ) -> Self::Vector<S>;
+
+    /// Multiplies a block of a direct product, with the instructions that this arithmetic takes beyond those of `isa`.
+    fn sweep<F: Finish<Self>>(isa: Isa, block: &Block<'_, Self>, finish: &F, out: &mut F::Out<'_>) {
+        sweep(isa, block, finish, out);
+    }
 }
 
-/// Single precision.
+/// Single precision, the weights of a direct product stored as `W`.
 #[derive(Clone, Copy)]
-pub(crate) struct Float;
+pub(crate) struct Float<W = f32>(PhantomData<W>);
 
-impl Arith for Float {
+impl<W: Stored> Arith for Float<W> {
     type Word = f32;
+    type Weight = W::Weight;
     type Vector<S: Simd> = S::F;
-    type Unit = f32;
-    type Cell = f32;
-    const UNITS: usize = 1;
+    type Unit = W::Unit;
+    type Cell = W::Cell;
+    const UNITS: usize = W::UNITS;
 
     #[inline(always)]
-    fn cells(units: &[f32], words: usize) -> &[f32] {
-        &units[..words]
+    fn cells(units: &[W::Unit], words: usize) -> &[W::Cell] {
+        W::cells(units, words)
     }
     #[inline(always)]
-    fn broadcast<S: Simd>(s: S, cell: f32) -> S::F {
-        s.splat(cell)
+    fn broadcast<S: Simd>(s: S, cell: W::Cell) -> S::F {
+        W::broadcast(s, cell)
+    }
+    #[inline(always)]
+    fn load_weights<S: Simd>(s: S, src: &[W::Weight]) -> S::F {
+        W::load(s, src)
+    }
+    fn sweep<F: Finish<Self>>(isa: Isa, block: &Block<'_, Self>, finish: &F, out: &mut F::Out<'_>) {
+        W::sweep(isa, block, finish, out);
     }
     #[inline(always)]
     fn splat<S: Simd>(s: S, x: f32) -> S::F {
@@ -70,7 +91,7 @@ impl Arith for Float {
     }
     #[inline(always)]
     fn mac<S: Simd>(s: S, acc: S::F, lhs: S::F, rhs: S::F) -> S::F {
-        s.fma(lhs, rhs, acc)
+        W::mac(s, acc, lhs, rhs)
     }
 }
 
@@ -82,6 +103,7 @@ macro_rules! int8 {
 
         impl Arith for $name {
             type Word = i32;
+            type Weight = i32;
             type Vector<S: Simd> = S::I;
             type Unit = u8;
             type Cell = [u8; 4];
@@ -104,6 +126,10 @@ macro_rules! int8 {
                 s.load_i32(src)
             }
             #[inline(always)]
+            fn load_weights<S: Simd>(s: S, src: &[i32]) -> S::I {
+                s.load_i32(src)
+            }
+            #[inline(always)]
             fn store<S: Simd>(s: S, v: S::I, dst: &mut [i32]) {
                 s.store_i32(v, dst);
             }
@@ -120,10 +146,10 @@ macro_rules! int8 {
 }
 
 int8!(
-    /// Words of bytes, the left operand unsigned.
-    UnsignedSigned, |s, acc, lhs, rhs| s.dot(acc, lhs, rhs)
+    /// Words of bytes, activations on the left.
+    UnsignedSigned, |s, acc, lhs, rhs| s.dot_activations(acc, lhs, rhs)
 );
 int8!(
-    /// Words of bytes, the right operand unsigned.
-    SignedUnsigned, |s, acc, lhs, rhs| s.dot(acc, rhs, lhs)
+    /// Words of bytes, activations on the right.
+    SignedUnsigned, |s, acc, lhs, rhs| s.dot_activations(acc, rhs, lhs)
 );

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::int8::Int8Matrix;
 use super::panel::PanelSource;
 use crate::MatRef;
-use crate::isa::{MAX_NR, word_signed, word_unsigned};
+use crate::isa::{Isa, MAX_NR, word_signed, word_unsigned};
 use crate::quantized::QuantByte;
 
 /// Which factor of the dot product an operand is.
@@ -16,6 +16,20 @@ pub(crate) enum Role {
 }
 
 impl Role {
+    /// That of the activations, on the other side of which the weights are signed.
+    pub(crate) fn activations(isa: Isa) -> Self {
+        Self::of_activations(isa.tile().signed_activations)
+    }
+
+    /// The same where it is known whether the instruction set takes them signed.
+    #[inline(always)]
+    pub(crate) fn of_activations(signed: bool) -> Self {
+        match signed {
+            true => Self::Signed,
+            false => Self::Unsigned,
+        }
+    }
+
     /// By how much values of type `T` are shifted to fit the role.
     pub(crate) fn shift<T: QuantByte>(self) -> i32 {
         match (self, T::MIN < 0) {

@@ -92,7 +92,7 @@ pub(crate) struct DirectProduct<'a, A: Arith, F> {
     pub(crate) row_unit: usize,
     /// Groups of columns, each with a packed matrix of its own.
     pub(crate) groups: usize,
-    pub(crate) weights: &'a (dyn Fn(usize) -> &'a Packed<A::Word> + Sync),
+    pub(crate) weights: &'a (dyn Fn(usize) -> &'a Packed<A::Weight> + Sync),
     pub(crate) source: &'a dyn Source<A>,
     pub(crate) finish: &'a F,
 }
@@ -202,7 +202,7 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
                     cols,
                     base: group * weights.lines(),
                 };
-                sweep(isa, &block, self.finish, &mut out);
+                A::sweep(isa, &block, self.finish, &mut out);
             }
             from = to;
         }
@@ -210,10 +210,10 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
 }
 
 /// One block of rows against the columns of one group.
-struct Block<'a, A: Arith> {
+pub(crate) struct Block<'a, A: Arith> {
     units: &'a [A::Unit],
     walk: Walk,
-    weights: &'a Packed<A::Word>,
+    weights: &'a Packed<A::Weight>,
     /// The product has this row only.
     lone: bool,
     /// The first row in the product, and that of the result's piece.
@@ -229,36 +229,51 @@ struct Block<'a, A: Arith> {
 
 simd_dispatch! {
     /// Multiplies one block.
-    fn sweep[A: Arith, F: Finish<A>](
+    pub(super) fn sweep[A: Arith, F: Finish<A>](
         s: S,
         block: &Block<'_, A>,
         finish: &F,
         out: &mut F::Out<'_>,
     ) {
-        let nr = 2 * S::LANES;
-        let mut tile = [A::Word::default(); MAX_MR * MAX_NR];
-        if 4 * block.weights.words() > SMALL_WEIGHTS || block.lone {
-            for j in (0..block.cols).step_by(nr) {
-                let height = height::<S>(block.cols - j);
-                for i in (0..block.rows).step_by(height) {
-                    let live = height.min(block.rows - i);
-                    let at = offsets(&block.walk, i, live, height);
-                    one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
-                }
+        sweep_with(s, block, finish, out);
+    }
+}
+
+/// [`sweep`], of an instruction set and what a CPU has beyond it.
+#[inline(always)]
+pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
+    s: S,
+    block: &Block<'_, A>,
+    finish: &F,
+    out: &mut F::Out<'_>,
+) {
+    let nr = 2 * S::LANES;
+    let mut tile = [A::Word::default(); MAX_MR * MAX_NR];
+    if size_of::<A::Weight>() * block.weights.words() > SMALL_WEIGHTS || block.lone {
+        for j in (0..block.cols).step_by(nr) {
+            let height = height::<S>(block.cols - j);
+            for i in (0..block.rows).step_by(height) {
+                let live = height.min(block.rows - i);
+                let at = offsets(&block.walk, i, live, height);
+                one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
             }
-            return;
         }
-        let wide = block.cols - block.cols % nr;
-        let wide = if block.cols - wide > S::LANES { block.cols } else { wide };
-        for first in (0..block.rows).step_by(ROW_CHUNK) {
-            let end = block.rows.min(first + ROW_CHUNK);
-            for (cols, height) in [(0..wide, S::MR), (wide..block.cols, S::MR_NARROW)] {
-                for i in (first..end).step_by(height) {
-                    let live = height.min(end - i);
-                    let at = offsets(&block.walk, i, live, height);
-                    for j in cols.clone().step_by(nr) {
-                        one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
-                    }
+        return;
+    }
+    let wide = block.cols - block.cols % nr;
+    let wide = if block.cols - wide > S::LANES {
+        block.cols
+    } else {
+        wide
+    };
+    for first in (0..block.rows).step_by(ROW_CHUNK) {
+        let end = block.rows.min(first + ROW_CHUNK);
+        for (cols, height) in [(0..wide, S::MR), (wide..block.cols, S::MR_NARROW)] {
+            for i in (first..end).step_by(height) {
+                let live = height.min(end - i);
+                let at = offsets(&block.walk, i, live, height);
+                for j in cols.clone().step_by(nr) {
+                    one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
                 }
             }
         }
@@ -393,7 +408,7 @@ pub(crate) fn wide_tile<S: Simd, A: Arith>(
     walk: &Walk,
     units: &[A::Unit],
     at: &[usize; MAX_MR],
-    panel: &[A::Word],
+    panel: &[A::Weight],
     to: impl Sink<A>,
 ) {
     match live {
@@ -414,7 +429,7 @@ pub(crate) fn narrow_tile<S: Simd, A: Arith>(
     walk: &Walk,
     units: &[A::Unit],
     at: &[usize; MAX_MR],
-    panel: &[A::Word],
+    panel: &[A::Weight],
     to: impl Sink<A>,
 ) {
     match live {
@@ -424,17 +439,17 @@ pub(crate) fn narrow_tile<S: Simd, A: Arith>(
     }
 }
 
-/// Words of a panel by which prefetches run ahead of the products, and those of a cache line.
+/// Words of a panel by which prefetches run ahead of the products, and bytes of a cache line.
 ///
 /// The weights of a model outgrow a core's own cache, and the hardware's prefetcher stops at the
 /// end of a page, so a panel that is read the first time would stall every few dozen steps.
 const AHEAD: usize = 1536;
-const LINE_WORDS: usize = 16;
+const LINE_BYTES: usize = 64;
 
 /// Asks for what the next steps read; near a panel's end that is the next panel's start.
 #[inline(always)]
-fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Word], words: usize) {
-    for line in (0..words).step_by(LINE_WORDS) {
+fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Weight], words: usize) {
+    for line in (0..words).step_by(LINE_BYTES / size_of::<A::Weight>()) {
         s.prefetch(panel, AHEAD + line);
     }
 }
@@ -446,7 +461,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     walk: &Walk,
     units: &[A::Unit],
     at: &[usize; MAX_MR],
-    panel: &[A::Word],
+    panel: &[A::Weight],
     to: impl Sink<A>,
 ) {
     if R > (if V == 1 { S::MR_NARROW } else { S::MR }) {
@@ -508,10 +523,10 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
 
 /// `V` vectors of a step's weights.
 #[inline(always)]
-fn load_vectors<S: Simd, A: Arith, const V: usize>(s: S, from: &[A::Word]) -> [A::Vector<S>; V] {
+fn load_vectors<S: Simd, A: Arith, const V: usize>(s: S, from: &[A::Weight]) -> [A::Vector<S>; V] {
     let mut vectors = [A::splat(s, A::Word::default()); V];
     for v in 0..V {
-        vectors[v] = A::load(s, &from[v * S::LANES..]);
+        vectors[v] = A::load_weights(s, &from[v * S::LANES..]);
     }
     vectors
 }
@@ -537,7 +552,7 @@ fn lone_row<S: Simd, A: Arith>(
     s: S,
     walk: &Walk,
     units: &[A::Unit],
-    panel: &[A::Word],
+    panel: &[A::Weight],
     tile: &mut [A::Word],
 ) {
     const STEPS: usize = 4;
@@ -551,7 +566,7 @@ fn lone_row<S: Simd, A: Arith>(
         for i in 0..STEPS {
             let x = A::broadcast(s, cells[i]);
             for v in 0..2 {
-                let w = A::load(s, &b[i * nr + v * S::LANES..]);
+                let w = A::load_weights(s, &b[i * nr + v * S::LANES..]);
                 acc[i][v] = A::mac(s, acc[i][v], x, w);
             }
         }
@@ -559,7 +574,7 @@ fn lone_row<S: Simd, A: Arith>(
     for (&cell, b) in rest.iter().zip(tail.chunks_exact(nr)) {
         let x = A::broadcast(s, cell);
         for v in 0..2 {
-            acc[0][v] = A::mac(s, acc[0][v], x, A::load(s, &b[v * S::LANES..]));
+            acc[0][v] = A::mac(s, acc[0][v], x, A::load_weights(s, &b[v * S::LANES..]));
         }
     }
     for v in 0..2 {

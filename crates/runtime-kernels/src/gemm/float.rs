@@ -3,7 +3,8 @@
 use super::Side;
 use super::arith::Float;
 use super::driver::{Finish, Operand, Part, Pieces, Product};
-use super::float_direct::{direct, direct_operands};
+use super::float_direct::{direct_operands, rows_in_place};
+use super::half::{self, PackedHalf, Stored};
 use super::panel::{FloatLines, Packed};
 use crate::elementwise::{Activation, activate_tile};
 use crate::error::{check_extent, check_len};
@@ -67,6 +68,10 @@ impl PackedF32 {
         4 * self.panels.words()
     }
 
+    pub(crate) fn into_panels(self) -> Packed<f32> {
+        self.panels
+    }
+
     pub(crate) fn panels(&self) -> &Packed<f32> {
         &self.panels
     }
@@ -87,6 +92,8 @@ pub enum FloatOperand<'a> {
     Matrix(MatRef<'a, f32>),
     /// A matrix packed before, for the side on which it stands.
     Packed(&'a PackedF32),
+    /// A right operand of 16-bit numbers, packed before.
+    Half(&'a PackedHalf),
 }
 
 impl FloatOperand<'_> {
@@ -94,6 +101,7 @@ impl FloatOperand<'_> {
         match self {
             Self::Matrix(m) => m.rows(),
             Self::Packed(p) => p.rows(),
+            Self::Half(p) => p.rows(),
         }
     }
 
@@ -101,6 +109,7 @@ impl FloatOperand<'_> {
         match self {
             Self::Matrix(m) => m.cols(),
             Self::Packed(p) => p.cols(),
+            Self::Half(p) => p.cols(),
         }
     }
 
@@ -112,19 +121,25 @@ impl FloatOperand<'_> {
     ) -> Operand<'a, f32> {
         match self {
             Self::Packed(p) => Operand::Packed(p.panels()),
+            Self::Half(p) => Operand::Source(*p),
             Self::Matrix(m) => Operand::Source(lines.insert(FloatLines(lines_of(side, *m)))),
         }
     }
 
     fn check_side(&self, side: Side) -> Result<(), KernelError> {
         match self {
-            Self::Packed(p) if p.side() != side => Err(KernelError::Extent {
-                what: "side of the packed operand",
-                expected: side as usize,
-                found: p.side() as usize,
-            }),
+            Self::Packed(p) if p.side() != side => Err(wrong_side(side, p.side())),
+            Self::Half(_) if side != Side::Rhs => Err(wrong_side(side, Side::Rhs)),
             _ => Ok(()),
         }
+    }
+}
+
+fn wrong_side(expected: Side, found: Side) -> KernelError {
+    KernelError::Extent {
+        what: "side of the packed operand",
+        expected: expected as usize,
+        found: found as usize,
     }
 }
 
@@ -195,15 +210,18 @@ pub fn gemm(
 ) -> Result<(), KernelError> {
     let (rows, cols) = check(lhs, rhs, epilogue, out.len())?;
     let finish = finish_of(epilogue, cols);
+    if let (FloatOperand::Matrix(l), FloatOperand::Half(weights)) = (lhs, rhs) {
+        weights.check(ctx.isa)?;
+        let source = rows_in_place(ctx.isa, l);
+        let out = tile(&mut *out, rows, cols)?;
+        let (l, source) = (l, source.as_ref());
+        if let Some(done) = half::multiply(ctx, scratch, l, source, weights, &finish, out) {
+            return done;
+        }
+    }
     if let Some((source, weights)) = direct_operands(ctx.isa, lhs, rhs) {
-        return direct(
-            ctx,
-            Some(scratch),
-            &source,
-            weights,
-            &finish,
-            tile(out, rows, cols)?,
-        );
+        let (out, weights) = (tile(out, rows, cols)?, weights.panels());
+        return half::direct::<f32>(ctx, scratch, &source, weights, &finish, out);
     }
     with_product(lhs, rhs, &finish, |product| {
         let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
@@ -390,7 +408,7 @@ impl FloatFinish<'_> {
     }
 }
 
-impl Finish<Float> for FloatFinish<'_> {
+impl<W: Stored> Finish<Float<W>> for FloatFinish<'_> {
     type Out<'o> = TileMut<'o, f32>;
     const K_BLOCK: usize = 256;
 

@@ -1,10 +1,8 @@
 //! Products in f32 whose left operand is read in place.
 
-use super::arith::Float;
-use super::direct::{DirectProduct, ROW_UNIT};
-use super::float::{Bias, Epilogue, FloatFinish, FloatOperand, PackedF32, check, finish_of, tile};
+use super::float::{Bias, Epilogue, FloatOperand, PackedF32, check, finish_of, tile};
+use super::half;
 use super::rows::FloatRows;
-use crate::threads::TileMut;
 use crate::{Context, Isa, KernelError, MatRef, Scratch};
 
 /// The greatest depth at which tall left operands are read in place: a panel of so many steps takes
@@ -20,32 +18,13 @@ pub(super) fn direct_operands<'a>(
     let (FloatOperand::Matrix(lhs), FloatOperand::Packed(weights)) = (lhs, rhs) else {
         return None;
     };
-    let pays = lhs.rows() <= 4 * isa.tile().mr || lhs.cols() <= DIRECT_DEPTH;
-    let rows = FloatRows::of(lhs).filter(|_| pays)?;
-    Some((rows, weights))
+    Some((rows_in_place(isa, lhs)?, weights))
 }
 
-pub(super) fn direct(
-    ctx: &Context,
-    scratch: Option<&mut Scratch>,
-    source: &FloatRows<'_>,
-    weights: &PackedF32,
-    finish: &FloatFinish<'_>,
-    out: TileMut<'_, f32>,
-) -> Result<(), KernelError> {
-    let panels = |_: usize| weights.panels();
-    let product = DirectProduct::<Float, _> {
-        rows: out.rows(),
-        row_unit: ROW_UNIT,
-        groups: 1,
-        weights: &panels,
-        source,
-        finish,
-    };
-    product.check(ctx.isa)?;
-    let copied = scratch.map(|scratch| scratch.parts(product.scratch_units(ctx), 0).0);
-    product.run(ctx, out, copied.unwrap_or_default());
-    Ok(())
+/// The rows of a left operand where they can be read in place and that pays.
+pub(super) fn rows_in_place(isa: Isa, lhs: MatRef<'_, f32>) -> Option<FloatRows<'_>> {
+    let pays = lhs.rows() <= 4 * isa.tile().mr || lhs.cols() <= DIRECT_DEPTH;
+    FloatRows::of(lhs).filter(|_| pays)
 }
 
 /// `out = lhs * weights + bias`, row-major, without scratch memory: the rows of the left operand, which must be contiguous,
@@ -71,12 +50,13 @@ pub(crate) fn gemm_in_place(
         value: lhs.col_stride(),
     })?;
     let finish = finish_of(&epilogue, cols);
-    direct(
+    let (source, out) = (source.in_place(), tile(out, rows, cols)?);
+    half::direct::<f32>(
         ctx,
-        None,
-        &source.in_place(),
-        weights,
+        &mut Scratch::new(),
+        &source,
+        weights.panels(),
         &finish,
-        tile(out, rows, cols)?,
+        out,
     )
 }

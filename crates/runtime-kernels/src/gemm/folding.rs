@@ -8,7 +8,7 @@ use super::panel::PanelSource;
 pub(crate) struct Folding<'a> {
     /// The signed operand.
     pub(crate) weights: &'a PackedInt8,
-    /// The unsigned one.
+    /// The activations.
     pub(crate) source: &'a dyn PanelSource<i32>,
     /// Its lines.
     pub(crate) lines: usize,
@@ -16,6 +16,8 @@ pub(crate) struct Folding<'a> {
     pub(crate) groups: usize,
     /// Bytes of a word.
     pub(crate) k_group: usize,
+    /// What the activations are in it.
+    pub(crate) role: Role,
 }
 
 /// Summands of the sums: see [`super::Int8Finish`].
@@ -39,7 +41,7 @@ impl Folding<'_> {
         self.weights.lines() + sums
     }
 
-    /// Computes the summands for an unsigned operand of zero point `zero_point` (after its shift) into `words`.
+    /// Computes the summands for activations of zero point `zero_point` (after its shift) into `words`.
     pub(crate) fn fold<'w>(
         &self,
         zero_point: i32,
@@ -59,7 +61,7 @@ impl Folding<'_> {
         line_sums(
             self.source,
             self.groups,
-            Role::Unsigned,
+            self.role,
             self.k_group,
             panel,
             sums,

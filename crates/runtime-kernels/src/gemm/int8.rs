@@ -2,7 +2,7 @@
 //!
 //! The products are taken between unsigned and signed bytes, as the dot product instructions want
 //! them: the side that holds packed left weights (else the right one) is made signed, the other
-//! unsigned, by a shift of 128 that moves the zero point along. The zero points are then folded in
+//! unsigned (signed too, where the instruction wants that), by a shift of 128 that moves the zero point along. The zero points are then folded in
 //! by sums over the lines:
 //!
 //! ```text
@@ -311,8 +311,9 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
     out: SumTile<'_>,
 ) -> Result<(), KernelError> {
     let k_group = ctx.isa.tile().k_group;
+    let role = Role::activations(ctx.isa);
     check_len("zero points of the activations", z.len(), Some(1))?;
-    let zero_point = z[0].wrapping_add(activations.shift(Role::Unsigned));
+    let zero_point = z[0].wrapping_add(activations.shift(role));
     let packed;
     let weights = match weights {
         Weights::Packed(p) => p,
@@ -329,7 +330,7 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
         Side::Lhs => Side::Rhs,
         Side::Rhs => Side::Lhs,
     });
-    let unsigned = ByteLines::new(unsigned_lines, Role::Unsigned, k_group);
+    let unsigned = ByteLines::new(unsigned_lines, role, k_group);
     let groups = unsigned_lines.cols().div_ceil(k_group);
     let folding = Folding {
         weights,
@@ -337,6 +338,7 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
         lines: unsigned_lines.rows(),
         groups,
         k_group,
+        role,
     };
     let shape = (out.rows(), out.cols());
     let bare = Int8Finish {

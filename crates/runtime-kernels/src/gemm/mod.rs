@@ -7,12 +7,14 @@ pub(crate) mod driver;
 mod float;
 mod float_direct;
 pub(crate) mod folding;
+pub(crate) mod half;
 mod int8;
 mod nbits;
 pub(crate) mod panel;
 pub(crate) mod rows;
 
 pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
+pub use half::PackedHalf;
 pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
 pub use nbits::{NBitsActivations, NBitsMatrix, NBitsZeroPoints, PackedNBits, gemm_nbits};
 

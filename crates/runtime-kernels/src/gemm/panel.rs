@@ -92,14 +92,14 @@ impl<W: Copy + Default> Packed<W> {
 }
 
 /// The rows of a matrix as lines (left operand), or, transposed, its columns (right operand).
-pub(crate) struct FloatLines<'a>(pub(crate) MatRef<'a, f32>);
+pub(crate) struct FloatLines<'a, T = f32>(pub(crate) MatRef<'a, T>);
 
-impl PanelSource<f32> for FloatLines<'_> {
-    fn pack(&self, lines: Range<usize>, groups: Range<usize>, width: usize, out: &mut [f32]) {
+impl<T: Copy + Default + Sync> PanelSource<T> for FloatLines<'_, T> {
+    fn pack(&self, lines: Range<usize>, groups: Range<usize>, width: usize, out: &mut [T]) {
         let m = &self.0;
         let (count, depth) = (lines.len(), groups.len());
         if count < width {
-            out.fill(0.0);
+            out.fill(T::default());
         }
         if m.row_stride() == 1 {
             for (g, out) in groups.zip(out.chunks_exact_mut(width)) {
@@ -119,13 +119,13 @@ impl PanelSource<f32> for FloatLines<'_> {
 
 /// Interleaves rows that are contiguous along the reduction, eight steps at a time so that each
 /// cache line of the panel is written once.
-fn pack_rows(
-    m: &MatRef<'_, f32>,
+fn pack_rows<T: Copy>(
+    m: &MatRef<'_, T>,
     lines: Range<usize>,
     from: usize,
     depth: usize,
     width: usize,
-    out: &mut [f32],
+    out: &mut [T],
 ) {
     const STEP: usize = 8;
     let whole = depth / STEP * STEP;

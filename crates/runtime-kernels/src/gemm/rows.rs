@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::arith::{Float, UnsignedSigned};
 use super::bytes::Role;
 use super::direct::{Source, Walk};
+use super::half::Stored;
 use super::int8::Int8Matrix;
 use crate::MatRef;
 use crate::isa::{Isa, MAX_MR, Simd, simd_dispatch};
@@ -23,7 +24,7 @@ const SET_BYTES: usize = 4096;
 const APART: usize = 16;
 
 /// Where a block of rows of `bytes` bytes each ends; whole register tiles.
-fn block_end(row: usize, end: usize, bytes: usize) -> usize {
+pub(crate) fn block_end(row: usize, end: usize, bytes: usize) -> usize {
     // A multiple of the height of every register tile.
     const UNIT: usize = 24;
     let bytes = bytes.max(1);
@@ -64,14 +65,14 @@ impl<'a> FloatRows<'a> {
     }
 }
 
-impl Source<Float> for FloatRows<'_> {
+impl<W: Stored<Unit = f32>> Source<Float<W>> for FloatRows<'_> {
     fn block_end(&self, row: usize, end: usize) -> usize {
         block_end(row, end, 4 * self.matrix.cols())
     }
 
     fn scratch_units(&self) -> usize {
         if self.copied {
-            self.block_end(0, self.matrix.rows()) * self.step()
+            block_end(0, self.matrix.rows(), 4 * self.matrix.cols()) * self.step()
         } else {
             0
         }
@@ -168,16 +169,17 @@ pub(crate) fn unit_bytes<S: Simd>() -> usize {
     4 / S::K_GROUP
 }
 
-/// Writes values as the unsigned factor of the dot product; `out` has [`unit_bytes`] for each.
+/// Writes values as activations of the dot product; `out` has [`unit_bytes`] for each.
 #[inline(always)]
 pub(crate) fn widen<S: Simd, T: QuantByte>(_: S, src: &[T], out: &mut [u8]) {
+    let role = Role::of_activations(S::SIGNED_ACTIVATIONS);
     if S::K_GROUP == 4 {
         for (o, &x) in out.iter_mut().zip(src) {
-            *o = Role::Unsigned.byte(x);
+            *o = role.byte(x);
         }
     } else {
         for (o, &x) in out.as_chunks_mut::<2>().0.iter_mut().zip(src) {
-            *o = u16::from(Role::Unsigned.byte(x)).to_le_bytes();
+            *o = u16::from(role.byte(x)).to_le_bytes();
         }
     }
 }

@@ -1,20 +1,24 @@
-//! AVX2 with FMA: eight lanes; int8 words of two values widened to 16 bits, so that
+//! AVX2 with FMA and F16C: eight lanes; int8 words of two values widened to 16 bits, so that
 //! `vpmaddwd` sums two products exactly where `vpmaddubsw` would saturate.
 
 use std::arch::x86_64::*;
+
+use half::f16;
 
 use super::Isa;
 use super::simd::Simd;
 use crate::quantized::QuantByte;
 
-/// Proof that the CPU has AVX2 and FMA.
+/// Proof that the CPU has AVX2, FMA and F16C.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx2(());
 
 impl Avx2 {
     /// The token, if this CPU has the features.
     pub fn detect() -> Option<Self> {
-        let found = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
         found.then_some(Self(()))
     }
 }
@@ -147,6 +151,37 @@ impl Simd for Avx2 {
             let words =
                 _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
             _mm_storel_epi64(dst.as_mut_ptr().cast(), _mm_packs_epi16(words, words));
+        }
+    }
+    #[inline(always)]
+    fn load_f16(self, src: &[f16]) -> __m256 {
+        let src = &src[..N];
+        // SAFETY: `self` proves AVX2 and F16C; `src` holds eight elements; the load is unaligned.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(src.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn store_f16(self, v: __m256, dst: &mut [f16]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves AVX2 and F16C; `dst` holds eight elements; the store is unaligned.
+        unsafe {
+            let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
+            _mm_storeu_si128(dst.as_mut_ptr().cast(), halves)
+        }
+    }
+    #[inline(always)]
+    fn load_u16(self, src: &[u16]) -> __m256i {
+        let src = &src[..N];
+        // SAFETY: `self` proves AVX2; `src` holds eight elements; the load is unaligned.
+        unsafe { _mm256_cvtepu16_epi32(_mm_loadu_si128(src.as_ptr().cast())) }
+    }
+    #[inline(always)]
+    fn store_u16(self, v: __m256i, dst: &mut [u16]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves AVX2; `dst` holds eight elements; the store is unaligned.
+        unsafe {
+            let halves =
+                _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256::<1>(v));
+            _mm_storeu_si128(dst.as_mut_ptr().cast(), halves)
         }
     }
     #[inline(always)]

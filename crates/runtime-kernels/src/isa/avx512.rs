@@ -3,11 +3,13 @@
 
 use std::arch::x86_64::*;
 
+use half::f16;
+
 use super::Isa;
 use super::simd::Simd;
 use crate::quantized::QuantByte;
 
-/// Proof that the CPU has AVX-512 F, BW, VL and DQ, AVX2 and FMA.
+/// Proof that the CPU has AVX-512 F, BW, VL and DQ, what `Avx2` proves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Avx512(());
 
@@ -20,6 +22,7 @@ impl Avx512 {
     pub fn detect() -> Option<Self> {
         let found = is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c")
             && is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
@@ -132,6 +135,33 @@ macro_rules! avx512_simd {
                 let dst = &mut dst[..N];
                 // SAFETY: `self` proves AVX-512 F; `dst` holds sixteen elements.
                 unsafe { _mm512_storeu_si512(dst.as_mut_ptr().cast(), v) }
+            }
+            #[inline(always)]
+            fn load_f16(self, src: &[f16]) -> __m512 {
+                let src = &src[..N];
+                // SAFETY: `self` proves AVX-512 F; `src` holds sixteen elements.
+                unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(src.as_ptr().cast())) }
+            }
+            #[inline(always)]
+            fn store_f16(self, v: __m512, dst: &mut [f16]) {
+                let dst = &mut dst[..N];
+                // SAFETY: `self` proves AVX-512 F; `dst` holds sixteen elements.
+                unsafe {
+                    let halves = _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
+                    _mm256_storeu_si256(dst.as_mut_ptr().cast(), halves)
+                }
+            }
+            #[inline(always)]
+            fn load_u16(self, src: &[u16]) -> __m512i {
+                let src = &src[..N];
+                // SAFETY: `self` proves AVX-512 F; `src` holds sixteen elements.
+                unsafe { _mm512_cvtepu16_epi32(_mm256_loadu_si256(src.as_ptr().cast())) }
+            }
+            #[inline(always)]
+            fn store_u16(self, v: __m512i, dst: &mut [u16]) {
+                let dst = &mut dst[..N];
+                // SAFETY: `self` proves AVX-512 F; `dst` holds sixteen elements.
+                unsafe { _mm256_storeu_si256(dst.as_mut_ptr().cast(), _mm512_cvtepi32_epi16(v)) }
             }
             #[inline(always)]
             fn prefetch<T>(self, of: &[T], at: usize) {

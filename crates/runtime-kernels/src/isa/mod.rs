@@ -5,9 +5,11 @@
 //! to call with any value of it.
 //!
 //! [`Isa::best`] may be overridden for tests and for reports of a fault by the environment
-//! variable `MODELPRESS_ISA` (`scalar`, `avx2`, `avx512`, `avx512vnni`, `neon`); a name that this
+//! variable `MODELPRESS_ISA` (`scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vnni`, `neon`, `neondot`, `neoni8mm`); a name that this
 //! CPU does not have is ignored.
 
+pub(crate) mod bf16;
+mod delegate;
 mod scalar;
 mod simd;
 
@@ -15,18 +17,26 @@ mod simd;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx_vnni;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[cfg(target_arch = "aarch64")]
+mod neon_dot;
 
 use std::fmt;
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+pub use avx_vnni::AvxVnni;
 #[cfg(target_arch = "x86_64")]
 pub use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub use avx512::{Avx512, Avx512Vnni};
 #[cfg(target_arch = "aarch64")]
 pub use neon::Neon;
+#[cfg(target_arch = "aarch64")]
+pub use neon_dot::{NeonDot, NeonI8mm};
 pub use scalar::Scalar;
 
 pub(crate) use simd::{
@@ -42,6 +52,9 @@ pub enum Isa {
     /// x86-64 AVX2 with FMA.
     #[cfg(target_arch = "x86_64")]
     Avx2(Avx2),
+    /// AVX2 with AVX-VNNI, the 8-bit dot product without AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    AvxVnni(AvxVnni),
     /// x86-64 AVX-512 F, BW, VL and DQ.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
@@ -51,6 +64,12 @@ pub enum Isa {
     /// AArch64 NEON.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
+    /// NEON with the dot product of signed bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(NeonDot),
+    /// NEON with the dot product of unsigned with signed bytes.
+    #[cfg(target_arch = "aarch64")]
+    NeonI8mm(NeonI8mm),
 }
 
 impl Isa {
@@ -78,11 +97,16 @@ impl Isa {
         #[cfg(target_arch = "x86_64")]
         {
             all.extend(Avx2::detect().map(Self::Avx2));
+            all.extend(AvxVnni::detect().map(Self::AvxVnni));
             all.extend(Avx512::detect().map(Self::Avx512));
             all.extend(Avx512Vnni::detect().map(Self::Avx512Vnni));
         }
         #[cfg(target_arch = "aarch64")]
-        all.extend(Neon::detect().map(Self::Neon));
+        {
+            all.extend(Neon::detect().map(Self::Neon));
+            all.extend(NeonDot::detect().map(Self::NeonDot));
+            all.extend(NeonI8mm::detect().map(Self::NeonI8mm));
+        }
         all
     }
 
@@ -98,11 +122,17 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni(_) => "avxvnni",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512vnni",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => "neondot",
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm(_) => "neoni8mm",
         }
     }
 
@@ -127,11 +157,18 @@ pub(crate) struct TileShape {
     pub(crate) nr: usize,
     /// Bytes of the reduction dimension per word.
     pub(crate) k_group: usize,
+    /// See [`Simd::SIGNED_ACTIVATIONS`].
+    pub(crate) signed_activations: bool,
 }
 
 simd_dispatch! {
     fn tile_shape(_simd: S) -> TileShape {
-        TileShape { mr: S::MR, nr: 2 * S::LANES, k_group: S::K_GROUP }
+        TileShape {
+            mr: S::MR,
+            nr: 2 * S::LANES,
+            k_group: S::K_GROUP,
+            signed_activations: S::SIGNED_ACTIVATIONS,
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! AArch64 NEON: eight lanes as two registers; int8 words of two values widened to 16 bits.
 
 use std::arch::aarch64::*;
+use std::arch::asm;
+
+use half::f16;
 
 use super::Isa;
 use super::simd::Simd;
@@ -138,6 +141,60 @@ impl Simd for Neon {
         unsafe {
             let by = vdupq_n_s32(-S);
             (vshlq_s32(a.0, by), vshlq_s32(a.1, by))
+        }
+    }
+    /// The intrinsics of `fcvtl` are not in all versions of the compiler that this crate builds with.
+    #[inline(always)]
+    fn load_f16(self, src: &[f16]) -> Self::F {
+        let src = &src[..N];
+        let (low, high): (float32x4_t, float32x4_t);
+        // SAFETY: `self` proves NEON; `src` holds eight elements; the instructions touch registers only.
+        unsafe {
+            let halves = vld1q_u16(src.as_ptr().cast());
+            asm!(
+                "fcvtl {low:v}.4s, {halves:v}.4h",
+                "fcvtl2 {high:v}.4s, {halves:v}.8h",
+                low = out(vreg) low, high = lateout(vreg) high, halves = in(vreg) halves,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        (low, high)
+    }
+    #[inline(always)]
+    fn store_f16(self, v: Self::F, dst: &mut [f16]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves NEON; `dst` holds eight elements; the instructions touch registers only.
+        unsafe {
+            let halves: uint16x8_t;
+            asm!(
+                "fcvtn {halves:v}.4h, {low:v}.4s",
+                "fcvtn2 {halves:v}.8h, {high:v}.4s",
+                halves = out(vreg) halves, low = in(vreg) v.0, high = in(vreg) v.1,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+            vst1q_u16(dst.as_mut_ptr().cast(), halves);
+        }
+    }
+    #[inline(always)]
+    fn load_u16(self, src: &[u16]) -> Self::I {
+        let src = &src[..N];
+        // SAFETY: `self` proves NEON; `src` holds eight elements.
+        unsafe {
+            let halves = vld1q_u16(src.as_ptr());
+            let (low, high) = (vmovl_u16(vget_low_u16(halves)), vmovl_high_u16(halves));
+            (vreinterpretq_s32_u32(low), vreinterpretq_s32_u32(high))
+        }
+    }
+    #[inline(always)]
+    fn store_u16(self, v: Self::I, dst: &mut [u16]) {
+        let dst = &mut dst[..N];
+        // SAFETY: `self` proves NEON; `dst` holds eight elements.
+        unsafe {
+            let (low, high) = (vreinterpretq_u32_s32(v.0), vreinterpretq_u32_s32(v.1));
+            vst1q_u16(
+                dst.as_mut_ptr(),
+                vcombine_u16(vmovn_u32(low), vmovn_u32(high)),
+            );
         }
     }
     #[inline(always)]

@@ -3,6 +3,8 @@
 //! Its int8 word holds four bytes, as on CPUs with an 8-bit dot product, so the format of those
 //! is exercised by the tests of every machine.
 
+use half::f16;
+
 use super::Isa;
 use super::simd::Simd;
 use crate::quantized::QuantByte;
@@ -104,6 +106,22 @@ impl Simd for Scalar {
     #[inline(always)]
     fn round(self, a: Self::F) -> Self::F {
         map(a, f32::round_ties_even)
+    }
+    #[inline(always)]
+    fn load_f16(self, src: &[f16]) -> Self::F {
+        map(take(src), f16::to_f32)
+    }
+    #[inline(always)]
+    fn store_f16(self, v: Self::F, dst: &mut [f16]) {
+        dst[..N].copy_from_slice(&map(v, f16::from_f32));
+    }
+    #[inline(always)]
+    fn load_u16(self, src: &[u16]) -> Self::I {
+        map(take(src), i32::from)
+    }
+    #[inline(always)]
+    fn store_u16(self, v: Self::I, dst: &mut [u16]) {
+        dst[..N].copy_from_slice(&map(v, |x| x as u16));
     }
     #[inline(always)]
     fn lt(self, a: Self::F, b: Self::F) -> Self::M {

@@ -4,6 +4,9 @@
 //! was detected, so its methods are safe. Each method is one instruction or a short sequence and
 //! must inline into a function that has the feature enabled, which [`simd_dispatch!`] arranges.
 
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
 use super::Isa;
 use crate::quantized::QuantByte;
 
@@ -34,6 +37,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const K_GROUP: usize;
     /// How many bytes in a row [`Simd::pack`] takes from a vector before it goes to the next one.
     const PACK_RUN: usize;
+    /// Whether the activations of int8 products are signed bytes, as the weights are: [`Simd::dot_activations`] multiplies
+    /// such then, else unsigned ones.
+    const SIGNED_ACTIVATIONS: bool = false;
 
     /// The instruction set of this token.
     fn isa(self) -> Isa;
@@ -105,6 +111,54 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn straighten(self, packed: Self::I) -> Self::I;
     /// Words of four bytes, one of each vector. Packed, the words stand in the order of the bytes.
     fn interleave(self, bytes: [Self::I; 4]) -> [Self::I; 4];
+    /// As [`Simd::dot`], of activations in the form of [`Simd::SIGNED_ACTIVATIONS`] with weights: the form that takes the
+    /// fewest instructions.
+    #[inline(always)]
+    fn dot_activations(self, acc: Self::I, x: Self::I, s: Self::I) -> Self::I {
+        self.dot(acc, x, s)
+    }
+
+    /// Loads numbers of half precision; exact.
+    fn load_f16(self, src: &[f16]) -> Self::F;
+    /// Stores lanes rounded to half precision, halves to even.
+    fn store_f16(self, v: Self::F, dst: &mut [f16]);
+    /// Loads lanes of 16 bits without sign.
+    fn load_u16(self, src: &[u16]) -> Self::I;
+    /// Stores lanes that are known to lie in `0..=65535`.
+    fn store_u16(self, v: Self::I, dst: &mut [u16]);
+
+    /// Loads bfloat16 numbers, the upper halves of `f32`; exact.
+    #[inline(always)]
+    fn load_bf16(self, src: &[bf16]) -> Self::F {
+        self.float_from_bits(self.shl_i32::<16>(self.load_u16(src.reinterpret_cast())))
+    }
+
+    /// Stores lanes rounded to bfloat16, halves to even. A NaN stays one.
+    #[inline(always)]
+    fn store_bf16(self, v: Self::F, dst: &mut [bf16]) {
+        let upper = |x| self.and_i32(self.shr_i32::<16>(x), self.splat_i32(0xffff));
+        let bits = self.bits(v);
+        let odd = self.and_i32(self.shr_i32::<16>(bits), self.splat_i32(1));
+        let rounded = self.add_i32(bits, self.add_i32(odd, self.splat_i32(0x7fff)));
+        // The lower half alone may hold what makes it a NaN.
+        let quiet = self.and_i32(upper(bits), self.splat_i32(0xffbf));
+        let quiet = self.add_i32(quiet, self.splat_i32(0x40));
+        let (quiet, rounded) = (
+            self.float_from_bits(quiet),
+            self.float_from_bits(upper(rounded)),
+        );
+        let kept = self.select(self.is_nan(v), quiet, rounded);
+        self.store_u16(self.bits(kept), dst.reinterpret_cast_mut());
+    }
+
+    /// `acc + a0 b0 + a1 b1` per 32-bit word of two bfloat16 numbers. The products are exact; the order of the sums, their
+    /// roundings and what becomes of subnormal numbers are the instruction set's.
+    #[inline(always)]
+    fn dot_bf16(self, acc: Self::F, a: Self::I, b: Self::I) -> Self::F {
+        let first = |x| self.float_from_bits(self.shl_i32::<16>(x));
+        let second = |x| self.float_from_bits(self.and_i32(x, self.splat_i32(-0x1_0000)));
+        self.fma(first(a), first(b), self.fma(second(a), second(b), acc))
+    }
 
     /// Hints that the cache line of `of[at]` is read soon; `at` may lie past the end.
     #[inline(always)]
@@ -204,16 +258,25 @@ macro_rules! simd_dispatch {
                 $crate::isa::Isa::Scalar(token) => body(token $(, $arg)*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2(token) => {
-                    #[target_feature(enable = "avx2,fma")]
+                    #[target_feature(enable = "avx2,fma,f16c")]
                     fn go $(<$($g: $bound),*>)? (token: $crate::isa::Avx2 $(, $arg: $ty)*) $(-> $ret)? {
                         body(token $(, $arg)*)
                     }
-                    // SAFETY: an `Avx2` exists only where AVX2 and FMA were detected.
+                    // SAFETY: an `Avx2` exists only where AVX2, FMA and F16C were detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::AvxVnni(token) => {
+                    #[target_feature(enable = "avx2,fma,f16c,avxvnni")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::AvxVnni $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: an `AvxVnni` exists only where these features were detected.
                     unsafe { go(token $(, $arg)*) }
                 }
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx512(token) => {
-                    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
+                    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")]
                     fn go $(<$($g: $bound),*>)? (token: $crate::isa::Avx512 $(, $arg: $ty)*) $(-> $ret)? {
                         body(token $(, $arg)*)
                     }
@@ -222,7 +285,7 @@ macro_rules! simd_dispatch {
                 }
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx512Vnni(token) => {
-                    #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
+                    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")]
                     fn go $(<$($g: $bound),*>)? (token: $crate::isa::Avx512Vnni $(, $arg: $ty)*) $(-> $ret)? {
                         body(token $(, $arg)*)
                     }
@@ -236,6 +299,24 @@ macro_rules! simd_dispatch {
                         body(token $(, $arg)*)
                     }
                     // SAFETY: a `Neon` exists only where NEON was detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::NeonDot(token) => {
+                    #[target_feature(enable = "neon,dotprod")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::NeonDot $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: a `NeonDot` exists only where these features were detected.
+                    unsafe { go(token $(, $arg)*) }
+                }
+                #[cfg(target_arch = "aarch64")]
+                $crate::isa::Isa::NeonI8mm(token) => {
+                    #[target_feature(enable = "neon,dotprod,i8mm")]
+                    fn go $(<$($g: $bound),*>)? (token: $crate::isa::NeonI8mm $(, $arg: $ty)*) $(-> $ret)? {
+                        body(token $(, $arg)*)
+                    }
+                    // SAFETY: a `NeonI8mm` exists only where these features were detected.
                     unsafe { go(token $(, $arg)*) }
                 }
             }

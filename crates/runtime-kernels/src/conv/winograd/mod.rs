@@ -454,7 +454,7 @@ simd_dispatch! {
                     let pixel = (y0 + i) * width + x0;
                     let at = Place { row: pixel - block.first_pixel, col: c, rows: across, cols };
                     let row = task.n * height * width + pixel;
-                    task.finish.tile(s, Part::WHOLE, row, c, line, at, out);
+                    Finish::<Float>::tile(task.finish, s, Part::WHOLE, row, c, line, at, out);
                 }
             }
         }

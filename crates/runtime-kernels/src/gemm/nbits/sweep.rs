@@ -2,6 +2,7 @@
 
 use super::weights::PackedNBits;
 use super::{Cut, Finish, FloatFinish};
+use crate::gemm::arith::Float;
 use crate::gemm::driver::Part;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
 use crate::threads::{Place, TileMut};
@@ -90,7 +91,7 @@ fn sweep<S: Simd, U: Unpack, const BITS: i32>(
                 rows: live,
                 cols: nr.min(cols - j),
             };
-            finish.tile(s, Part::WHOLE, i, col + j, &tile, place, &mut out);
+            Finish::<Float>::tile(finish, s, Part::WHOLE, i, col + j, &tile, place, &mut out);
         }
     }
 }
