@@ -9,12 +9,14 @@
 //! | [`tensor`] | `compress-tensor` | element types, tensors, quantization parameters, metrics, `.npy` |
 //! | [`ir`] | `onnx-ir` | models, operators, checker, shape inference, passes |
 //! | [`session`] | `runtime-session` | running and measuring models on the CPU |
+//! | [`train`] | `compress-train` | optimizers, schedules, losses, data sources, metrics, checkpoints |
 //! | [`quant`] | `compress-quant` | calibration, static, dynamic and weight-only quantization |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
 pub use compress_quant as quant;
 pub use compress_tensor as tensor;
+pub use compress_train as train;
 pub use onnx_ir as ir;
 pub use runtime_session as session;
 

@@ -37,6 +37,16 @@ const LAYERS: &[Layer] = &[
         never: &["prost", "clap"],
     },
     Layer {
+        name: "compress-train",
+        may_know: &[
+            "compress-tensor",
+            "onnx-ir",
+            "runtime-kernels",
+            "runtime-session",
+        ],
+        never: &["prost", "clap"],
+    },
+    Layer {
         name: "compress-quant",
         may_know: &[
             "compress-tensor",
@@ -53,6 +63,7 @@ const LAYERS: &[Layer] = &[
             "onnx-ir",
             "runtime-kernels",
             "runtime-session",
+            "compress-train",
             "compress-quant",
         ],
         never: &["prost", "clap"],

@@ -182,7 +182,7 @@ impl Eval {
         let cosines: Vec<f64> = pairs.iter().map(|(a, b)| cosine(a, b)).collect();
         // As with classes: labels behind the last sample are not looked at.
         let known = &labels[..labels.len().min(cosines.len())];
-        let score = spearman(&cosines, known).map_err(self.labels_error())?;
+        let score = spearman(&cosines, known).map_err(|e| self.labels_error()(e.into()))?;
         let agreement = match &self.reference {
             Some(path) => {
                 let others = self.vectors(cx, path)?;

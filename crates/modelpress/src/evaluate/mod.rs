@@ -1,19 +1,16 @@
 //! Scores of a model on labelled samples, each with its sample count and a 95 % confidence interval.
 
 mod classification;
-mod ranks;
 mod run;
 mod sentences;
 
-pub use classification::{Accuracy, Classes, wilson_interval};
-pub use ranks::{Correlation, spearman};
+pub use classification::Classes;
+pub use compress_train::metrics::{Accuracy, Correlation, spearman, wilson_interval};
 pub use run::{EvaluateError, classify, embed};
 pub use sentences::{cosine, mean_pool};
 
 use crate::tensor::{DType, TensorError};
-
-/// The two-sided 95 % quantile of the standard normal distribution.
-pub(crate) const Z95: f64 = 1.959_963_984_540_054;
+use compress_train::metrics::MetricError;
 
 /// Why samples cannot be scored.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -70,6 +67,9 @@ pub enum ScoreError {
     /// Nothing to score.
     #[error("there are no samples")]
     NoSamples,
+    /// Lists that no statistic can be computed of.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
     /// A tensor of another type than the score works on.
     #[error(transparent)]
     Tensor(#[from] TensorError),

@@ -6,7 +6,7 @@
 
 use super::{Layer, arithmetic};
 use modelpress::session::roofline::{Arithmetic, Machine};
-use std::fmt::Write;
+use modelpress::train::picture::{Svg, escaped};
 
 /// Bars that are drawn; the rest is one bar together.
 const MOST_BARS: usize = 40;
@@ -34,34 +34,21 @@ pub(super) fn svg(name: &str, layers: &[Layer], machine: &Machine) -> String {
     let bars = layers.len().min(MOST_BARS) + usize::from(layers.len() > MOST_BARS);
     let plot_top = 70.0 + bars as f64 * BAR + 50.0;
     let height = plot_top + PLOT_HEIGHT + 60.0;
-    let mut out = String::new();
     let total: f64 = layers.iter().map(|l| l.mean_ms).sum();
     let title = format!("{name}: {total:.3} ms in {} steps", layers.len());
-    put(
-        &mut out,
-        format_args!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0}\" width=\"{WIDTH}\" height=\"{height:.0}\" \
-         font-family=\"sans-serif\" font-size=\"12\">"
-        ),
-    );
-    put(&mut out, format_args!("<title>{}</title>", escaped(&title)));
-    put(
-        &mut out,
-        format_args!("<rect width=\"100%\" height=\"100%\" fill=\"white\"/>"),
-    );
-    text(&mut out, (MARGIN, 32.0), "start", 16, &title);
+    let mut out = Svg::new(WIDTH, height, &title);
+    out.text((MARGIN, 32.0), "start", 16, &title);
     let hardware = format!(
         "{}, {}, {} thread(s)",
         machine.cpu, machine.isa, machine.threads
     );
-    text(&mut out, (MARGIN, 52.0), "start", 12, &hardware);
+    out.text((MARGIN, 52.0), "start", 12, &hardware);
     draw_bars(&mut out, layers, 70.0);
     draw_roofline(&mut out, layers, machine, plot_top);
-    out.push_str("</svg>\n");
-    out
+    out.finish()
 }
 
-fn draw_bars(out: &mut String, layers: &[Layer], top: f64) {
+fn draw_bars(out: &mut Svg, layers: &[Layer], top: f64) {
     let longest = layers.iter().map(|l| l.mean_ms).fold(0.0, f64::max);
     let (shown, rest) = layers.split_at(layers.len().min(MOST_BARS));
     let rest_ms: f64 = rest.iter().map(|l| l.mean_ms).sum();
@@ -69,10 +56,8 @@ fn draw_bars(out: &mut String, layers: &[Layer], top: f64) {
     let mut bar = |row: usize, name: &str, kernel: &str, ms: f64, share: f64, about: &str| {
         let y = top + row as f64 * BAR;
         let width = (ms * scale).max(0.5);
-        text(out, (LEFT - 6.0, y + 13.0), "end", 11, &shortened(name));
-        put(
-            out,
-            format_args!(
+        out.text((LEFT - 6.0, y + 13.0), "end", 11, &shortened(name));
+        out.element(format_args!(
                 "<rect x=\"{LEFT}\" y=\"{:.1}\" width=\"{width:.2}\" height=\"{:.1}\" fill=\"{}\"><title>{}</title></rect>",
                 y + 2.0,
                 BAR - 4.0,
@@ -81,7 +66,7 @@ fn draw_bars(out: &mut String, layers: &[Layer], top: f64) {
             ),
         );
         let label = format!("{ms:.3} ms, {:.1} %", share * 100.0);
-        text(out, (LEFT + width + 5.0, y + 13.0), "start", 11, &label);
+        out.text((LEFT + width + 5.0, y + 13.0), "start", 11, &label);
     };
     for (row, layer) in shown.iter().enumerate() {
         let about = about(layer);
@@ -148,10 +133,9 @@ impl Axis {
     }
 }
 
-fn draw_roofline(out: &mut String, layers: &[Layer], machine: &Machine, top: f64) {
+fn draw_roofline(out: &mut Svg, layers: &[Layer], machine: &Machine, top: f64) {
     let dots: Vec<(f64, f64, &Layer)> = layers.iter().filter_map(dot).collect();
-    text(
-        out,
+    out.text(
         (MARGIN, top - 16.0),
         "start",
         14,
@@ -170,25 +154,13 @@ fn draw_roofline(out: &mut String, layers: &[Layer], machine: &Machine, top: f64
     };
     for power in x.ticks() {
         let at = x.at(10f64.powi(power));
-        line(out, (at, y.start), (at, y.end), "#dddddd");
-        text(
-            out,
-            (at, y.start + 18.0),
-            "middle",
-            11,
-            &format!("10^{power}"),
-        );
+        out.line((at, y.start), (at, y.end), "#dddddd");
+        out.text((at, y.start + 18.0), "middle", 11, &format!("10^{power}"));
     }
     for power in y.ticks() {
         let at = y.at(10f64.powi(power));
-        line(out, (x.start, at), (x.end, at), "#dddddd");
-        text(
-            out,
-            (x.start - 8.0, at + 4.0),
-            "end",
-            11,
-            &format!("10^{power}"),
-        );
+        out.line((x.start, at), (x.end, at), "#dddddd");
+        out.text((x.start - 8.0, at + 4.0), "end", 11, &format!("10^{power}"));
     }
     let drawn = |kind| dots.iter().any(|d| arithmetic(d.2.kernel) == kind);
     let kinds = [(Arithmetic::Float, "f32"), (Arithmetic::Int8, "int8")];
@@ -199,29 +171,21 @@ fn draw_roofline(out: &mut String, layers: &[Layer], machine: &Machine, top: f64
         let memories = [machine.bandwidths.first(), machine.bandwidths.last()];
         for memory in memories.into_iter().flatten() {
             let roof = |intensity: f64| (2e-9 * intensity * memory.bytes_per_second).min(peak);
-            let points: Vec<String> = (0..=200)
+            let points: Vec<(f64, f64)> = (0..=200)
                 .map(|i| {
                     let power = f64::from(x.low) + f64::from(x.high - x.low) * f64::from(i) / 200.0;
                     let intensity = 10f64.powf(power);
-                    format!("{:.1},{:.1}", x.at(intensity), y.at(roof(intensity)))
+                    (x.at(intensity), y.at(roof(intensity)))
                 })
                 .collect();
-            put(
-                out,
-                format_args!(
-                    "<polyline points=\"{}\" fill=\"none\" stroke=\"#333333\"/>",
-                    points.join(" ")
-                ),
-            );
+            out.polyline(&points, "#333333");
         }
         let label = format!("{name} {peak:.0} GFLOP/s");
-        text(out, (x.end + 6.0, y.at(peak) + 4.0), "start", 11, &label);
+        out.text((x.end + 6.0, y.at(peak) + 4.0), "start", 11, &label);
     }
     for (intensity, gflops, layer) in &dots {
         let radius = 3.0 + 9.0 * layer.share.max(0.0).sqrt();
-        put(
-            out,
-            format_args!(
+        out.element(format_args!(
                 "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"{radius:.1}\" fill=\"{}\" fill-opacity=\"0.6\" stroke=\"white\"><title>{}</title></circle>",
                 x.at(*intensity),
                 y.at(*gflops),
@@ -243,32 +207,6 @@ fn colour(kernel: &str) -> &'static str {
     found.map_or("#999999", |(_, colour)| *colour)
 }
 
-fn line(out: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) {
-    put(
-        out,
-        format_args!(
-            "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"{colour}\"/>",
-            from.0, from.1, to.0, to.1
-        ),
-    );
-}
-
-fn text(out: &mut String, (x, y): (f64, f64), anchor: &str, size: u32, content: &str) {
-    put(
-        out,
-        format_args!(
-            "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\" font-size=\"{size}\">{}</text>",
-            escaped(content)
-        ),
-    );
-}
-
-/// Adds a line.
-fn put(out: &mut String, line: std::fmt::Arguments<'_>) {
-    // A string takes everything that is written to it.
-    let _ = writeln!(out, "{line}");
-}
-
 /// The end of a name, which tells layers apart, where it is too long.
 fn shortened(name: &str) -> String {
     let count = name.chars().count();
@@ -279,34 +217,12 @@ fn shortened(name: &str) -> String {
     format!("\u{2026}{end}")
 }
 
-/// Text as XML takes it; characters that it does not know are replaced.
-fn escaped(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&apos;"),
-            '\t' | '\n' | '\r' => escaped.push(' '),
-            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => escaped.push('\u{fffd}'),
-            c => escaped.push(c),
-        }
-    }
-    escaped
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_escaped_and_shortened() {
-        assert_eq!(
-            escaped("a<b> & \"c\"\u{1}"),
-            "a&lt;b&gt; &amp; &quot;c&quot;\u{fffd}"
-        );
+    fn names_are_shortened() {
         let long = format!("{}end", "x".repeat(90));
         let short = shortened(&long);
         assert!(short.ends_with("end") && short.starts_with('\u{2026}'));

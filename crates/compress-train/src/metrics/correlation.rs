@@ -1,6 +1,6 @@
-//! Spearman's rank correlation.
+//! Correlations of two lists.
 
-use super::{ScoreError, Z95};
+use super::{MetricError, Z95};
 use serde::Serialize;
 
 /// A correlation with its confidence interval.
@@ -21,33 +21,49 @@ pub struct Correlation {
 /// 23–28); from −1 to 1 for fewer than four pairs. The coefficient of a list of equal values is 0.
 ///
 /// # Errors
-/// [`ScoreError::LabelCount`] for lists of different lengths, [`ScoreError::NoSamples`].
-pub fn spearman(found: &[f64], expected: &[f64]) -> Result<Correlation, ScoreError> {
-    if found.len() != expected.len() {
-        return Err(ScoreError::LabelCount {
-            labels: expected.len(),
-            samples: found.len(),
-        });
+/// [`MetricError::Lengths`], [`MetricError::NoSamples`].
+pub fn spearman(found: &[f64], expected: &[f64]) -> Result<Correlation, MetricError> {
+    check_lengths(found.len(), expected.len())?;
+    let rho = coefficient(&ranks(found), &ranks(expected));
+    Ok(with_interval(rho, found.len(), 1.0 + rho * rho / 2.0))
+}
+
+/// Pearson's product-moment correlation of two lists.
+///
+/// The interval is `tanh(atanh(r) ± z / sqrt(n − 3))` (Fisher 1921, Metron 1, 3–32); from −1 to 1 for fewer than four pairs. The
+/// coefficient of a list of equal values is 0.
+///
+/// # Errors
+/// [`MetricError::Lengths`], [`MetricError::NoSamples`].
+pub fn pearson(found: &[f64], expected: &[f64]) -> Result<Correlation, MetricError> {
+    check_lengths(found.len(), expected.len())?;
+    Ok(with_interval(
+        coefficient(found, expected),
+        found.len(),
+        1.0,
+    ))
+}
+
+fn check_lengths(samples: usize, labels: usize) -> Result<(), MetricError> {
+    match samples {
+        _ if samples != labels => Err(MetricError::Lengths { labels, samples }),
+        0 => Err(MetricError::NoSamples),
+        _ => Ok(()),
     }
-    let n = found.len();
-    if n == 0 {
-        return Err(ScoreError::NoSamples);
-    }
-    let rho = pearson(&ranks(found), &ranks(expected));
-    let ci95 = if n > 3 && rho.abs() < 1.0 {
-        let spread = Z95 * ((1.0 + rho * rho / 2.0) / (n - 3) as f64).sqrt();
-        let z = rho.atanh();
+}
+
+/// The interval by Fisher's transformation, in which the variance is `spread / (n − 3)`.
+fn with_interval(value: f64, n: usize, spread: f64) -> Correlation {
+    let ci95 = if n > 3 && value.abs() < 1.0 {
+        let spread = Z95 * (spread / (n - 3) as f64).sqrt();
+        let z = value.atanh();
         [(z - spread).tanh(), (z + spread).tanh()]
     } else if n > 3 {
-        [rho, rho]
+        [value, value]
     } else {
         [-1.0, 1.0]
     };
-    Ok(Correlation {
-        value: rho,
-        n,
-        ci95,
-    })
+    Correlation { value, n, ci95 }
 }
 
 /// Ranks from 1, equal values sharing the mean of theirs.
@@ -68,7 +84,7 @@ fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-fn pearson(a: &[f64], b: &[f64]) -> f64 {
+fn coefficient(a: &[f64], b: &[f64]) -> f64 {
     let n = a.len() as f64;
     let (mean_a, mean_b) = (a.iter().sum::<f64>() / n, b.iter().sum::<f64>() / n);
     let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
@@ -106,6 +122,19 @@ mod tests {
         assert!((found.value - 0.9).abs() < 1e-12);
         let spread = Z95 * ((1.0 + 0.405) / 2.0f64).sqrt();
         assert!((found.ci95[0] - (0.9f64.atanh() - spread).tanh()).abs() < 1e-9);
+    }
+
+    #[test]
+    fn pearsons_interval_is_fishers() {
+        // r = 0.8 by hand: deviations (−2, −1, 0, 1, 2) and (−1, −2, 1, 0, 2), 8 / sqrt(10 · 10).
+        let found = pearson(&[1.0, 2.0, 3.0, 4.0, 5.0], &[2.0, 1.0, 4.0, 3.0, 5.0]).unwrap();
+        assert!((found.value - 0.8).abs() < 1e-12);
+        let spread = Z95 / 2f64.sqrt();
+        assert!((found.ci95[1] - (0.8f64.atanh() + spread).tanh()).abs() < 1e-9);
+        assert_eq!(pearson(&[1.0, 2.0], &[1.0, 5.0]).unwrap().ci95, [-1.0, 1.0]);
+        let error = pearson(&[1.0], &[]).unwrap_err();
+        assert_eq!(error.to_string(), "0 labels for 1 samples");
+        assert_eq!(spearman(&[], &[]), Err(MetricError::NoSamples));
     }
 
     #[test]

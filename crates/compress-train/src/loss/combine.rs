@@ -1,0 +1,109 @@
+//! Losses made of losses.
+
+use super::{Loss, LossError, LossValue, Outputs, Targets};
+use ndarray::ArrayD;
+
+/// A loss on outputs and targets that are picked by name.
+///
+/// The inner loss sees the picked ones, in the order of the names, as its first, second …; an empty list stands for all.
+pub struct OnNamed<L> {
+    /// The inner loss.
+    pub loss: L,
+    /// Names of outputs.
+    pub outputs: Vec<String>,
+    /// Names of targets.
+    pub targets: Vec<String>,
+}
+
+impl<L: Loss> Loss for OnNamed<L> {
+    fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
+        let places = picked(&self.outputs, outputs.len(), |name| outputs.position(name))?;
+        let target_places = picked(&self.targets, targets.len(), |name| targets.position(name))?;
+        let seen = Outputs(places.iter().map(|&i| outputs.0[i].clone()).collect());
+        let seen_targets = Targets(
+            target_places
+                .iter()
+                .map(|&i| targets.0[i].clone())
+                .collect(),
+        );
+        let found = self.loss.loss(&seen, &seen_targets)?;
+        let mut gradients: Vec<Option<ArrayD<f32>>> = vec![None; outputs.len()];
+        for (place, gradient) in places.into_iter().zip(found.gradients) {
+            if let Some(gradient) = gradient {
+                let name = outputs.0[place].0;
+                add(name, &mut gradients[place], gradient, 1.0)?;
+            }
+        }
+        Ok(LossValue { gradients, ..found })
+    }
+}
+
+fn picked(
+    names: &[String],
+    count: usize,
+    place: impl Fn(&str) -> Result<usize, LossError>,
+) -> Result<Vec<usize>, LossError> {
+    if names.is_empty() {
+        return Ok((0..count).collect());
+    }
+    names.iter().map(|name| place(name)).collect()
+}
+
+/// `Σₖ wₖ Lₖ`; the terms are told apart in [`LossValue::parts`].
+#[derive(Default)]
+pub struct WeightedSum {
+    terms: Vec<(String, f64, Box<dyn Loss>)>,
+}
+
+impl WeightedSum {
+    /// This sum and a term of a name and weight.
+    #[must_use]
+    pub fn with(mut self, name: impl Into<String>, weight: f64, loss: impl Loss + 'static) -> Self {
+        self.terms.push((name.into(), weight, Box::new(loss)));
+        self
+    }
+}
+
+impl Loss for WeightedSum {
+    fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
+        let mut whole = LossValue {
+            value: 0.0,
+            gradients: vec![None; outputs.len()],
+            parts: Vec::with_capacity(self.terms.len()),
+        };
+        for (name, weight, loss) in &self.terms {
+            let found = loss.loss(outputs, targets)?;
+            whole.value += weight * found.value;
+            whole.parts.push((name.clone(), weight * found.value));
+            let sums = whole.gradients.iter_mut().zip(outputs.names());
+            for ((sum, name), gradient) in sums.zip(found.gradients) {
+                if let Some(gradient) = gradient {
+                    add(name, sum, gradient, *weight as f32)?;
+                }
+            }
+        }
+        Ok(whole)
+    }
+}
+
+/// Adds to a sum; losses of the same output should agree on its shape.
+fn add(
+    output: &str,
+    sum: &mut Option<ArrayD<f32>>,
+    gradient: ArrayD<f32>,
+    weight: f32,
+) -> Result<(), LossError> {
+    match sum {
+        Some(sum) if sum.shape() != gradient.shape() => {
+            return Err(LossError::Shape {
+                what: "the gradient of output",
+                name: output.to_owned(),
+                found: gradient.shape().to_vec(),
+                expected: format!("{:?}", sum.shape()),
+            });
+        }
+        Some(sum) => sum.scaled_add(weight, &gradient),
+        None => *sum = Some(gradient * weight),
+    }
+    Ok(())
+}

@@ -1,0 +1,176 @@
+//! Stochastic gradient descent with momentum.
+
+use super::split::over_threads;
+use super::state::{Slots, kept_in_slots};
+use super::{
+    Optimizer, OptimizerError, Plan, StepControl, StepSettings, check_decay, check_positive,
+    check_setting,
+};
+use serde::{Deserialize, Serialize};
+
+/// Settings of [`Sgd`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct SgdConfig {
+    /// `μ`, of `[0, 1)`.
+    pub momentum: f64,
+    /// `τ`: how much less than the whole gradient enters the momentum.
+    pub dampening: f64,
+    /// Whether the step looks ahead along the momentum (Sutskever et al. 2013).
+    pub nesterov: bool,
+    /// `λ`: the penalty `λ/2 · ‖w‖²`, whose gradient is added.
+    pub weight_decay: f64,
+    /// How the gradients of tensors are rescaled.
+    pub control: StepControl,
+    /// Threads for large parameters.
+    pub threads: usize,
+}
+
+impl Default for SgdConfig {
+    fn default() -> Self {
+        Self {
+            momentum: 0.0,
+            dampening: 0.0,
+            nesterov: false,
+            weight_decay: 0.0,
+            control: StepControl::None,
+            threads: 1,
+        }
+    }
+}
+
+impl SgdConfig {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`OptimizerError::Setting`].
+    pub fn validate(&self) -> Result<(), OptimizerError> {
+        check_decay("the momentum", self.momentum)?;
+        check_positive("the weight decay", self.weight_decay)?;
+        let damps = (0.0..=1.0).contains(&self.dampening);
+        check_setting(
+            "the dampening",
+            self.dampening,
+            damps,
+            "it must lie in [0, 1]",
+        )?;
+        let may_look_ahead = !self.nesterov || (self.momentum > 0.0 && self.dampening == 0.0);
+        check_setting(
+            "the momentum",
+            self.momentum,
+            may_look_ahead,
+            "Nesterov's step needs one above 0, and no dampening",
+        )?;
+        self.control.validate()
+    }
+}
+
+/// `d = g + λw`, `b ← μb + (1−τ)d` (`b = d` in the first step), `w ← w − lr · b`; Nesterov: `w ← w − lr · (d + μb)`.
+///
+/// As `torch.optim.SGD`: the momentum holds gradients, not steps, so that a change of the learning rate acts at once.
+#[derive(Clone, Debug)]
+pub struct Sgd {
+    config: SgdConfig,
+    plan: Plan,
+    slots: Slots<1>,
+    settings: StepSettings,
+}
+
+impl Sgd {
+    /// An optimizer of some parameters, with momentum zero.
+    ///
+    /// # Errors
+    /// [`OptimizerError::Setting`].
+    pub fn new(plan: Plan, config: SgdConfig) -> Result<Self, OptimizerError> {
+        config.validate()?;
+        Ok(Self {
+            slots: Slots::new("sgd", ["momentum"], &plan, [config.momentum > 0.0]),
+            settings: StepSettings::new(0.0),
+            config,
+            plan,
+        })
+    }
+}
+
+/// The coefficients of one step in the precision of the weights.
+#[derive(Clone, Copy)]
+struct Coefficients {
+    scale: f32,
+    decay: f32,
+    momentum: f32,
+    fresh: f32,
+    rate: f32,
+}
+
+impl Optimizer for Sgd {
+    kept_in_slots!();
+
+    fn update(
+        &mut self,
+        index: usize,
+        value: &mut [f32],
+        gradient: &[f32],
+    ) -> Result<(), OptimizerError> {
+        let config = &self.config;
+        let found = self.plan.settings(
+            index,
+            [value.len(), gradient.len()],
+            self.settings.learning_rate,
+            config.weight_decay,
+            config.control,
+        )?;
+        let controlled = found.control.apply(value, gradient, found.weight_decay);
+        let c = Coefficients {
+            scale: controlled.scale as f32,
+            decay: (controlled.decay * found.weight_decay) as f32,
+            momentum: self.settings.momentum.unwrap_or(config.momentum) as f32,
+            fresh: (1.0 - config.dampening) as f32,
+            rate: -found.learning_rate as f32,
+        };
+        let (count, [momentum]) = self.slots.advance(index);
+        let threads = config.threads;
+        if momentum.is_empty() {
+            over_threads(threads, gradient, [value], |g, [w]| plain(c, g, w));
+        } else {
+            let (is_first, nesterov) = (count == 1, config.nesterov);
+            over_threads(threads, gradient, [value, momentum], |g, [w, b]| {
+                with_momentum(c, is_first, nesterov, g, w, b);
+            });
+        }
+        Ok(())
+    }
+}
+
+fn plain(c: Coefficients, gradient: &[f32], value: &mut [f32]) {
+    for (w, &g) in value.iter_mut().zip(gradient) {
+        let d = c.scale * g + c.decay * *w;
+        *w += c.rate * d;
+    }
+}
+
+fn with_momentum(
+    c: Coefficients,
+    is_first: bool,
+    nesterov: bool,
+    gradient: &[f32],
+    value: &mut [f32],
+    momentum: &mut [f32],
+) {
+    // The first step takes the gradient whole, whatever the dampening.
+    let (kept, fresh) = if is_first {
+        (0.0, 1.0)
+    } else {
+        (c.momentum, c.fresh)
+    };
+    let (ahead, along) = if nesterov {
+        (1.0, c.momentum)
+    } else {
+        (0.0, 1.0)
+    };
+    for ((w, b), &g) in value.iter_mut().zip(momentum).zip(gradient) {
+        let d = c.scale * g + c.decay * *w;
+        *b = kept * *b + fresh * d;
+        *w += c.rate * (ahead * d + along * *b);
+    }
+}
