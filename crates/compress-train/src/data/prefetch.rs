@@ -28,8 +28,8 @@ impl Default for LoaderConfig {
 
 /// Reads and augments the batches of a sampler, without end and in its order, whatever the number of threads.
 ///
-/// Batch `k` is made by thread `k mod threads`. Buffers go around: hand a batch that is done with back by [`Self::recycle`], and no
-/// memory is asked for after the first few.
+/// Batch `k` is made by thread `k mod threads`. Buffers go around: those of a batch that is handed back by [`Self::recycle`] are
+/// used again, but for columns whose type the augmentation changes.
 pub struct Loader {
     job: Arc<Job>,
     sampler: Sampler,

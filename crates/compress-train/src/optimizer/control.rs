@@ -5,7 +5,7 @@
 //! first steps throw the first layer far off, and training collapses. A step whose length is measured by the layer's own weights does not
 //! know `s`: `Δw / ‖w‖` is the same for `(w, s)` and `(w/s, 1)`.
 
-use super::{OptimizerError, check_setting, norms::norm};
+use super::{OptimizerError, check_decay, check_setting, norms::norm};
 use serde::{Deserialize, Serialize};
 
 /// How the gradient of one tensor is rescaled before the optimizer's rule sees it.
@@ -45,6 +45,41 @@ pub(super) struct Controlled {
 const SMALLEST_WEIGHT: f64 = 1e-3;
 
 impl StepControl {
+    /// The clipping under which no step changes a layer by more than the share `share` of its weights, at the largest learning rate of
+    /// the run and with momentum included: `limit = share · (1 − momentum) / learning rate`.
+    ///
+    /// At smaller learning rates the bound shrinks with them, so that a schedule still anneals.
+    ///
+    /// 3 % is a good share: with momentum 0.9 and a learning rate of 0.1 it fine-tunes a ResNet-8 with folded BatchNorm on raw pixels, where
+    /// plain SGD ends in NaN (at 0.01 too) and 10 % kills the network, and it does not hold up a network with BatchNorm that trains from
+    /// scratch on normalised pixels, as 1 % does.
+    ///
+    /// # Errors
+    /// [`OptimizerError::Setting`] for a share or learning rate that is not positive, or a momentum outside of `[0, 1)`.
+    ///
+    /// # Examples
+    /// ```
+    /// use compress_train::optimizer::StepControl;
+    /// let control = StepControl::within(0.02, 0.1, 0.9)?;
+    /// assert!(matches!(control, StepControl::Clip { limit } if (limit - 0.02).abs() < 1e-12));
+    /// # Ok::<(), compress_train::optimizer::OptimizerError>(())
+    /// ```
+    pub fn within(share: f64, learning_rate: f64, momentum: f64) -> Result<Self, OptimizerError> {
+        check_decay("the momentum", momentum)?;
+        for (setting, found) in [
+            ("the share of a step", share),
+            ("the learning rate", learning_rate),
+        ] {
+            let is_right = found.is_finite() && found > 0.0;
+            check_setting(setting, found, is_right, "it must be a positive number")?;
+        }
+        let control = Self::Clip {
+            limit: share * (1.0 - momentum) / learning_rate,
+        };
+        control.validate()?;
+        Ok(control)
+    }
+
     pub(super) fn validate(&self) -> Result<(), OptimizerError> {
         let (setting, found) = match *self {
             Self::None => return Ok(()),
@@ -89,6 +124,7 @@ impl StepControl {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Optimizer, ParameterInfo, Plan, Sgd, SgdConfig, StepSettings};
     use super::*;
 
     #[test]
@@ -121,6 +157,28 @@ mod tests {
             let share = |w: &[f32], g: &[f32]| control.apply(w, g, 0.0).scale * norm(g) / norm(w);
             let (one, other) = (share(&w, &g), share(&scaled_w, &scaled_g));
             assert!((one / other - 1.0).abs() < 1e-9, "{one} {other}");
+        }
+    }
+
+    #[test]
+    fn no_step_changes_a_layer_by_more_than_its_share() {
+        let mut config = SgdConfig::default();
+        (config.momentum, config.nesterov) = (0.9, true);
+        config.control = StepControl::within(0.02, 0.1, 0.9).unwrap();
+        let plan = Plan::new(vec![ParameterInfo::new("w", &[2, 2])], &[]).unwrap();
+        let mut sgd = Sgd::new(plan, config).unwrap();
+        let mut w = [0.3f32, -0.2, 0.5, 0.1];
+        let mut largest = 0f64;
+        for _ in 0..60 {
+            let before = w;
+            sgd.begin_step(StepSettings::new(0.1)).unwrap();
+            sgd.update(0, &mut w, &[-4e4, 1e3, 2e4, -7e3]).unwrap();
+            let step: Vec<f32> = w.iter().zip(&before).map(|(a, b)| a - b).collect();
+            largest = largest.max(norm(&step) / norm(&w));
+        }
+        assert!((0.015..=0.02).contains(&largest), "{largest}");
+        for (share, rate, momentum) in [(0.0, 0.1, 0.9), (0.02, 0.0, 0.9), (0.02, 0.1, 1.0)] {
+            assert!(StepControl::within(share, rate, momentum).is_err());
         }
     }
 
