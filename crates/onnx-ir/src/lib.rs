@@ -9,6 +9,7 @@
 //! * [`dims`]: giving sizes to dimensions that a model leaves open;
 //! * [`cost`]: parameters and multiply-accumulates;
 //! * [`backend_tests`]: the tests that the ONNX project publishes;
+//! * [`gradient`]: gradients as graphs;
 //! * [`eval`]: the reference evaluator.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -20,6 +21,7 @@ pub mod dims;
 pub mod eval;
 pub mod fact;
 pub mod functions;
+pub mod gradient;
 pub mod graph;
 pub mod infer;
 pub mod io;

@@ -1,6 +1,6 @@
 //! The catalog: the one list of operators with semantics.
 
-use super::{Attrs, DynOperator, Operator, ParseError, Signature};
+use super::{Attrs, DynOperator, GradientKind, Operator, ParseError, Signature};
 use crate::graph::Node;
 use crate::model::{OpsetImports, canonical_domain};
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ pub struct Catalog {
 pub struct OpEntry {
     /// Name, domain and history.
     pub signature: Signature,
+    /// What kind of gradient it has.
+    pub gradient: GradientKind,
     parse: fn(&mut Attrs<'_>) -> Result<Arc<dyn DynOperator>, super::AttrError>,
 }
 
@@ -27,6 +29,7 @@ impl OpEntry {
     pub const fn of<T: Operator>() -> Self {
         Self {
             signature: T::SIGNATURE,
+            gradient: T::GRADIENT.kind(),
             parse: |attrs| Ok(Arc::new(T::parse(attrs)?)),
         }
     }

@@ -1,5 +1,6 @@
 //! Facets that are plain data.
 
+use crate::gradient::GradientContext;
 use std::fmt;
 
 /// Why an operator has no facet of the kind asked for.
@@ -14,10 +15,46 @@ impl fmt::Display for Unsupported {
 
 impl std::error::Error for Unsupported {}
 
-/// The gradient facet of an operator. No operator has one in this version.
-#[derive(Clone, Debug)]
+/// The gradient facet of an operator `O`: how adjoints flow from its outputs to its inputs.
+#[derive(Debug)]
 #[non_exhaustive]
-pub enum Gradient {}
+pub enum Gradient<O> {
+    /// This function adds the nodes that compute the adjoints of the inputs and gives them to the context.
+    Graph(fn(&O, &GradientContext<'_>) -> Result<(), Unsupported>),
+    /// As [`Gradient::Graph`], for an operator whose output holds integers that stand for real numbers: the
+    /// adjoint of such an integer is that of the real number before it was rounded.
+    Quantizer(fn(&O, &GradientContext<'_>) -> Result<(), Unsupported>),
+    /// The outputs are piecewise constant in every input: nothing flows.
+    Zero,
+    /// There is none, for this reason.
+    Undefined(&'static str),
+}
+
+/// What kind of gradient an operator has, without the function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GradientKind {
+    /// See [`Gradient::Graph`].
+    Graph,
+    /// See [`Gradient::Quantizer`].
+    Quantizer,
+    /// See [`Gradient::Zero`].
+    Zero,
+    /// See [`Gradient::Undefined`].
+    Undefined(&'static str),
+}
+
+impl<O> Gradient<O> {
+    /// The kind of the gradient.
+    pub const fn kind(&self) -> GradientKind {
+        match self {
+            Self::Graph(_) => GradientKind::Graph,
+            Self::Quantizer(_) => GradientKind::Quantizer,
+            Self::Zero => GradientKind::Zero,
+            Self::Undefined(reason) => GradientKind::Undefined(reason),
+        }
+    }
+}
 
 /// How an operator is quantized: where Q/DQ pairs go around it.
 #[derive(Clone, Copy, Debug, PartialEq)]

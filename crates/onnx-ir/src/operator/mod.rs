@@ -16,11 +16,12 @@ pub use attrs::Attrs;
 pub use catalog::{Catalog, OpEntry};
 pub use error::{AttrError, EvalError, InferError, ParseError};
 pub use eval_context::{EvalContext, Limits, SubgraphRunner};
-pub use facets::{Gradient, QuantRule, Unsupported};
+pub use facets::{Gradient, GradientKind, QuantRule, Unsupported};
 pub use infer_context::{InferContext, SubgraphInferrer};
-pub use signature::Signature;
+pub use signature::{PRIVATE_DOMAIN, PRIVATE_DOMAIN_VERSION, Signature};
 
 use crate::fact::Fact;
+use crate::gradient::GradientContext;
 use crate::value::Value;
 use std::any::Any;
 use std::fmt::Debug;
@@ -29,6 +30,9 @@ use std::fmt::Debug;
 pub trait Operator: Clone + Debug + Send + Sync + 'static {
     /// Name, domain and the opset versions at which the meaning changed.
     const SIGNATURE: Signature;
+
+    /// How adjoints flow from the outputs to the inputs.
+    const GRADIENT: Gradient<Self> = Gradient::Undefined("no gradient of this operator is defined");
 
     /// Reads the attributes. An attribute that is not asked for is an error.
     ///
@@ -58,14 +62,6 @@ pub trait Operator: Clone + Debug + Send + Sync + 'static {
     fn is_random(&self) -> bool {
         false
     }
-
-    /// The gradient as a graph of catalog operators.
-    ///
-    /// # Errors
-    /// [`Unsupported`] with the reason.
-    fn gradient(&self) -> Result<Gradient, Unsupported> {
-        Err(Unsupported("gradients are not defined yet"))
-    }
 }
 
 /// [`Operator`] behind a pointer: what the drivers (inference, evaluation, passes) work with.
@@ -86,11 +82,13 @@ pub trait DynOperator: Debug + Send + Sync {
     fn quantization(&self) -> QuantRule;
     /// See [`Operator::is_random`].
     fn is_random(&self) -> bool;
-    /// See [`Operator::gradient`].
+    /// The kind of [`Operator::GRADIENT`].
+    fn gradient_kind(&self) -> GradientKind;
+    /// Runs the function of [`Operator::GRADIENT`]; nothing flows where there is none to run.
     ///
     /// # Errors
-    /// As there.
-    fn gradient(&self) -> Result<Gradient, Unsupported>;
+    /// [`Unsupported`] with the reason, also for [`Gradient::Undefined`].
+    fn gradient(&self, cx: &GradientContext<'_>) -> Result<(), Unsupported>;
     /// For [`dyn DynOperator::downcast_ref`](DynOperator).
     fn as_any(&self) -> &dyn Any;
 }
@@ -111,8 +109,15 @@ impl<T: Operator> DynOperator for T {
     fn is_random(&self) -> bool {
         Operator::is_random(self)
     }
-    fn gradient(&self) -> Result<Gradient, Unsupported> {
-        Operator::gradient(self)
+    fn gradient_kind(&self) -> GradientKind {
+        T::GRADIENT.kind()
+    }
+    fn gradient(&self, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+        match T::GRADIENT {
+            Gradient::Graph(build) | Gradient::Quantizer(build) => build(self, cx),
+            Gradient::Zero => Ok(()),
+            Gradient::Undefined(reason) => Err(Unsupported(reason)),
+        }
     }
     fn as_any(&self) -> &dyn Any {
         self

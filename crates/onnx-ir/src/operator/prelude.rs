@@ -5,6 +5,7 @@ pub use super::{
     QuantRule, Signature, Unsupported,
 };
 pub use crate::fact::{Fact, KnownValue, TensorFact};
+pub use crate::gradient::{GradientContext, Var};
 pub use crate::symbolic::Dim;
 pub use crate::value::Value;
 pub use compress_tensor::{DType, Element, Tensor, element_count};

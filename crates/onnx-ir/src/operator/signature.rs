@@ -1,6 +1,11 @@
 //! An operator's name and history. Arity, types and attribute facts stand in the schema data
 //! (`crate::schema`), not here.
 
+/// The domain of this project's own operators: gradients that the standard's operators express badly.
+pub const PRIVATE_DOMAIN: &str = "modelpress";
+/// The version of [`PRIVATE_DOMAIN`].
+pub const PRIVATE_DOMAIN_VERSION: i64 = 1;
+
 /// Name, domain and history of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signature {
@@ -26,6 +31,15 @@ impl Signature {
     pub const fn microsoft(name: &'static str) -> Self {
         Self {
             domain: "com.microsoft",
+            name,
+            versions: &[1],
+        }
+    }
+
+    /// An operator of this project's own domain, [`PRIVATE_DOMAIN`].
+    pub const fn private(name: &'static str) -> Self {
+        Self {
+            domain: PRIVATE_DOMAIN,
             name,
             versions: &[1],
         }

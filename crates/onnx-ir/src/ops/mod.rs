@@ -3,6 +3,7 @@
 pub mod accumulate;
 pub mod activation;
 pub mod axis;
+pub mod backward;
 pub mod broadcast;
 pub mod control_flow;
 pub mod convolution;
@@ -43,6 +44,7 @@ use crate::operator::OpEntry;
 pub(crate) fn all() -> impl Iterator<Item = OpEntry> {
     [
         activation::OPS,
+        backward::OPS,
         control_flow::OPS,
         convolution::OPS,
         cumulative::OPS,

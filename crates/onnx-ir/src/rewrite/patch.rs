@@ -4,7 +4,7 @@ use crate::fact::{Fact, TensorFact};
 use crate::graph::{Attribute, Attributes, Graph, GraphError, Node, NodeId, ValueId};
 use crate::infer::{self, NodeInferError};
 use crate::model::OpsetImports;
-use crate::operator::Catalog;
+use crate::operator::{Catalog, PRIVATE_DOMAIN};
 use compress_tensor::Tensor;
 
 /// A value in a patch: one of the graph, or one that the patch makes.
@@ -40,6 +40,11 @@ impl NewNode {
         }
     }
 
+    /// An operator of this project's own domain.
+    pub fn private(op_type: &str) -> Self {
+        Self::new(op_type).in_domain(PRIVATE_DOMAIN)
+    }
+
     /// The operator and the attributes of a node that is there.
     pub fn like(node: &Node) -> Self {
         Self {
@@ -69,6 +74,19 @@ impl NewNode {
     pub fn with(mut self, name: &str, value: impl Into<Attribute>) -> Self {
         self.attributes.set(name, value);
         self
+    }
+
+    /// The node in a graph that reads and writes these values.
+    pub(crate) fn into_node(
+        self,
+        inputs: Vec<Option<ValueId>>,
+        outputs: Vec<Option<ValueId>>,
+    ) -> Node {
+        let mut node = Node::new(self.op_type, inputs, outputs);
+        node.domain = self.domain;
+        node.attributes = self.attributes;
+        node.name = self.name;
+        node
     }
 
     /// The same operator on a node of this name.

@@ -3,7 +3,8 @@
 //!
 //! The facts of the domains `ai.onnx`, `ai.onnx.ml` and the training and preview ones come from
 //! the pinned `onnx` package, those of `com.microsoft` from the pinned `onnxruntime`; both as
-//! checked-in text that `cargo xtask schema` writes and [`SchemaRegistry`] reads once.
+//! checked-in text that `cargo xtask schema` writes and [`SchemaRegistry`] reads once. Those of this project's own domain
+//! are written by hand (`modelpress_schemas.txt`).
 //!
 //! ```
 //! let registry = onnx_ir::schema::registry();

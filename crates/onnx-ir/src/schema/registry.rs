@@ -9,12 +9,13 @@ use crate::canonical_domain;
 
 const ONNX: &str = include_str!("onnx_schemas.txt");
 const COM_MICROSOFT: &str = include_str!("com_microsoft_schemas.txt");
+const MODELPRESS: &str = include_str!("modelpress_schemas.txt");
 
 /// The facts of all operators that the pinned packages know, read once.
 pub fn registry() -> &'static SchemaRegistry {
     static REGISTRY: OnceLock<SchemaRegistry> = OnceLock::new();
     REGISTRY.get_or_init(|| {
-        SchemaRegistry::from_texts(&[ONNX, COM_MICROSOFT])
+        SchemaRegistry::from_texts(&[ONNX, COM_MICROSOFT, MODELPRESS])
             .expect("the checked-in text is well-formed: a test of this module reads all of it")
     })
 }
@@ -139,7 +140,8 @@ mod tests {
 
     #[test]
     fn the_checked_in_facts_are_complete() {
-        let registry = SchemaRegistry::from_texts(&[ONNX, COM_MICROSOFT]).expect("well-formed");
+        let registry =
+            SchemaRegistry::from_texts(&[ONNX, COM_MICROSOFT, MODELPRESS]).expect("well-formed");
         let count = |domain| {
             registry
                 .iter()

@@ -13,6 +13,12 @@ pub struct Celu {
 
 impl Operator for Celu {
     const SIGNATURE: Signature = Signature::onnx("Celu", &[12, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let x = cx.input(0);
+        let rising = (x * (1.0 / f64::from(op.alpha))).exp();
+        cx.give(0, x.less(0.0).choose(cx.dy() * rising, cx.dy()));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -13,6 +13,12 @@ pub struct Elu {
 
 impl Operator for Elu {
     const SIGNATURE: Signature = Signature::onnx("Elu", &[1, 6, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let x = cx.input(0);
+        let rising = x.exp() * f64::from(op.alpha);
+        cx.give(0, x.less(0.0).choose(cx.dy() * rising, cx.dy()));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

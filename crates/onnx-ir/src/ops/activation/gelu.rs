@@ -4,6 +4,7 @@
 
 use crate::operator::prelude::*;
 use crate::ops::elementwise::{erf::erf, unary};
+use crate::rewrite::NewNode;
 
 /// The attributes of `Gelu`.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,6 +40,15 @@ impl GeluForm {
 
 impl Operator for Gelu {
     const SIGNATURE: Signature = Signature::onnx("Gelu", &[20]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let form = match op.approximate {
+            GeluForm::Exact => "none",
+            GeluForm::Tanh => "tanh",
+        };
+        let node = NewNode::private("GeluGrad").with("approximate", form);
+        cx.give(0, cx.dy().apply(node, &[cx.input(0)]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let found = attrs.string_or("approximate", "none".to_owned())?;

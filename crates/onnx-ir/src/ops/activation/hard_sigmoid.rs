@@ -15,6 +15,12 @@ pub struct HardSigmoid {
 
 impl Operator for HardSigmoid {
     const SIGNATURE: Signature = Signature::onnx("HardSigmoid", &[1, 6, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let y = cx.output(0);
+        let inside = y.greater(0.0).and(y.less(1.0));
+        cx.give(0, inside.choose(cx.dy() * f64::from(op.alpha), 0.0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

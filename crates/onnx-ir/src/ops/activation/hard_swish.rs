@@ -10,6 +10,13 @@ pub struct HardSwish;
 
 impl Operator for HardSwish {
     const SIGNATURE: Signature = Signature::onnx("HardSwish", &[14, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        let inside = x.abs().less(3.0);
+        let outside = x.greater(0.0).choose(cx.dy(), 0.0);
+        cx.give(0, inside.choose(cx.dy() * (x * (1.0 / 3.0) + 0.5), outside));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -13,6 +13,7 @@ pub struct Hardmax {
 
 impl Operator for Hardmax {
     const SIGNATURE: Signature = Signature::onnx("Hardmax", &[1, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -13,6 +13,14 @@ pub struct LeakyRelu {
 
 impl Operator for LeakyRelu {
     const SIGNATURE: Signature = Signature::onnx("LeakyRelu", &[1, 6, 16]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let x = cx.input(0);
+        cx.give(
+            0,
+            x.less(0.0).choose(cx.dy() * f64::from(op.alpha), cx.dy()),
+        );
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -3,6 +3,7 @@
 
 use super::softmax_axis::SoftmaxAxis;
 use crate::operator::prelude::*;
+use crate::rewrite::NewNode;
 
 /// The attributes of `LogSoftmax`.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,7 @@ pub struct LogSoftmax {
 
 impl Operator for LogSoftmax {
     const SIGNATURE: Signature = Signature::onnx("LogSoftmax", &[1, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -34,4 +36,15 @@ pub(crate) fn log_softmax(lane: &mut [f64]) {
     for v in lane {
         *v -= max + sum.ln();
     }
+}
+
+fn gradient(op: &LogSoftmax, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let SoftmaxAxis::Along(axis) = op.axis else {
+        return Err(Unsupported(
+            "softmaxes of several axes are not differentiated",
+        ));
+    };
+    let node = NewNode::private("LogSoftmaxGrad").with("axis", axis);
+    cx.give(0, cx.dy().apply(node, &[cx.output(0)]));
+    Ok(())
 }

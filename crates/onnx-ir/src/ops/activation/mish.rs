@@ -11,6 +11,12 @@ pub struct Mish;
 
 impl Operator for Mish {
     const SIGNATURE: Signature = Signature::onnx("Mish", &[18, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        let t = x.unary("Softplus").tanh();
+        cx.give_slope(t + x * x.sigmoid() * (1.0 - t * t));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

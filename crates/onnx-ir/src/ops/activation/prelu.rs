@@ -15,6 +15,13 @@ pub struct PRelu;
 
 impl Operator for PRelu {
     const SIGNATURE: Signature = Signature::onnx("PRelu", &[1, 6, 7, 9, 16]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (x, slope, dy) = (cx.input(0), cx.input(1), cx.dy());
+        let below = x.less(0.0);
+        cx.give(0, below.choose(dy * slope, dy));
+        cx.give_broadcast(1, below.choose(dy * x, 0.0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -5,6 +5,7 @@ use crate::operator::prelude::*;
 use crate::ops::dispatch::dispatch;
 use crate::ops::elementwise::unary;
 use crate::ops::number::Number;
+use crate::rewrite::NewNode;
 
 /// `Relu` has no attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,13 @@ pub struct Relu;
 
 impl Operator for Relu {
     const SIGNATURE: Signature = Signature::onnx("Relu", &[1, 6, 13, 14]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(
+            0,
+            cx.dy().apply(NewNode::private("ReluGrad"), &[cx.output(0)]),
+        );
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

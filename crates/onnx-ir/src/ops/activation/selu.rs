@@ -15,6 +15,13 @@ pub struct Selu {
 
 impl Operator for Selu {
     const SIGNATURE: Signature = Signature::onnx("Selu", &[1, 6, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let x = cx.input(0);
+        let scaled = cx.dy() * f64::from(op.gamma);
+        let rising = x.exp() * f64::from(op.alpha);
+        cx.give(0, x.greater(0.0).choose(scaled, scaled * rising));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -17,6 +17,16 @@ pub struct Shrink {
 
 impl Operator for Shrink {
     const SIGNATURE: Signature = Signature::onnx("Shrink", &[9]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        cx.give(
+            0,
+            cx.input(0)
+                .abs()
+                .greater(f64::from(op.lambd))
+                .choose(cx.dy(), 0.0),
+        );
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

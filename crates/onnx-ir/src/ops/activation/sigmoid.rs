@@ -10,6 +10,11 @@ pub struct Sigmoid;
 
 impl Operator for Sigmoid {
     const SIGNATURE: Signature = Signature::onnx("Sigmoid", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let y = cx.output(0);
+        cx.give_slope(y * (1.0 - y));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

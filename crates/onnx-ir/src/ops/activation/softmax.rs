@@ -3,6 +3,7 @@
 
 use super::softmax_axis::SoftmaxAxis;
 use crate::operator::prelude::*;
+use crate::rewrite::NewNode;
 
 /// The attributes of `Softmax`.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,7 @@ pub struct Softmax {
 
 impl Operator for Softmax {
     const SIGNATURE: Signature = Signature::onnx("Softmax", &[1, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -41,4 +43,15 @@ pub(crate) fn softmax(lane: &mut [f64]) {
     for v in lane {
         *v /= sum;
     }
+}
+
+fn gradient(op: &Softmax, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let SoftmaxAxis::Along(axis) = op.axis else {
+        return Err(Unsupported(
+            "softmaxes of several axes are not differentiated",
+        ));
+    };
+    let node = NewNode::private("SoftmaxGrad").with("axis", axis);
+    cx.give(0, cx.dy().apply(node, &[cx.output(0)]));
+    Ok(())
 }

@@ -10,6 +10,10 @@ pub struct Softplus;
 
 impl Operator for Softplus {
     const SIGNATURE: Signature = Signature::onnx("Softplus", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(cx.input(0).sigmoid());
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

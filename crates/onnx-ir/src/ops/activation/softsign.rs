@@ -10,6 +10,11 @@ pub struct Softsign;
 
 impl Operator for Softsign {
     const SIGNATURE: Signature = Signature::onnx("Softsign", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let root = cx.input(0).abs() + 1.0;
+        cx.give(0, cx.dy() / (root * root));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

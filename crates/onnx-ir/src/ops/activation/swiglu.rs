@@ -18,6 +18,14 @@ const RULE: &str = "gate and value must have the same shape";
 
 impl Operator for SwiGlu {
     const SIGNATURE: Signature = Signature::onnx("SwiGLU", &[28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let (a, b, dy) = (cx.input(0), cx.input(1), cx.dy());
+        let scaled = a * f64::from(op.alpha);
+        let s = scaled.sigmoid();
+        cx.give(0, dy * b * s * (1.0 + scaled * (1.0 - s)));
+        cx.give(1, dy * a * s);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -14,6 +14,12 @@ pub struct Swish {
 
 impl Operator for Swish {
     const SIGNATURE: Signature = Signature::onnx("Swish", &[24]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let scaled = cx.input(0) * f64::from(op.alpha);
+        let s = scaled.sigmoid();
+        cx.give_slope(s * (1.0 + scaled * (1.0 - s)));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

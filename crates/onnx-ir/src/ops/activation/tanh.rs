@@ -10,6 +10,11 @@ pub struct Tanh;
 
 impl Operator for Tanh {
     const SIGNATURE: Signature = Signature::onnx("Tanh", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let y = cx.output(0);
+        cx.give_slope(1.0 - y * y);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

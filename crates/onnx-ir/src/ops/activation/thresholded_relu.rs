@@ -13,6 +13,15 @@ pub struct ThresholdedRelu {
 
 impl Operator for ThresholdedRelu {
     const SIGNATURE: Signature = Signature::onnx("ThresholdedRelu", &[1, 10, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        cx.give(
+            0,
+            cx.input(0)
+                .greater(f64::from(op.alpha))
+                .choose(cx.dy(), 0.0),
+        );
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -17,11 +17,26 @@ pub struct Conv {
     pub group: usize,
 }
 
-const X_RULE: &str = "the input must have the axes batch, channel and spatial ones";
-const W_RULE: &str = "the weight must have the axes output channel, input channel and spatial ones";
+pub(in crate::ops) const X_RULE: &str =
+    "the input must have the axes batch, channel and spatial ones";
+pub(in crate::ops) const W_RULE: &str =
+    "the weight must have the axes output channel, input channel and spatial ones";
 
 impl Operator for Conv {
     const SIGNATURE: Signature = Signature::onnx("Conv", &[1, 11, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (x, w, dy) = (cx.input(0), cx.input(1), cx.dy());
+        cx.give(
+            0,
+            dy.apply(cx.private_like("ConvInputGrad"), &[w, x.shape()]),
+        );
+        cx.give(
+            1,
+            dy.apply(cx.private_like("ConvWeightGrad"), &[x, w.shape()]),
+        );
+        grouped::give_bias(cx, 2)?;
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -114,7 +129,8 @@ impl Conv {
     }
 }
 
-fn convolve<T: Accumulate>(
+/// The convolution over these axes: `x` and `w` must fit them and the groups.
+pub(in crate::ops) fn convolve<T: Accumulate>(
     cx: &EvalContext<'_>,
     [x, w]: [&Tensor; 2],
     b: Option<&Tensor>,

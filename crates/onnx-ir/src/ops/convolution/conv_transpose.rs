@@ -66,7 +66,11 @@ impl ConvTranspose {
     }
 
     /// The window whose input is this operator's output.
-    fn axes(&self, spatial: &[usize], kernel: &[usize]) -> Result<Vec<WindowAxis>, EvalError> {
+    pub(in crate::ops) fn axes(
+        &self,
+        spatial: &[usize],
+        kernel: &[usize],
+    ) -> Result<Vec<WindowAxis>, EvalError> {
         if !self.ranks_fit(spatial.len(), kernel.len()) {
             return Err(EvalError::rule(RANK_RULE, format_args!("{self:?}")));
         }
@@ -97,6 +101,19 @@ const SIZE_RULE: &str = "the output size must not be negative";
 
 impl Operator for ConvTranspose {
     const SIGNATURE: Signature = Signature::onnx("ConvTranspose", &[1, 11, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (x, w, dy) = (cx.input(0), cx.input(1), cx.dy());
+        cx.give(
+            0,
+            dy.apply(cx.private_like("ConvTransposeInputGrad"), &[w, x.shape()]),
+        );
+        cx.give(
+            1,
+            dy.apply(cx.private_like("ConvTransposeWeightGrad"), &[x, w.shape()]),
+        );
+        grouped::give_bias(cx, 2)?;
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let window = Window::parse(attrs)?;
@@ -184,7 +201,8 @@ impl Operator for ConvTranspose {
     }
 }
 
-fn scatter<T: Accumulate>(
+/// The transposed convolution over these axes, whose input is its output: `x` and `w` must fit them and the groups.
+pub(in crate::ops) fn scatter<T: Accumulate>(
     cx: &EvalContext<'_>,
     [x, w]: [&Tensor; 2],
     b: Option<&Tensor>,

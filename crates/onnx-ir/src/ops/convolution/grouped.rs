@@ -1,12 +1,13 @@
 //! What the grouped convolutions share: checked channel counts and the walk over a kernel.
 
-use crate::operator::{AttrError, Attrs, EvalError, InferError};
+use crate::gradient::GradientContext;
+use crate::operator::{AttrError, Attrs, EvalError, InferError, Unsupported};
 use crate::ops::window::WindowAxis;
 use crate::symbolic::Dim;
 use compress_tensor::Tensor;
 
 /// Reads `group`.
-pub(super) fn parse_group(attrs: &mut Attrs<'_>) -> Result<usize, AttrError> {
+pub(in crate::ops) fn parse_group(attrs: &mut Attrs<'_>) -> Result<usize, AttrError> {
     let group = attrs.size_or("group", 1)?;
     if group == 0 {
         return Err(AttrError::Invalid {
@@ -19,7 +20,7 @@ pub(super) fn parse_group(attrs: &mut Attrs<'_>) -> Result<usize, AttrError> {
 }
 
 /// The channels of one group.
-pub(super) fn per_group(channels: usize, group: usize) -> Result<usize, EvalError> {
+pub(in crate::ops) fn per_group(channels: usize, group: usize) -> Result<usize, EvalError> {
     if channels.is_multiple_of(group) {
         return Ok(channels / group);
     }
@@ -30,7 +31,7 @@ pub(super) fn per_group(channels: usize, group: usize) -> Result<usize, EvalErro
 }
 
 /// Splits a shape into batch, channels and the spatial sizes.
-pub(super) fn split_shape<'t>(
+pub(in crate::ops) fn split_shape<'t>(
     what: &'static str,
     tensor: &'t Tensor,
 ) -> Result<(usize, usize, &'t [usize]), EvalError> {
@@ -41,7 +42,7 @@ pub(super) fn split_shape<'t>(
 }
 
 /// As [`split_shape`], while inferring.
-pub(super) fn split_dims<'d>(
+pub(in crate::ops) fn split_dims<'d>(
     what: &'static str,
     dims: &'d [Dim],
 ) -> Result<(&'d Dim, &'d Dim, &'d [Dim]), InferError> {
@@ -53,7 +54,7 @@ pub(super) fn split_dims<'d>(
 
 /// The number of elements of a part of a shape. A whole tensor's count is known to fit; that of a
 /// part may not, where another part is zero.
-pub(super) fn volume(sizes: impl IntoIterator<Item = usize>) -> Result<usize, EvalError> {
+pub(in crate::ops) fn volume(sizes: impl IntoIterator<Item = usize>) -> Result<usize, EvalError> {
     let mut sizes = sizes.into_iter();
     sizes
         .try_fold(1usize, usize::checked_mul)
@@ -61,7 +62,7 @@ pub(super) fn volume(sizes: impl IntoIterator<Item = usize>) -> Result<usize, Ev
 }
 
 /// The bias has one value per output channel.
-pub(super) fn check_bias(bias: Option<&Tensor>, channels: usize) -> Result<(), EvalError> {
+pub(in crate::ops) fn check_bias(bias: Option<&Tensor>, channels: usize) -> Result<(), EvalError> {
     match bias {
         Some(b) if b.shape() != [channels] => Err(EvalError::rule(
             "the bias must have one value per output channel",
@@ -74,7 +75,7 @@ pub(super) fn check_bias(bias: Option<&Tensor>, channels: usize) -> Result<(), E
 const KERNEL_RULE: &str = "kernel_shape must be that of the weight";
 
 /// The sizes of the kernel: those of the weight, and where they are not known those that `kernel_shape` gives.
-pub(super) fn infer_kernel_shape(
+pub(in crate::ops) fn infer_kernel_shape(
     attribute: Option<&[i64]>,
     kernel: &[Dim],
 ) -> Result<Vec<Dim>, InferError> {
@@ -92,7 +93,7 @@ pub(super) fn infer_kernel_shape(
 }
 
 /// `kernel_shape`, where it is given, must be the weight's.
-pub(super) fn check_kernel_shape(
+pub(in crate::ops) fn check_kernel_shape(
     attribute: Option<&[i64]>,
     kernel: &[usize],
 ) -> Result<(), EvalError> {
@@ -116,7 +117,7 @@ pub(super) fn check_kernel_shape(
 /// tap falls into the input, as `(window, position, count, step)` with `window` and `position`
 /// offsets into the planes of windows and positions. The row's `j`-th window is `window + j`, its
 /// position `position + j * step`.
-pub(super) fn for_each_row(
+pub(in crate::ops) fn for_each_row(
     axes: &[WindowAxis],
     tap: usize,
     mut visit: impl FnMut(usize, usize, usize, usize),
@@ -168,4 +169,15 @@ pub(super) fn for_each_row(
             index[axis] = 0;
         }
     }
+}
+
+/// Gives input `index`, a bias per channel, the sum of the adjoint over all other axes.
+pub(in crate::ops) fn give_bias(cx: &GradientContext<'_>, index: usize) -> Result<(), Unsupported> {
+    if cx.wants(index) {
+        let rank = cx.dy().rank().or(cx.input(0).rank());
+        let rank = rank.ok_or(Unsupported("the rank of its input is not known"))? as i64;
+        let axes: Vec<i64> = (0..rank).filter(|&axis| axis != 1).collect();
+        cx.give(index, cx.dy().sum(&axes, false));
+    }
+    Ok(())
 }

@@ -1,10 +1,10 @@
 //! Convolution in all its forms.
 
 mod causal_conv_with_state;
-mod conv;
-mod conv_transpose;
+pub(in crate::ops) mod conv;
+pub(in crate::ops) mod conv_transpose;
 mod deform_conv;
-mod grouped;
+pub(in crate::ops) mod grouped;
 
 pub use causal_conv_with_state::CausalConvWithState;
 pub use conv::Conv;

@@ -10,6 +10,11 @@ pub struct CumProd(pub Running);
 
 impl Operator for CumProd {
     const SIGNATURE: Signature = Signature::onnx("CumProd", &[26]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        // Undefined, as NaN, at elements that are 0.
+        cx.give(0, op.0.back(cx, cx.dy() * cx.output(0)) / cx.input(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Running::parse(attrs).map(Self)

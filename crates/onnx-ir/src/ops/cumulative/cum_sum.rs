@@ -10,6 +10,10 @@ pub struct CumSum(pub Running);
 
 impl Operator for CumSum {
     const SIGNATURE: Signature = Signature::onnx("CumSum", &[11, 14]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        cx.give(0, op.0.back(cx, cx.dy()));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Running::parse(attrs).map(Self)

@@ -4,6 +4,7 @@ use crate::operator::prelude::*;
 use crate::ops::dispatch::dispatch;
 use crate::ops::number::Number;
 use crate::ops::{axis, elementwise::unary};
+use crate::rewrite::NewNode;
 
 /// The attributes of `CumSum` and `CumProd`.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +28,14 @@ impl Running {
             exclusive: attrs.flag_or("exclusive", false)?,
             reverse: attrs.flag_or("reverse", false)?,
         })
+    }
+
+    /// The running sum of an adjoint in the other direction.
+    pub(super) fn back<'g>(&self, cx: &GradientContext<'g>, adjoint: Var<'g>) -> Var<'g> {
+        let node = NewNode::new("CumSum")
+            .with("exclusive", i64::from(self.exclusive))
+            .with("reverse", i64::from(!self.reverse));
+        adjoint.apply(node, &[cx.input(1)])
     }
 
     pub(super) fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {

@@ -11,6 +11,10 @@ pub struct Abs;
 
 impl Operator for Abs {
     const SIGNATURE: Signature = Signature::onnx("Abs", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(cx.input(0).sign());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -10,6 +10,11 @@ pub struct Acosh;
 
 impl Operator for Acosh {
     const SIGNATURE: Signature = Signature::onnx("Acosh", &[9, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        cx.give(0, cx.dy() / (x * x - 1.0).sqrt());
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

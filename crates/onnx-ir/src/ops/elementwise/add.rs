@@ -15,6 +15,11 @@ pub struct Add {
 
 impl Operator for Add {
     const SIGNATURE: Signature = Signature::onnx("Add", &[1, 6, 7, 13, 14]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_broadcast(0, cx.dy());
+        cx.give_broadcast(1, cx.dy());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

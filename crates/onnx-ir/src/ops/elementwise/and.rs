@@ -13,6 +13,7 @@ pub struct And {
 
 impl Operator for And {
     const SIGNATURE: Signature = Signature::onnx("And", &[1, 7]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -10,6 +10,11 @@ pub struct Asin;
 
 impl Operator for Asin {
     const SIGNATURE: Signature = Signature::onnx("Asin", &[7, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        cx.give(0, cx.dy() / (1.0 - x * x).sqrt());
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -10,6 +10,11 @@ pub struct Atan;
 
 impl Operator for Atan {
     const SIGNATURE: Signature = Signature::onnx("Atan", &[7, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        cx.give(0, cx.dy() / (x * x + 1.0));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -15,6 +15,7 @@ const RULE: &str = "both types must have the same number of bits";
 
 impl Operator for BitCast {
     const SIGNATURE: Signature = Signature::onnx("BitCast", &[26]);
+    const GRADIENT: Gradient<Self> = Gradient::Undefined("bits read as another type have no slope");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -24,6 +24,7 @@ pub enum ShiftDirection {
 
 impl Operator for BitShift {
     const SIGNATURE: Signature = Signature::onnx("BitShift", &[11, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let found = attrs.string("direction")?;

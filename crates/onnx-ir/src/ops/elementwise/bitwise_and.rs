@@ -14,6 +14,7 @@ pub struct BitwiseAnd {
 
 impl Operator for BitwiseAnd {
     const SIGNATURE: Signature = Signature::onnx("BitwiseAnd", &[18]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -11,6 +11,7 @@ pub struct BitwiseNot;
 
 impl Operator for BitwiseNot {
     const SIGNATURE: Signature = Signature::onnx("BitwiseNot", &[18]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -14,6 +14,7 @@ pub struct BitwiseOr {
 
 impl Operator for BitwiseOr {
     const SIGNATURE: Signature = Signature::onnx("BitwiseOr", &[18]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -14,6 +14,7 @@ pub struct BitwiseXor {
 
 impl Operator for BitwiseXor {
     const SIGNATURE: Signature = Signature::onnx("BitwiseXor", &[18]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -17,6 +17,10 @@ pub struct Cast {
 
 impl Operator for Cast {
     const SIGNATURE: Signature = Signature::onnx("Cast", &[1, 6, 9, 13, 19, 21, 23, 24, 25, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

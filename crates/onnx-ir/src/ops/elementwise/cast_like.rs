@@ -14,6 +14,10 @@ pub struct CastLike {
 
 impl Operator for CastLike {
     const SIGNATURE: Signature = Signature::onnx("CastLike", &[15, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -10,6 +10,7 @@ pub struct Ceil;
 
 impl Operator for Ceil {
     const SIGNATURE: Signature = Signature::onnx("Ceil", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -19,6 +19,7 @@ pub struct Clip {
 
 impl Operator for Clip {
     const SIGNATURE: Signature = Signature::onnx("Clip", &[1, 6, 11, 12, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         if attrs.version() >= 11 {
@@ -66,4 +67,28 @@ fn scalar<T: Element>(index: usize, tensor: &Tensor) -> Result<T, EvalError> {
             found: format!("a tensor of shape {:?}", tensor.shape()),
         }),
     }
+}
+
+/// The adjoint goes to the element where it lies within the bounds, else to the bound that it was cut to.
+fn gradient(op: &Clip, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let (x, dy) = (cx.input(0), cx.dy());
+    let mut kept = dy;
+    let bounds = [(1, op.min, true), (2, op.max, false)];
+    for (index, attribute, is_lower) in bounds {
+        let bound = match (cx.optional_input(index), attribute) {
+            (Some(bound), _) => bound,
+            (None, Some(bound)) => cx.number(bound.into()),
+            (None, None) => continue,
+        };
+        let cut = match is_lower {
+            true => x.less(bound),
+            false => x.greater(bound),
+        };
+        kept = cut.choose(0.0, kept);
+        if cx.wants(index) {
+            cx.give_broadcast(index, cut.choose(dy, 0.0));
+        }
+    }
+    cx.give(0, kept);
+    Ok(())
 }

@@ -10,6 +10,10 @@ pub struct Cos;
 
 impl Operator for Cos {
     const SIGNATURE: Signature = Signature::onnx("Cos", &[7, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(-cx.input(0).unary("Sin"));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -10,6 +10,10 @@ pub struct Cosh;
 
 impl Operator for Cosh {
     const SIGNATURE: Signature = Signature::onnx("Cosh", &[9, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(cx.input(0).unary("Sinh"));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -15,6 +15,12 @@ pub struct Div {
 
 impl Operator for Div {
     const SIGNATURE: Signature = Signature::onnx("Div", &[1, 6, 7, 13, 14]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (b, dy) = (cx.input(1), cx.dy());
+        cx.give_broadcast(0, dy / b);
+        cx.give_broadcast(1, -(dy * cx.output(0) / b));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

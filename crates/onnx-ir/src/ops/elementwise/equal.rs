@@ -15,6 +15,7 @@ pub struct Equal {
 
 impl Operator for Equal {
     const SIGNATURE: Signature = Signature::onnx("Equal", &[1, 7, 11, 13, 19]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -12,6 +12,11 @@ pub struct Erf;
 
 impl Operator for Erf {
     const SIGNATURE: Signature = Signature::onnx("Erf", &[9, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        cx.give_slope((-(x * x)).exp() * std::f64::consts::FRAC_2_SQRT_PI);
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -10,6 +10,10 @@ pub struct Exp;
 
 impl Operator for Exp {
     const SIGNATURE: Signature = Signature::onnx("Exp", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(cx.output(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

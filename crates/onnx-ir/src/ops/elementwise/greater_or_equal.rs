@@ -14,6 +14,7 @@ pub struct GreaterOrEqual {
 
 impl Operator for GreaterOrEqual {
     const SIGNATURE: Signature = Signature::onnx("GreaterOrEqual", &[12, 16]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -17,6 +17,7 @@ pub struct IsInf {
 
 impl Operator for IsInf {
     const SIGNATURE: Signature = Signature::onnx("IsInf", &[10, 20]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -11,6 +11,7 @@ pub struct IsNaN;
 
 impl Operator for IsNaN {
     const SIGNATURE: Signature = Signature::onnx("IsNaN", &[9, 13, 20]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

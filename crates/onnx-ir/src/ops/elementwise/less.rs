@@ -14,6 +14,7 @@ pub struct Less {
 
 impl Operator for Less {
     const SIGNATURE: Signature = Signature::onnx("Less", &[1, 7, 9, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

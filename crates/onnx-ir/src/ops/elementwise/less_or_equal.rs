@@ -14,6 +14,7 @@ pub struct LessOrEqual {
 
 impl Operator for LessOrEqual {
     const SIGNATURE: Signature = Signature::onnx("LessOrEqual", &[12, 16]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -10,6 +10,10 @@ pub struct Log;
 
 impl Operator for Log {
     const SIGNATURE: Signature = Signature::onnx("Log", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy() / cx.input(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -12,6 +12,14 @@ pub struct Mean;
 
 impl Operator for Mean {
     const SIGNATURE: Signature = Signature::onnx("Mean", &[1, 6, 8, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let count = cx.node().inputs().len();
+        let share = cx.dy() * (1.0 / count as f64);
+        for i in 0..count {
+            cx.give_broadcast(i, share);
+        }
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

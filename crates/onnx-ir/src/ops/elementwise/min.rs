@@ -13,6 +13,10 @@ pub struct Min;
 
 impl Operator for Min {
     const SIGNATURE: Signature = Signature::onnx("Min", &[1, 6, 8, 12, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        variadic::give_to_extremes(cx);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

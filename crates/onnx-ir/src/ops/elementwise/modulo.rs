@@ -26,6 +26,13 @@ pub enum QuotientRounding {
 
 impl Operator for Mod {
     const SIGNATURE: Signature = Signature::onnx("Mod", &[10, 13, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (a, b, dy) = (cx.input(0), cx.input(1), cx.dy());
+        cx.give_broadcast(0, dy);
+        let quotient = ((a - cx.output(0)) / b).unary("Round");
+        cx.give_broadcast(1, -(dy * quotient));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,12 @@ pub struct Mul {
 
 impl Operator for Mul {
     const SIGNATURE: Signature = Signature::onnx("Mul", &[1, 6, 7, 13, 14]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (a, b, dy) = (cx.input(0), cx.input(1), cx.dy());
+        cx.give_broadcast(0, dy * b);
+        cx.give_broadcast(1, dy * a);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -12,6 +12,10 @@ pub struct Neg;
 
 impl Operator for Neg {
     const SIGNATURE: Signature = Signature::onnx("Neg", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, -cx.dy());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

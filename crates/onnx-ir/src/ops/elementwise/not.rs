@@ -10,6 +10,7 @@ pub struct Not;
 
 impl Operator for Not {
     const SIGNATURE: Signature = Signature::onnx("Not", &[1]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -13,6 +13,7 @@ pub struct Or {
 
 impl Operator for Or {
     const SIGNATURE: Signature = Signature::onnx("Or", &[1, 7]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -19,6 +19,7 @@ pub struct Pow {
 
 impl Operator for Pow {
     const SIGNATURE: Signature = Signature::onnx("Pow", &[1, 7, 12, 13, 15]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -65,4 +66,19 @@ fn wrapping_power<T: Number>(x: T, mut exponent: u64) -> T {
         exponent >>= 1;
     }
     power
+}
+
+/// `dx = dy * y * x^(y - 1)`, `dy = dz * z * ln(x)`, 0 for the latter where `x` is 0.
+fn gradient(_: &Pow, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let (x, dz) = (cx.input(0), cx.dy());
+    let exponent = cx.input(1).cast_like(x);
+    if cx.wants(0) {
+        cx.give_broadcast(0, dz * exponent * x.pow(exponent - 1.0));
+    }
+    if cx.wants(1) {
+        let zero = x.equals(0.0);
+        let log = zero.choose(1.0, x).log();
+        cx.give_broadcast(1, zero.choose(0.0, dz * cx.output(0) * log));
+    }
+    Ok(())
 }

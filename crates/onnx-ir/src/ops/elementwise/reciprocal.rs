@@ -10,6 +10,11 @@ pub struct Reciprocal;
 
 impl Operator for Reciprocal {
     const SIGNATURE: Signature = Signature::onnx("Reciprocal", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let y = cx.output(0);
+        cx.give_slope(-(y * y));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

@@ -10,6 +10,7 @@ pub struct Round;
 
 impl Operator for Round {
     const SIGNATURE: Signature = Signature::onnx("Round", &[11, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -11,6 +11,7 @@ pub struct Sign;
 
 impl Operator for Sign {
     const SIGNATURE: Signature = Signature::onnx("Sign", &[9, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -10,6 +10,10 @@ pub struct Sin;
 
 impl Operator for Sin {
     const SIGNATURE: Signature = Signature::onnx("Sin", &[7, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(cx.input(0).unary("Cos"));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

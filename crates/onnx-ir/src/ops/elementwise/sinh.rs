@@ -10,6 +10,10 @@ pub struct Sinh;
 
 impl Operator for Sinh {
     const SIGNATURE: Signature = Signature::onnx("Sinh", &[9, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_slope(cx.input(0).unary("Cosh"));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

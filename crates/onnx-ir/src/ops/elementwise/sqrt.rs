@@ -10,6 +10,10 @@ pub struct Sqrt;
 
 impl Operator for Sqrt {
     const SIGNATURE: Signature = Signature::onnx("Sqrt", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy() * 0.5 / cx.output(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

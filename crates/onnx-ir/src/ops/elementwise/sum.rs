@@ -12,6 +12,12 @@ pub struct Sum;
 
 impl Operator for Sum {
     const SIGNATURE: Signature = Signature::onnx("Sum", &[1, 6, 8, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        for i in 0..cx.node().inputs().len() {
+            cx.give_broadcast(i, cx.dy());
+        }
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

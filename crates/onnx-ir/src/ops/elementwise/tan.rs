@@ -10,6 +10,11 @@ pub struct Tan;
 
 impl Operator for Tan {
     const SIGNATURE: Signature = Signature::onnx("Tan", &[7, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let y = cx.output(0);
+        cx.give_slope(y * y + 1.0);
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -47,3 +47,19 @@ pub fn fold<T: Number>(
         broadcast::binary(cx, &folded, &x, |a, b| Ok(f(a, b)))
     })
 }
+
+/// Gives the adjoint to the inputs that are equal to the output, in equal parts where several are.
+pub fn give_to_extremes(cx: &GradientContext<'_>) {
+    let y = cx.output(0);
+    let count = cx.node().inputs().len();
+    let hits: Vec<Var<'_>> = (0..count)
+        .map(|i| cx.input(i).equals(y).cast_like(y))
+        .collect();
+    let Some(total) = hits.iter().copied().reduce(|a, b| a + b) else {
+        return;
+    };
+    let share = cx.dy() / total;
+    for (i, hit) in hits.into_iter().enumerate() {
+        cx.give_broadcast(i, share * hit);
+    }
+}

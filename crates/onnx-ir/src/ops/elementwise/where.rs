@@ -10,6 +10,12 @@ pub struct Where;
 
 impl Operator for Where {
     const SIGNATURE: Signature = Signature::onnx("Where", &[9, 16]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (condition, dy) = (cx.input(0), cx.dy());
+        cx.give_broadcast(1, condition.choose(dy, 0.0));
+        cx.give_broadcast(2, condition.choose(0.0, dy));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -13,6 +13,7 @@ pub struct Xor {
 
 impl Operator for Xor {
     const SIGNATURE: Signature = Signature::onnx("Xor", &[1, 7]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -5,6 +5,7 @@ use super::biased;
 use crate::operator::prelude::*;
 use crate::ops::activation::GeluForm;
 use crate::ops::elementwise::unary;
+use crate::rewrite::NewNode;
 
 /// `BiasGelu` has no attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,6 +13,13 @@ pub struct BiasGelu;
 
 impl Operator for BiasGelu {
     const SIGNATURE: Signature = Signature::microsoft("BiasGelu");
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let sum = cx.input(0) + cx.input(1);
+        let dsum = cx.dy().apply(NewNode::private("GeluGrad"), &[sum]);
+        cx.give(0, dsum);
+        cx.give_broadcast(1, dsum);
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -17,6 +17,8 @@ pub struct EmbedLayerNormalization {
 
 impl Operator for EmbedLayerNormalization {
     const SIGNATURE: Signature = Signature::microsoft("EmbedLayerNormalization");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         // Only tells shape inference whether the second output is there.

@@ -6,6 +6,7 @@ use super::biased;
 use crate::operator::prelude::*;
 use crate::ops::activation::GeluForm;
 use crate::ops::elementwise::unary;
+use crate::rewrite::NewNode;
 
 /// `FastGelu` has no attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +14,15 @@ pub struct FastGelu;
 
 impl Operator for FastGelu {
     const SIGNATURE: Signature = Signature::microsoft("FastGelu");
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let bias = cx.optional_input(1);
+        let sum = bias.map_or(cx.input(0), |bias| cx.input(0) + bias);
+        let node = NewNode::private("GeluGrad").with("approximate", "tanh");
+        let dsum = cx.dy().apply(node, &[sum]);
+        cx.give(0, dsum);
+        cx.give_broadcast(1, dsum);
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

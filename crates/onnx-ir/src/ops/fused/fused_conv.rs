@@ -28,6 +28,8 @@ const QUANTIZATION: QuantRule = QuantRule::FloatOnly("quantize convolutions befo
 
 impl Operator for FusedConv {
     const SIGNATURE: Signature = Signature::microsoft("FusedConv");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let name = attrs.string_or("activation", String::new())?;
@@ -102,6 +104,8 @@ impl FusedConv {
 
 impl Operator for NhwcFusedConv {
     const SIGNATURE: Signature = Signature::microsoft("NhwcFusedConv");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         FusedConv::parse(attrs).map(Self)
@@ -119,6 +123,8 @@ impl Operator for NhwcFusedConv {
 
 impl Operator for NhwcConv {
     const SIGNATURE: Signature = Signature::microsoft("NhwcConv");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self(FusedConv {

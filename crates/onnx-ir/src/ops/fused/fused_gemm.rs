@@ -16,6 +16,8 @@ pub struct FusedGemm {
 
 impl Operator for FusedGemm {
     const SIGNATURE: Signature = Signature::microsoft("FusedGemm");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let name = attrs.string_or("activation", String::new())?;

@@ -52,6 +52,7 @@ impl Orientation {
 
 impl Operator for FusedMatMul {
     const SIGNATURE: Signature = Signature::microsoft("FusedMatMul");
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -90,4 +91,34 @@ impl Operator for FusedMatMul {
     fn quantization(&self) -> QuantRule {
         QuantRule::FloatOnly("quantize products before they are fused")
     }
+}
+
+fn gradient(op: &FusedMatMul, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let (a, b) = (cx.input(0), cx.input(1));
+    let (Some(rank_a), Some(rank_b)) = (a.rank(), b.rank()) else {
+        return Err(Unsupported("the ranks of its operands are not known"));
+    };
+    let (order_a, order_b) = (op.a.order(rank_a), op.b.order(rank_b));
+    let dy = match op.alpha {
+        1.0 => cx.dy(),
+        alpha => cx.dy() * f64::from(alpha),
+    };
+    let (a, b) = (a.transpose(&order_a), b.transpose(&order_b));
+    let (back_a, back_b) = (inverse(&order_a), inverse(&order_b));
+    matrix::give_product(
+        cx,
+        a,
+        b,
+        dy,
+        |da| da.transpose(&back_a),
+        |db| db.transpose(&back_b),
+    )
+}
+
+fn inverse(order: &[usize]) -> Vec<usize> {
+    let mut inverse = vec![0; order.len()];
+    for (i, &axis) in order.iter().enumerate() {
+        inverse[axis] = i;
+    }
+    inverse
 }

@@ -4,6 +4,7 @@
 use crate::operator::prelude::*;
 use crate::ops::activation::GeluForm;
 use crate::ops::elementwise::unary;
+use crate::rewrite::NewNode;
 
 /// `com.microsoft.Gelu` has no attributes.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +12,13 @@ pub struct MicrosoftGelu;
 
 impl Operator for MicrosoftGelu {
     const SIGNATURE: Signature = Signature::microsoft("Gelu");
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(
+            0,
+            cx.dy().apply(NewNode::private("GeluGrad"), &[cx.input(0)]),
+        );
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -6,6 +6,7 @@ use super::residual_norm::{Moments, normalise};
 use crate::operator::prelude::*;
 use crate::ops::axis;
 use crate::ops::transformer::heads::real_tensor;
+use crate::rewrite::NewNode;
 
 /// The attributes of `SimplifiedLayerNormalization`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,17 @@ pub struct SimplifiedLayerNormalization {
 
 impl Operator for SimplifiedLayerNormalization {
     const SIGNATURE: Signature = Signature::onnx("SimplifiedLayerNormalization", &[1]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        if cx.adjoint(1).is_some() {
+            return Err(Unsupported("a loss depends on its statistics"));
+        }
+        let node = NewNode::private("RMSNormalizationGrad")
+            .with("axis", op.axis)
+            .with("epsilon", op.epsilon);
+        let inputs = [cx.dy(), cx.input(0), cx.input(1)].map(Some);
+        cx.give_outputs(node, &inputs, &[0, 1]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         // The precision of the moments: f64 covers all.

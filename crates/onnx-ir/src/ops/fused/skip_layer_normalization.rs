@@ -13,6 +13,8 @@ pub struct SkipLayerNormalization {
 
 impl Operator for SkipLayerNormalization {
     const SIGNATURE: Signature = Signature::microsoft("SkipLayerNormalization");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -18,6 +18,7 @@ pub enum Constant {
 impl Operator for Constant {
     const SIGNATURE: Signature =
         Signature::onnx("Constant", &[1, 9, 11, 12, 13, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let forms = [

@@ -13,6 +13,7 @@ pub struct ConstantOfShape {
 
 impl Operator for ConstantOfShape {
     const SIGNATURE: Signature = Signature::onnx("ConstantOfShape", &[9, 20, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let value = attrs.tensor_or("value", Tensor::scalar(0f32))?;

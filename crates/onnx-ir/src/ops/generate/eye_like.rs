@@ -18,6 +18,7 @@ const RULE: &str = "the input must be a matrix";
 
 impl Operator for EyeLike {
     const SIGNATURE: Signature = Signature::onnx("EyeLike", &[9, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,7 @@ const RULE: &str = "start, limit and delta must be finite scalars, delta not 0";
 
 impl Operator for Range {
     const SIGNATURE: Signature = Signature::onnx("Range", &[11, 27]);
+    const GRADIENT: Gradient<Self> = Gradient::Undefined("its length depends on its operands");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("stash_type");

@@ -13,6 +13,7 @@ pub struct ArgMax(pub ArgExtreme);
 
 impl Operator for ArgMax {
     const SIGNATURE: Signature = Signature::onnx("ArgMax", &[1, 11, 12, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         ArgExtreme::parse(attrs).map(Self)

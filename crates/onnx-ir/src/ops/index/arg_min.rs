@@ -13,6 +13,7 @@ pub struct ArgMin(pub ArgExtreme);
 
 impl Operator for ArgMin {
     const SIGNATURE: Signature = Signature::onnx("ArgMin", &[1, 11, 12, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         ArgExtreme::parse(attrs).map(Self)

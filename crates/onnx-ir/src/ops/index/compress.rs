@@ -13,6 +13,10 @@ pub struct Compress {
 
 impl Operator for Compress {
     const SIGNATURE: Signature = Signature::onnx("Compress", &[9, 11, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_moved(&[Some(cx.input(1))]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -6,6 +6,7 @@
 use super::position;
 use crate::operator::prelude::*;
 use crate::ops::{axis, partial, select};
+use crate::rewrite::NewNode;
 
 /// The attributes of `Gather`.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,11 @@ pub struct Gather {
 
 impl Operator for Gather {
     const SIGNATURE: Signature = Signature::onnx("Gather", &[1, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let node = NewNode::private("GatherGrad").with("axis", op.axis);
+        cx.give(0, cx.dy().apply(node, &[cx.input(1), cx.input(0).shape()]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -14,6 +14,10 @@ pub struct GatherElements {
 
 impl Operator for GatherElements {
     const SIGNATURE: Signature = Signature::onnx("GatherElements", &[11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_moved(&[Some(cx.input(1))]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -20,6 +20,10 @@ const RULE: &str =
 
 impl Operator for GatherND {
     const SIGNATURE: Signature = Signature::onnx("GatherND", &[11, 12, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_moved(&[Some(cx.input(1))]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

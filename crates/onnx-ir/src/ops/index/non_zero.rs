@@ -11,6 +11,7 @@ pub struct NonZero;
 
 impl Operator for NonZero {
     const SIGNATURE: Signature = Signature::onnx("NonZero", &[9, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

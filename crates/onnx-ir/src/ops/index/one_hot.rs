@@ -18,6 +18,18 @@ const DEPTH_RULE: &str = "depth must be one number, not negative";
 
 impl Operator for OneHot {
     const SIGNATURE: Signature = Signature::onnx("OneHot", &[9, 11, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (dy, values) = (cx.dy(), cx.input(2));
+        let unit = Tensor::vector(vec![0.0, 1.0]);
+        let unit = cx.tensor(unit).cast_like(values);
+        let hot = dy * cx.again(&[Some(cx.input(0)), Some(cx.input(1)), Some(unit)]);
+        let (on, all) = (hot.sum_all(), dy.sum_all());
+        cx.give(
+            2,
+            (all - on).unsqueeze(&[0]).concat(&[on.unsqueeze(&[0])], 0),
+        );
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

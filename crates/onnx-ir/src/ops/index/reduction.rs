@@ -4,6 +4,7 @@ use crate::operator::prelude::*;
 use crate::ops::dispatch::dispatch;
 use crate::ops::number::Number;
 use crate::ops::select;
+use crate::rewrite::NewNode;
 
 /// How an update combines with the element that it meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,43 @@ impl Reduction {
                 });
             }
         })
+    }
+
+    /// The adjoints of the data (input 0) and the updates (input 2), which `gather` reads at the indices (input 1).
+    ///
+    /// # Errors
+    /// [`Unsupported`] for `max` and `min`.
+    pub(super) fn gradient(
+        self,
+        cx: &GradientContext<'_>,
+        gather: NewNode,
+    ) -> Result<(), Unsupported> {
+        let (indices, updates, dy) = (cx.input(1), cx.input(2), cx.dy());
+        match self {
+            Reduction::Replace => {
+                let zeros = updates.zeros(updates.shape());
+                cx.give(0, cx.again(&[Some(dy), Some(indices), Some(zeros)]));
+                cx.give(2, dy.apply(gather, &[indices]));
+            }
+            Reduction::Add => {
+                cx.give(0, dy);
+                cx.give(2, dy.apply(gather, &[indices]));
+            }
+            Reduction::Mul => {
+                cx.give(0, cx.again(&[Some(dy), Some(indices), Some(updates)]));
+                if cx.wants(2) {
+                    // Undefined, as NaN, at updates that are 0.
+                    let product = (dy * cx.output(0)).apply(gather, &[indices]);
+                    cx.give(2, product / updates);
+                }
+            }
+            Reduction::Max | Reduction::Min => {
+                return Err(Unsupported(
+                    "the reductions max and min are not differentiated",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// `data` with blocks of `updates` combined in: block `i` (of `block` elements) meets the block at

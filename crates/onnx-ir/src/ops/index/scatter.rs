@@ -11,6 +11,7 @@ pub struct Scatter(pub ScatterElements);
 
 impl Operator for Scatter {
     const SIGNATURE: Signature = Signature::onnx("Scatter", &[9, 11]);
+    const GRADIENT: Gradient<Self> = Gradient::Undefined("`ScatterElements` took its place");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let axis = attrs.int_or("axis", 0)?;

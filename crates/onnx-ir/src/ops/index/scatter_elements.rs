@@ -8,6 +8,7 @@ use super::gather_elements::element_offsets;
 use super::reduction::Reduction;
 use crate::operator::prelude::*;
 use crate::ops::{axis, elementwise::unary};
+use crate::rewrite::NewNode;
 
 /// The attributes of `ScatterElements`.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,11 @@ pub struct ScatterElements {
 
 impl Operator for ScatterElements {
     const SIGNATURE: Signature = Signature::onnx("ScatterElements", &[11, 13, 16, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let gather = NewNode::new("GatherElements").with("axis", op.axis);
+        op.reduction.gradient(cx, gather)?;
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

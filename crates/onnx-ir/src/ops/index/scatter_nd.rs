@@ -8,6 +8,7 @@ use super::position;
 use super::reduction::Reduction;
 use crate::operator::prelude::*;
 use crate::ops::elementwise::unary;
+use crate::rewrite::NewNode;
 
 /// The attributes of `ScatterND`.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +22,11 @@ const RULE: &str =
 
 impl Operator for ScatterND {
     const SIGNATURE: Signature = Signature::onnx("ScatterND", &[11, 13, 16, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let gather = NewNode::new("GatherND");
+        op.reduction.gradient(cx, gather)?;
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -5,6 +5,7 @@
 use super::reduction::Reduction;
 use crate::operator::prelude::*;
 use crate::ops::{axis, elementwise::unary};
+use crate::rewrite::NewNode;
 
 /// The attributes of `TensorScatter`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,6 +20,16 @@ const RULE: &str = "the update must fit into the cache from its write index on";
 
 impl Operator for TensorScatter {
     const SIGNATURE: Signature = Signature::onnx("TensorScatter", &[24]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let (cache, update, dy) = (cx.input(0), cx.input(1), cx.dy());
+        let none = cx.int(-1).expand(cache.shape());
+        // Where each element comes from in the update, -1 for the cache.
+        let from = cx.again(&[Some(none), Some(cx.positions(update)), cx.optional_input(2)]);
+        cx.give(0, from.less(cx.int(0)).choose(dy, 0.0));
+        let node = NewNode::private("ScatterAdd");
+        cx.give(1, dy.apply(node, &[from, update.shape()]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let mode = attrs.string_or("mode", "linear".into())?;

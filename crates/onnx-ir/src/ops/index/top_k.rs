@@ -7,6 +7,7 @@
 use super::order::{Visit, compare, with_elements};
 use crate::operator::prelude::*;
 use crate::ops::{axis, select};
+use crate::rewrite::NewNode;
 
 /// The attributes of `TopK`.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +24,13 @@ const RULE: &str = "k must be one number within the axis";
 
 impl Operator for TopK {
     const SIGNATURE: Signature = Signature::onnx("TopK", &[1, 10, 11, 24]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let x = cx.input(0);
+        let node = NewNode::new("ScatterElements").with("axis", op.axis);
+        let zeros = x.zeros(x.shape());
+        cx.give(0, zeros.apply(node, &[cx.output(1), cx.dy()]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         // The order of an unsorted result is free: it is sorted all the same.

@@ -18,6 +18,8 @@ pub struct Unique {
 
 impl Operator for Unique {
     const SIGNATURE: Signature = Signature::onnx("Unique", &[11, 28]);
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("how many elements are unique depends on the data");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -24,6 +24,10 @@ impl CenterCropPad {
 
 impl Operator for CenterCropPad {
     const SIGNATURE: Signature = Signature::onnx("CenterCropPad", &[18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_moved_beside_zeros(&[Some(cx.input(1))]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

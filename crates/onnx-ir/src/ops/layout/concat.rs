@@ -6,6 +6,7 @@
 use crate::fact::MAX_TRACKED_ELEMENTS;
 use crate::operator::prelude::*;
 use crate::ops::{axis, partial, select};
+use crate::rewrite::NewNode;
 
 const RULE: &str = "all dimensions but those along the axis must be equal";
 
@@ -18,6 +19,7 @@ pub struct Concat {
 
 impl Operator for Concat {
     const SIGNATURE: Signature = Signature::onnx("Concat", &[1, 4, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let axis = if attrs.version() < 4 {
@@ -149,4 +151,31 @@ fn joined(inputs: &[TensorFact]) -> Option<Vec<Dim>> {
         }
     }
     Some(all)
+}
+
+fn gradient(op: &Concat, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let count = cx.node().inputs().len();
+    let axis = match (op.axis, cx.dy().rank()) {
+        (axis, _) if axis >= 0 => axis,
+        (axis, Some(rank)) => axis + rank as i64,
+        _ => return Err(Unsupported("the rank of its result is not known")),
+    };
+    let sizes: Vec<Var<'_>> = (0..count)
+        .map(|i| cx.input(i).shape().gather(cx.ints(&[axis]), 0))
+        .collect();
+    let Some((first, rest)) = sizes.split_first() else {
+        return Ok(());
+    };
+    let sizes = match rest {
+        [] => *first,
+        rest => first.concat(rest, 0),
+    };
+    let node = NewNode::new("Split").with("axis", axis);
+    let parts = cx.nodes(node, &[Some(cx.dy()), Some(sizes)], &vec![true; count]);
+    for (i, part) in parts.into_iter().enumerate() {
+        if let Some(part) = part {
+            cx.give(i, part);
+        }
+    }
+    Ok(())
 }

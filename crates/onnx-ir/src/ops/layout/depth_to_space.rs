@@ -6,6 +6,7 @@
 
 use crate::operator::prelude::*;
 use crate::ops::select;
+use crate::rewrite::NewNode;
 
 /// How the channel is made of block indices and the depth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,16 @@ const RULE: &str = "the input must be [n, c, h, w] with a multiple of the square
 
 impl Operator for DepthToSpace {
     const SIGNATURE: Signature = Signature::onnx("DepthToSpace", &[1, 11, 13, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        match op.order {
+            DepthOrder::Dcr => {
+                let node = NewNode::new("SpaceToDepth").with("blocksize", op.block as i64);
+                cx.give(0, cx.dy().apply(node, &[]));
+            }
+            DepthOrder::Crd => cx.give_moved(&[]),
+        }
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let block = block_size(attrs)?;

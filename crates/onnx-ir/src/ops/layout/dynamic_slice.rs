@@ -12,6 +12,7 @@ const SLICE: Slice = Slice { bounds: None };
 
 impl Operator for DynamicSlice {
     const SIGNATURE: Signature = Signature::onnx("DynamicSlice", &[1]);
+    const GRADIENT: Gradient<Self> = Gradient::Undefined("`Slice` took its place");
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

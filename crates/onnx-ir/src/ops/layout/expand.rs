@@ -10,6 +10,10 @@ pub struct Expand;
 
 impl Operator for Expand {
     const SIGNATURE: Signature = Signature::onnx("Expand", &[8, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_broadcast(0, cx.dy());
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -28,6 +28,10 @@ const RULE: &str = "axis must lie within the rank";
 
 impl Operator for Flatten {
     const SIGNATURE: Signature = Signature::onnx("Flatten", &[1, 9, 11, 13, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy().reshape_like(cx.input(0)));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -9,6 +9,10 @@ pub struct Identity;
 
 impl Operator for Identity {
     const SIGNATURE: Signature = Signature::onnx("Identity", &[1, 13, 14, 16, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy());
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -8,6 +8,7 @@ use crate::operator::prelude::*;
 use crate::ops::dispatch::dispatch;
 use crate::ops::number::Number;
 use crate::ops::{axis, select};
+use crate::rewrite::NewNode;
 
 /// Where the added elements come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ const RULE: &str = "there must be two pads for each axis, and no axis become neg
 
 impl Operator for Pad {
     const SIGNATURE: Signature = Signature::onnx("Pad", &[1, 2, 11, 13, 18, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let mode = attrs.string_or("mode", "constant".into())?;
@@ -180,6 +182,25 @@ fn table(
         Some(at.and_then(|at| usize::try_from(at).ok()))
     };
     (0..padded).map(source).collect()
+}
+
+/// Constants are cut off again; the other modes repeat elements, to which all copies' adjoints go.
+fn gradient(op: &Pad, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let (pads, axes) = (cx.input(1), cx.optional_input(3));
+    if op.mode != PadMode::Constant {
+        cx.give_moved(&[Some(pads), None, axes]);
+        return Ok(());
+    }
+    if cx.wants(2) {
+        let inside = cx.tensor(Tensor::scalar(true)).expand_like(cx.input(0));
+        let outside = cx.again(&[Some(inside), Some(pads), None, axes]).not();
+        let sum = outside.choose(cx.dy(), 0.0).sum_all();
+        cx.give(2, sum.reshape_like(cx.input(2)));
+    }
+    // Cropped elements come back as zeros.
+    let node = NewNode::new("Pad");
+    cx.give(0, cx.apply(node, &[Some(cx.dy()), Some(-pads), None, axes]));
+    Ok(())
 }
 
 #[cfg(test)]

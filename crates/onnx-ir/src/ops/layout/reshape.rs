@@ -18,6 +18,10 @@ pub struct Reshape {
 
 impl Operator for Reshape {
     const SIGNATURE: Signature = Signature::onnx("Reshape", &[1, 5, 13, 14, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy().reshape_like(cx.input(0)));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         if attrs.version() < 5 {

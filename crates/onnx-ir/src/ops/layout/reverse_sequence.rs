@@ -13,6 +13,10 @@ pub struct ReverseSequence {
 
 impl Operator for ReverseSequence {
     const SIGNATURE: Signature = Signature::onnx("ReverseSequence", &[10, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.again(&[Some(cx.dy()), Some(cx.input(1))]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let (time, batch) = (

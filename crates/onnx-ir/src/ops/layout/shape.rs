@@ -30,6 +30,7 @@ impl Shape {
 
 impl Operator for Shape {
     const SIGNATURE: Signature = Signature::onnx("Shape", &[1, 13, 15, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -9,6 +9,7 @@ pub struct Size;
 
 impl Operator for Size {
     const SIGNATURE: Signature = Signature::onnx("Size", &[1, 13, 19, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

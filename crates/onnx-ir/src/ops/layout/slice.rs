@@ -10,6 +10,7 @@
 
 use crate::operator::prelude::*;
 use crate::ops::{axis, partial, select};
+use crate::rewrite::NewNode;
 
 /// The attributes of `Slice`: the bounds before opset 10, nothing since.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +27,7 @@ const RULE: &str =
 
 impl Operator for Slice {
     const SIGNATURE: Signature = Signature::onnx("Slice", &[1, 10, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         if attrs.version() >= 10 {
@@ -252,6 +254,55 @@ fn position_of(size: &Dim, bound: &Dim) -> Option<Dim> {
         }
         _ => None,
     }
+}
+
+/// Zeros around the adjoint where it is known at once how many, else the way of every operator that moves elements.
+fn gradient(_: &Slice, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    if let Some(pads) = padding(cx) {
+        cx.give(0, cx.dy().apply(NewNode::new("Pad"), &[cx.ints(&pads)]));
+        return Ok(());
+    }
+    let others: Vec<Option<Var<'_>>> = (1..cx.node().inputs().len())
+        .map(|i| cx.optional_input(i))
+        .collect();
+    cx.give_moved(&others);
+    Ok(())
+}
+
+/// What a slice without steps leaves out before and behind it.
+fn padding(cx: &GradientContext<'_>) -> Option<Vec<i64>> {
+    let dims = cx.input(0).dims()?;
+    let bounds = |i: usize| cx.input(i).const_ints();
+    let (starts, ends) = (bounds(1)?, bounds(2)?);
+    let axes = match cx.optional_input(3) {
+        Some(axes) => axes.const_ints()?,
+        None => (0..starts.len() as i64).collect(),
+    };
+    if let Some(steps) = cx.optional_input(4)
+        && steps.const_ints()?.iter().any(|&step| step != 1)
+    {
+        return None;
+    }
+    let mut pads = vec![0; 2 * dims.len()];
+    for ((start, end), axis) in starts.into_iter().zip(ends).zip(axes) {
+        let axis = axis::resolve(axis, dims.len())?;
+        let size = dims[axis].as_known()?;
+        let place = |bound: i64| {
+            let from_front = if bound < 0 {
+                bound.saturating_add(size)
+            } else {
+                bound
+            };
+            from_front.clamp(0, size)
+        };
+        let (start, end) = (place(start), place(end));
+        if end < start {
+            return None;
+        }
+        pads[axis] = start;
+        pads[dims.len() + axis] = size - end;
+    }
+    Some(pads)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use super::depth_to_space::{DepthOrder, block_size};
 use crate::operator::prelude::*;
 use crate::ops::select;
+use crate::rewrite::NewNode;
 
 /// The attributes of `SpaceToDepth`.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +23,15 @@ const RULE: &str = "the input must be [n, c, h, w] with multiples of the block s
 
 impl Operator for SpaceToDepth {
     const SIGNATURE: Signature = Signature::onnx("SpaceToDepth", &[1, 13, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let mode = match op.order {
+            DepthOrder::Dcr => "DCR",
+            DepthOrder::Crd => "CRD",
+        };
+        let node = NewNode::new("DepthToSpace").with("blocksize", op.block as i64);
+        cx.give(0, cx.dy().apply(node.with("mode", mode), &[]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -23,6 +23,15 @@ const COUNT: &str = "there must be as many parts as outputs";
 
 impl Operator for Split {
     const SIGNATURE: Signature = Signature::onnx("Split", &[1, 2, 11, 13, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let parts: Vec<Var<'_>> = (0..cx.node().outputs().len())
+            .map(|i| cx.adjoint_or_zeros(i))
+            .collect();
+        if let Some((first, rest)) = parts.split_first() {
+            cx.give(0, first.concat(rest, op.axis));
+        }
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let version = attrs.version();

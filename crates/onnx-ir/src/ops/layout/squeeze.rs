@@ -17,6 +17,10 @@ const RULE: &str = "only axes of size 1 can be squeezed";
 
 impl Operator for Squeeze {
     const SIGNATURE: Signature = Signature::onnx("Squeeze", &[1, 11, 13, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy().reshape_like(cx.input(0)));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let axes = if attrs.version() < 13 {

@@ -14,6 +14,10 @@ const RULE: &str = "there must be one repeat, not negative, for each axis";
 
 impl Operator for Tile {
     const SIGNATURE: Signature = Signature::onnx("Tile", &[1, 6, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give_moved(&[Some(cx.input(1))]);
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -35,6 +35,7 @@ impl Transpose {
 
 impl Operator for Transpose {
     const SIGNATURE: Signature = Signature::onnx("Transpose", &[1, 13, 21, 23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -72,4 +73,17 @@ impl Operator for Transpose {
     fn quantization(&self) -> QuantRule {
         QuantRule::SameScale { inputs: Some(&[0]) }
     }
+}
+
+fn gradient(op: &Transpose, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let given = op.perm.as_ref().map(Vec::len);
+    let rank = given.or(cx.input(0).rank());
+    let axes = rank.and_then(|rank| op.permutation(rank));
+    let axes = axes.ok_or(Unsupported("the rank of its input is not known"))?;
+    let mut inverse = vec![0; axes.len()];
+    for (i, &axis) in axes.iter().enumerate() {
+        inverse[axis] = i;
+    }
+    cx.give(0, cx.dy().transpose(&inverse));
+    Ok(())
 }

@@ -14,6 +14,10 @@ pub struct Trilu {
 
 impl Operator for Trilu {
     const SIGNATURE: Signature = Signature::onnx("Trilu", &[14]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.again(&[Some(cx.dy()), cx.optional_input(1)]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -13,6 +13,8 @@ const RULE: &str = "the innermost two axes must be a square matrix";
 
 impl Operator for Det {
     const SIGNATURE: Signature = Signature::onnx("Det", &[11, 22]);
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("its gradient needs an inverse, for which there is no operator");
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

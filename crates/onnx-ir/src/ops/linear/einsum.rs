@@ -2,11 +2,12 @@
 //! `ij,jk->ik` is a matrix product, `ii->i` a diagonal, `...ij->...ji` a transposition.
 //! <https://onnx.ai/onnx/operators/onnx__Einsum.html>. Opset 28 adds bfloat16.
 
-use super::equation::{Equation, EquationError, Index};
+use super::equation::{Equation, EquationError, Index, Resolved};
 use crate::operator::prelude::*;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::dispatch::dispatch;
 use crate::ops::select::c_strides;
+use crate::rewrite::NewNode;
 
 /// Combinations of indices beyond which an equation is refused.
 const MAX_COMBINATIONS: usize = 1 << 36;
@@ -22,6 +23,7 @@ const SIZE_RULE: &str = "axes of the same index must have the same size, or 1";
 
 impl Operator for Einsum {
     const SIGNATURE: Signature = Signature::onnx("Einsum", &[12, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let text = attrs.string("equation")?;
@@ -185,4 +187,67 @@ impl Walk {
             }
         }
     }
+}
+
+/// The product of the adjoint and the other operands, summed to the operand's indices; an index that only the operand has
+/// is one that the adjoint is broadcast along.
+fn gradient(op: &Einsum, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let count = cx.node().inputs().len();
+    let operands: Vec<Var<'_>> = (0..count).map(|i| cx.input(i)).collect();
+    let ranks: Option<Vec<usize>> = operands.iter().map(|x| x.rank()).collect();
+    let ranks = ranks.ok_or(Unsupported("the ranks of its operands are not known"))?;
+    let resolved = op.equation.resolve(&ranks);
+    let resolved = resolved.map_err(|EquationError(rule)| Unsupported(rule))?;
+    for i in (0..count).filter(|&i| cx.wants(i)) {
+        let indices = &resolved.operands[i];
+        if indices
+            .iter()
+            .enumerate()
+            .any(|(at, index)| indices[..at].contains(index))
+        {
+            return Err(Unsupported("an operand repeats an index"));
+        }
+        let mut terms = vec![cx.dy()];
+        let mut labels = vec![letters(&resolved, &resolved.output)?];
+        let mut there = resolved.output.clone();
+        for j in (0..count).filter(|&j| j != i) {
+            terms.push(operands[j]);
+            labels.push(letters(&resolved, &resolved.operands[j])?);
+            there.extend(&resolved.operands[j]);
+        }
+        let kept: Vec<Index> = indices
+            .iter()
+            .copied()
+            .filter(|i| there.contains(i))
+            .collect();
+        let equation = format!("{}->{}", labels.join(","), letters(&resolved, &kept)?);
+        let node = NewNode::new("Einsum").with("equation", equation.as_str());
+        let product = terms[0].apply(node, &terms[1..]);
+        let missing = indices
+            .iter()
+            .enumerate()
+            .filter(|(_, index)| !there.contains(index));
+        let missing: Vec<i64> = missing.map(|(axis, _)| axis as i64).collect();
+        let product = product.unsqueeze(&missing);
+        let spread = match missing.is_empty() {
+            true => product,
+            // Every element that was summed gets the sum's adjoint.
+            false => product + operands[i].zeros(operands[i].shape()),
+        };
+        cx.give_broadcast(i, spread);
+    }
+    Ok(())
+}
+
+/// A letter for each index, the ellipsis' axes too.
+fn letters(resolved: &Resolved, indices: &[Index]) -> Result<String, Unsupported> {
+    let mut all: Vec<Index> = resolved.operands.concat();
+    all.sort_unstable();
+    all.dedup();
+    let letter = |index: &Index| {
+        let at = all.iter().position(|i| i == index).unwrap_or(0);
+        let letter = ('a'..='z').chain('A'..='Z').nth(at);
+        letter.ok_or(Unsupported("it has more than 52 indices"))
+    };
+    indices.iter().map(letter).collect()
 }

@@ -7,6 +7,7 @@ use crate::operator::prelude::*;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::broadcast;
 use crate::ops::dispatch::dispatch;
+use crate::rewrite::NewNode;
 use std::borrow::Cow;
 
 /// The attributes of `Gemm`.
@@ -28,6 +29,7 @@ const C_RULE: &str = "c must broadcast to the product";
 
 impl Operator for Gemm {
     const SIGNATURE: Signature = Signature::onnx("Gemm", &[1, 6, 7, 9, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         if attrs.version() < 7 {
@@ -144,4 +146,46 @@ fn oriented<T: Element>(
     let column = |c: usize| data[c..].iter().step_by(columns).copied();
     let swapped: Vec<T> = (0..columns).flat_map(column).collect();
     Ok((Cow::Owned(swapped), [columns, rows]))
+}
+
+/// With `p = alpha * dy`: `da' = p * b'^T`, `db' = a'^T * p`, transposed back where the operand was; `dc = beta * dy`.
+fn gradient(op: &Gemm, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let (a, b, dy) = (cx.input(0), cx.input(1), cx.dy());
+    if cx.wants(0) {
+        cx.give(
+            0,
+            match op.trans_a {
+                false => op.scaled_product(dy, b, false, !op.trans_b),
+                true => op.scaled_product(b, dy, op.trans_b, true),
+            },
+        );
+    }
+    if cx.wants(1) {
+        cx.give(
+            1,
+            match op.trans_b {
+                false => op.scaled_product(a, dy, !op.trans_a, false),
+                true => op.scaled_product(dy, a, true, op.trans_a),
+            },
+        );
+    }
+    if cx.wants(2) {
+        let scaled = if op.beta == 1.0 {
+            dy
+        } else {
+            dy * f64::from(op.beta)
+        };
+        cx.give_broadcast(2, scaled);
+    }
+    Ok(())
+}
+
+impl Gemm {
+    fn scaled_product<'g>(&self, a: Var<'g>, b: Var<'g>, trans_a: bool, trans_b: bool) -> Var<'g> {
+        let node = NewNode::new("Gemm")
+            .with("alpha", self.alpha)
+            .with("transA", i64::from(trans_a))
+            .with("transB", i64::from(trans_b));
+        a.apply(node, &[b])
+    }
 }

@@ -12,6 +12,7 @@ pub struct MatMul;
 
 impl Operator for MatMul {
     const SIGNATURE: Signature = Signature::onnx("MatMul", &[1, 9, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)
@@ -38,6 +39,10 @@ impl Operator for MatMul {
             bias: None,
         }
     }
+}
+
+fn gradient(_: &MatMul, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    matrix::give_product(cx, cx.input(0), cx.input(1), cx.dy(), |a| a, |b| b)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use crate::operator::prelude::*;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::broadcast;
+use crate::rewrite::NewNode;
 
 /// Adds `a * b` to `sums`, all row-major: `a` is `[m, k]`, `b` is `[k, n]`, `sums` is `[m, n]`.
 /// The slices must have these sizes.
@@ -116,4 +117,58 @@ pub fn product<T: Accumulate>(
         y.extend(sums.iter().map(|&s| T::narrow(s)));
     });
     Ok(Tensor::from_vec(&shape, y)?)
+}
+
+/// Gives inputs 0 and 1 the adjoints of the operands `a` and `b` of a stacked product whose adjoint is `dy`, each by way of
+/// what led from the input to the operand, backwards: `da = dy * b^T`, `db = a^T * dy`.
+///
+/// # Errors
+/// [`Unsupported`] where a rank is not known.
+pub fn give_product<'g>(
+    cx: &GradientContext<'g>,
+    a: Var<'g>,
+    b: Var<'g>,
+    dy: Var<'g>,
+    back_a: impl Fn(Var<'g>) -> Var<'g>,
+    back_b: impl Fn(Var<'g>) -> Var<'g>,
+) -> Result<(), Unsupported> {
+    let (Some(rank_a), Some(rank_b)) = (a.rank(), b.rank()) else {
+        return Err(Unsupported("the ranks of its operands are not known"));
+    };
+    // A vector is a row or a column whose axis the product does not have.
+    let row = if rank_a == 1 { a.unsqueeze(&[0]) } else { a };
+    let column = if rank_b == 1 { b.unsqueeze(&[1]) } else { b };
+    let dy = if rank_b == 1 { dy.unsqueeze(&[-1]) } else { dy };
+    let dy = if rank_a == 1 { dy.unsqueeze(&[-2]) } else { dy };
+    if cx.wants(0) {
+        let da = match column.rank() == Some(2) && row.rank() == Some(2) {
+            true => dy.apply(NewNode::new("Gemm").with("transB", 1i64), &[column]),
+            false => dy.matmul(column.swap_last()).reduce_to(row),
+        };
+        let da = if rank_a == 1 { da.squeeze(&[0]) } else { da };
+        cx.give(0, back_a(da));
+    }
+    if cx.wants(1) {
+        let db = stacked_weight(row, column, dy)
+            .unwrap_or_else(|| row.swap_last().matmul(dy).reduce_to(column));
+        let db = if rank_b == 1 { db.squeeze(&[1]) } else { db };
+        cx.give(1, back_b(db));
+    }
+    Ok(())
+}
+
+/// `a^T * dy` for one matrix `b` that a whole stack is multiplied with: the rows of all as those of one matrix.
+fn stacked_weight<'g>(a: Var<'g>, b: Var<'g>, dy: Var<'g>) -> Option<Var<'g>> {
+    let dims = b.dims()?;
+    let [k, n] = dims.as_slice() else { return None };
+    let node = NewNode::new("Gemm").with("transA", 1i64);
+    if a.rank() == Some(2) {
+        return Some(a.apply(node, &[dy]));
+    }
+    let (k, n) = (
+        k.as_known().filter(|&k| k > 0)?,
+        n.as_known().filter(|&n| n > 0)?,
+    );
+    let (rows, columns) = (a.reshape_to(&[-1, k]), dy.reshape_to(&[-1, n]));
+    Some(rows.apply(node, &[columns]))
 }

@@ -26,7 +26,7 @@ pub struct Likelihood {
 }
 
 impl Likelihood {
-    pub(super) fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
+    pub(in crate::ops) fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let found = attrs.string_or("reduction", "mean".to_owned())?;
         let reduction = match found.as_str() {
             "none" => Reduction::None,
@@ -44,6 +44,37 @@ impl Likelihood {
             reduction,
             ignore_index: attrs.int_opt("ignore_index")?,
         })
+    }
+
+    /// For each target the factor of its loss in the result times the adjoint of that (input 0), and the position of its
+    /// score; targets are input 1, class weights input 2. None for a target that is ignored.
+    pub(in crate::ops) fn slopes(
+        &self,
+        cx: &EvalContext<'_>,
+        scores: &[usize],
+    ) -> Result<Vec<Option<Slope>>, EvalError> {
+        let targets = self.weighted(cx, scores)?;
+        let total: f64 = targets.iter().flatten().map(|target| target.slope).sum();
+        let adjoint = floats(cx.tensor(0)?)?;
+        let adjoint = |i: usize| match self.reduction {
+            Reduction::None => adjoint.get(i).copied(),
+            Reduction::Sum => adjoint.first().copied(),
+            Reduction::Mean => adjoint.first().map(|adjoint| adjoint / total),
+        };
+        let targets = targets.into_iter().enumerate();
+        targets
+            .map(|(i, target)| {
+                let Some(target) = target else {
+                    return Ok(None);
+                };
+                let adjoint = adjoint(i)
+                    .ok_or_else(|| EvalError::rule(SHAPE_RULE, "an adjoint of another shape"))?;
+                Ok(Some(Slope {
+                    slope: target.slope * adjoint,
+                    ..target
+                }))
+            })
+            .collect()
     }
 
     /// The fact of the loss from those of the scores (input 0) and the targets (input 1).
@@ -84,11 +115,34 @@ impl Likelihood {
         log_prob: &[f64],
     ) -> Result<Tensor, EvalError> {
         let targets = cx.tensor(1)?;
+        let weighted = self.weighted(cx, scores.shape())?;
+        let loss = |target: &Option<Slope>| {
+            target
+                .as_ref()
+                .map_or(0.0, |Slope { at, slope }| -log_prob[*at] * slope)
+        };
+        let losses: Vec<f64> = weighted.iter().map(loss).collect();
+        let total_weight: f64 = weighted.iter().flatten().map(|target| target.slope).sum();
+        let sum = || losses.iter().sum::<f64>();
+        match self.reduction {
+            Reduction::None => rounded(scores.dtype(), targets.shape(), losses),
+            Reduction::Sum => rounded(scores.dtype(), &[], vec![sum()]),
+            Reduction::Mean => rounded(scores.dtype(), &[], vec![sum() / total_weight]),
+        }
+    }
+
+    /// For each target (input 1) its class weight (input 2) and the position of its score; None for one that is ignored.
+    fn weighted(
+        &self,
+        cx: &EvalContext<'_>,
+        scores: &[usize],
+    ) -> Result<Vec<Option<Slope>>, EvalError> {
+        let targets = cx.tensor(1)?;
         let wrong_shape = || {
-            let found = format!("{:?} and {:?}", scores.shape(), targets.shape());
+            let found = format!("{scores:?} and {:?}", targets.shape());
             EvalError::rule(SHAPE_RULE, found)
         };
-        let &[batch, classes, ref places @ ..] = scores.shape() else {
+        let &[batch, classes, ref places @ ..] = scores else {
             return Err(wrong_shape());
         };
         if targets.shape() != [&[batch], places].concat() {
@@ -106,11 +160,10 @@ impl Likelihood {
             }
         };
         let places: usize = places.iter().product();
-        let mut losses = Vec::with_capacity(targets.len());
-        let mut total_weight = 0.0;
+        let mut weighted = Vec::with_capacity(targets.len());
         for (i, target) in cx.ints(1)?.unwrap_or_default().into_iter().enumerate() {
             if self.ignore_index == Some(target) {
-                losses.push(0.0);
+                weighted.push(None);
                 continue;
             }
             let class = usize::try_from(target)
@@ -122,16 +175,19 @@ impl Likelihood {
                 })?;
             let weight = weights.as_ref().map_or(1.0, |w| w[class]);
             let at = (i / places * classes + class) * places + i % places;
-            losses.push(-log_prob[at] * weight);
-            total_weight += weight;
+            weighted.push(Some(Slope { at, slope: weight }));
         }
-        let sum = || losses.iter().sum::<f64>();
-        match self.reduction {
-            Reduction::None => rounded(scores.dtype(), targets.shape(), losses),
-            Reduction::Sum => rounded(scores.dtype(), &[], vec![sum()]),
-            Reduction::Mean => rounded(scores.dtype(), &[], vec![sum() / total_weight]),
-        }
+        Ok(weighted)
     }
+}
+
+/// How the result moves with minus a score.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::ops) struct Slope {
+    /// The score's position.
+    pub(in crate::ops) at: usize,
+    /// The factor.
+    pub(in crate::ops) slope: f64,
 }
 
 const SHAPE_RULE: &str = "scores of [N, C, d1, ...] need targets of [N, d1, ...]";

@@ -14,6 +14,20 @@ pub struct NegativeLogLikelihoodLoss {
 
 impl Operator for NegativeLogLikelihoodLoss {
     const SIGNATURE: Signature = Signature::onnx("NegativeLogLikelihoodLoss", &[12, 13, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        if cx.wants(2) {
+            return Err(Unsupported("class weights are not differentiated"));
+        }
+        let node = cx.private_like("NegativeLogLikelihoodLossGrad");
+        let inputs = [
+            Some(cx.dy()),
+            Some(cx.input(1)),
+            cx.optional_input(2),
+            Some(cx.input(0).shape()),
+        ];
+        cx.give(0, cx.apply(node, &inputs));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -6,6 +6,7 @@ use super::likelihood::Likelihood;
 use crate::operator::prelude::*;
 use crate::ops::activation::log_softmax::log_softmax;
 use crate::ops::lanes::{Lanes, floats, rounded};
+use crate::rewrite::NewNode;
 
 /// The attributes of `SoftmaxCrossEntropyLoss`.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,7 @@ pub struct SoftmaxCrossEntropyLoss {
 
 impl Operator for SoftmaxCrossEntropyLoss {
     const SIGNATURE: Signature = Signature::onnx("SoftmaxCrossEntropyLoss", &[12, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -41,4 +43,26 @@ impl Operator for SoftmaxCrossEntropyLoss {
         let log_prob = rounded(scores.dtype(), scores.shape(), log_prob)?;
         Ok(vec![loss.into(), log_prob.into()])
     }
+}
+
+fn gradient(_: &SoftmaxCrossEntropyLoss, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    if cx.wants(2) {
+        return Err(Unsupported("class weights are not differentiated"));
+    }
+    let log_prob = cx.output(1);
+    if let Some(dy) = cx.adjoint(0) {
+        let node = cx.private_like("SoftmaxCrossEntropyLossGrad");
+        let inputs = [
+            Some(dy),
+            Some(cx.input(1)),
+            cx.optional_input(2),
+            Some(log_prob),
+        ];
+        cx.give(0, cx.apply(node, &inputs));
+    }
+    if let Some(dy) = cx.adjoint(1) {
+        let node = NewNode::private("LogSoftmaxGrad").with("axis", 1i64);
+        cx.give(0, dy.apply(node, &[log_prob]));
+    }
+    Ok(())
 }

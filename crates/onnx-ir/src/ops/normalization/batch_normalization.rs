@@ -9,6 +9,7 @@
 use super::moments::{Moments, parameter};
 use crate::operator::prelude::*;
 use crate::ops::lanes::{Lanes, floats, rounded};
+use crate::rewrite::NewNode;
 
 /// The attributes of `BatchNormalization`.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,7 @@ pub enum BatchGrouping {
 
 impl Operator for BatchNormalization {
     const SIGNATURE: Signature = Signature::onnx("BatchNormalization", &[1, 6, 7, 9, 14, 15]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let training = match attrs.version() {
@@ -153,7 +155,28 @@ impl BatchNormalization {
 }
 
 /// The positions of the elements of group `g`.
-fn members(lanes: Lanes, g: usize) -> impl Iterator<Item = usize> + Clone {
+pub(in crate::ops) fn members(lanes: Lanes, g: usize) -> impl Iterator<Item = usize> + Clone {
     let Lanes { outer, len, inner } = lanes;
     (0..outer).flat_map(move |o| (0..inner).map(move |i| (o * len + g) * inner + i))
+}
+
+fn gradient(op: &BatchNormalization, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    if (1..cx.node().outputs().len()).any(|i| cx.adjoint(i).is_some()) {
+        return Err(Unsupported("a loss depends on its running statistics"));
+    }
+    if op.grouping == BatchGrouping::Element {
+        return Err(Unsupported("statistics per element are not differentiated"));
+    }
+    let training = op.statistics == BatchStatistics::OfBatch;
+    let node = NewNode::private("BatchNormalizationGrad")
+        .with("epsilon", op.epsilon)
+        .with("training_mode", i64::from(training));
+    let mut inputs = vec![Some(cx.dy()), Some(cx.input(0)), Some(cx.input(1))];
+    if training {
+        cx.give_outputs(node, &inputs, &[0, 1, 2]);
+    } else {
+        inputs.extend([Some(cx.input(3)), Some(cx.input(4))]);
+        cx.give_outputs(node, &inputs, &[0, 1, 2, 3, 4]);
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use super::moments::{Moments, parameter};
 use crate::operator::prelude::*;
 use crate::ops::elementwise::unary;
 use crate::ops::lanes::{floats, rounded};
+use crate::rewrite::NewNode;
 
 /// The attributes of `GroupNormalization`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,14 @@ pub struct GroupNormalization {
 
 impl Operator for GroupNormalization {
     const SIGNATURE: Signature = Signature::onnx("GroupNormalization", &[18, 21]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let node = NewNode::private("GroupNormalizationGrad")
+            .with("num_groups", op.num_groups as i64)
+            .with("epsilon", op.epsilon);
+        let inputs = [cx.dy(), cx.input(0), cx.input(1)].map(Some);
+        cx.give_outputs(node, &inputs, &[0, 1, 2]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("stash_type");

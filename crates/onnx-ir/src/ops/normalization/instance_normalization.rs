@@ -5,6 +5,7 @@
 use super::group_normalization::{Affine, normalize};
 use crate::operator::prelude::*;
 use crate::ops::elementwise::unary;
+use crate::rewrite::NewNode;
 
 /// The attributes of `InstanceNormalization`.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,12 @@ pub struct InstanceNormalization {
 
 impl Operator for InstanceNormalization {
     const SIGNATURE: Signature = Signature::onnx("InstanceNormalization", &[1, 6, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let node = NewNode::private("GroupNormalizationGrad").with("epsilon", op.epsilon);
+        let inputs = [cx.dy(), cx.input(0), cx.input(1)].map(Some);
+        cx.give_outputs(node, &inputs, &[0, 1, 2]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("consumed_inputs");

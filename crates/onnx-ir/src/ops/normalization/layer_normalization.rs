@@ -6,6 +6,7 @@ use super::moments::{Moments, broadcast_parameter};
 use crate::operator::prelude::*;
 use crate::ops::axis;
 use crate::ops::lanes::{Lanes, floats, rounded};
+use crate::rewrite::NewNode;
 
 /// The attributes of `LayerNormalization`.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,7 @@ pub struct LayerNormalization {
 
 impl Operator for LayerNormalization {
     const SIGNATURE: Signature = Signature::onnx("LayerNormalization", &[17]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -71,4 +73,23 @@ impl Operator for LayerNormalization {
             rounded(self.stash_type, &shape, deviations)?.into(),
         ])
     }
+}
+
+fn gradient(op: &LayerNormalization, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    if cx.adjoint(1).is_some() || cx.adjoint(2).is_some() {
+        return Err(Unsupported("a loss depends on its statistics"));
+    }
+    let (x, scale) = (cx.input(0), cx.input(1));
+    let node = NewNode::private("LayerNormalizationGrad")
+        .with("axis", op.axis)
+        .with("epsilon", op.epsilon);
+    let inputs = [Some(cx.dy()), Some(x), Some(scale)];
+    match cx.optional_input(2) {
+        Some(bias) if bias.has_shape_of(scale) => cx.give_outputs(node, &inputs, &[0, 1, 2]),
+        _ => {
+            cx.give_outputs(node, &inputs, &[0, 1]);
+            cx.give_broadcast(2, cx.dy());
+        }
+    }
+    Ok(())
 }

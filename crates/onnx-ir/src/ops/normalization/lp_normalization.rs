@@ -26,6 +26,17 @@ pub enum VectorNorm {
 
 impl Operator for LpNormalization {
     const SIGNATURE: Signature = Signature::onnx("LpNormalization", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let (x, y, dy) = (cx.input(0), cx.output(0), cx.dy());
+        let along = (dy * y).sum(&[op.axis], true);
+        let (norm, slope) = match op.norm {
+            VectorNorm::L1 => (x.abs().sum(&[op.axis], true), x.sign()),
+            VectorNorm::L2 => ((x * x).sum(&[op.axis], true).sqrt(), y),
+        };
+        // Where the norm is 0 there is no slope.
+        cx.give(0, norm.equals(0.0).choose(0.0, (dy - slope * along) / norm));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let p = attrs.int_or("p", 2)?;

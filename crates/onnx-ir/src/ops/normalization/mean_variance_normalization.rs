@@ -16,6 +16,18 @@ pub struct MeanVarianceNormalization {
 
 impl Operator for MeanVarianceNormalization {
     const SIGNATURE: Signature = Signature::onnx("MeanVarianceNormalization", &[9, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let (x, dy) = (cx.input(0), cx.dy());
+        let axes: Option<Vec<usize>> = op.axes.iter().map(|&axis| x.axis(axis)).collect();
+        let axes = axes.ok_or(Unsupported("the rank of its input is not known"))?;
+        let count = cx.count(x, &axes);
+        let centred = x - op.mean(x, count);
+        let deviation = op.mean(centred * centred, count).sqrt();
+        let root = deviation + 1e-9;
+        let along = op.mean(dy * centred, count) / (deviation * root);
+        cx.give(0, (dy - op.mean(dy, count) - centred * along) / root);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -52,5 +64,11 @@ impl Operator for MeanVarianceNormalization {
             }
         }
         Ok(vec![rounded(x.dtype(), x.shape(), values)?.into()])
+    }
+}
+
+impl MeanVarianceNormalization {
+    fn mean<'g>(&self, v: Var<'g>, count: Var<'g>) -> Var<'g> {
+        v.sum(&self.axes, true) / count
     }
 }

@@ -1,6 +1,6 @@
 //! Normalisations: statistics over some axes, then scale and shift.
 
-mod batch_normalization;
+pub(in crate::ops) mod batch_normalization;
 mod group_normalization;
 mod instance_normalization;
 mod layer_normalization;

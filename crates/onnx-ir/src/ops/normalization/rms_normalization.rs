@@ -6,6 +6,7 @@ use super::moments::broadcast_parameter;
 use crate::operator::prelude::*;
 use crate::ops::axis;
 use crate::ops::lanes::{Lanes, floats, rounded};
+use crate::rewrite::NewNode;
 
 /// The attributes of `RMSNormalization`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,14 @@ pub struct RmsNormalization {
 
 impl Operator for RmsNormalization {
     const SIGNATURE: Signature = Signature::onnx("RMSNormalization", &[23]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let node = NewNode::private("RMSNormalizationGrad")
+            .with("axis", op.axis)
+            .with("epsilon", op.epsilon);
+        let inputs = [cx.dy(), cx.input(0), cx.input(1)].map(Some);
+        cx.give_outputs(node, &inputs, &[0, 1]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         attrs.ignore("stash_type");

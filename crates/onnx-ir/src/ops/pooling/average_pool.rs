@@ -20,6 +20,11 @@ pub struct AveragePool {
 
 impl Operator for AveragePool {
     const SIGNATURE: Signature = Signature::onnx("AveragePool", &[1, 7, 10, 11, 19, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let node = cx.private_like("AveragePoolGrad");
+        cx.give(0, cx.dy().apply(node, &[cx.input(0).shape()]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

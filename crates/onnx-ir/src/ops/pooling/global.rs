@@ -44,3 +44,11 @@ pub(super) fn pool<T: Accumulate<Wide = f64>>(
     let y = planes.map(|p| T::narrow(pool(&mut p.iter().map(|v| v.widen()))));
     Ok(vec![Tensor::from_vec(&shape, y.collect())?.into()])
 }
+
+/// The spatial axes.
+pub(super) fn spatial(x: Var<'_>) -> Result<Vec<usize>, Unsupported> {
+    let rank = x
+        .rank()
+        .ok_or(Unsupported("the rank of its input is not known"))?;
+    Ok((2..rank).collect())
+}

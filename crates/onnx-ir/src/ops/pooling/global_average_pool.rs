@@ -11,6 +11,12 @@ pub struct GlobalAveragePool;
 
 impl Operator for GlobalAveragePool {
     const SIGNATURE: Signature = Signature::onnx("GlobalAveragePool", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        let count = cx.count(x, &global::spatial(x)?);
+        cx.give(0, (cx.dy() / count).expand_like(x));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -32,6 +32,12 @@ pub(super) fn parse_p(attrs: &mut Attrs<'_>) -> Result<f64, AttrError> {
 
 impl Operator for GlobalLpPool {
     const SIGNATURE: Signature = Signature::onnx("GlobalLpPool", &[1, 2, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let (x, y) = (cx.input(0), cx.output(0));
+        let share = cx.dy() * x.sign() * (x.abs() / y).pow(op.p - 1.0);
+        cx.give(0, y.equals(0.0).choose(0.0, share));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self { p: parse_p(attrs)? })

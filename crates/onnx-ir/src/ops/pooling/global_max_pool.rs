@@ -11,6 +11,13 @@ pub struct GlobalMaxPool;
 
 impl Operator for GlobalMaxPool {
     const SIGNATURE: Signature = Signature::onnx("GlobalMaxPool", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let x = cx.input(0);
+        let hits = x.equals(cx.output(0)).cast_like(x);
+        let axes: Vec<i64> = global::spatial(x)?.into_iter().map(|a| a as i64).collect();
+        cx.give(0, hits * (cx.dy() / hits.sum(&axes, true)));
+        Ok(())
+    });
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

@@ -19,6 +19,11 @@ pub struct LpPool {
 
 impl Operator for LpPool {
     const SIGNATURE: Signature = Signature::onnx("LpPool", &[1, 2, 11, 18, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let node = cx.private_like("LpPoolGrad").with("p", op.p as f32);
+        cx.give(0, cx.dy().apply(node, &[cx.input(0), cx.output(0)]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -29,6 +29,11 @@ pub enum StorageOrder {
 
 impl Operator for MaxPool {
     const SIGNATURE: Signature = Signature::onnx("MaxPool", &[1, 8, 10, 11, 12, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let node = cx.private_like("MaxPoolGrad");
+        cx.give(0, cx.dy().apply(node, &[cx.input(0)]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -67,8 +67,16 @@ pub(crate) fn axes(
     window: &Window,
     x: &Tensor,
 ) -> Result<(Vec<usize>, Vec<WindowAxis>), EvalError> {
-    let [n, c, spatial @ ..] = x.shape() else {
-        return Err(EvalError::rule(RULE, format_args!("{:?}", x.shape())));
+    axes_of(window, x.shape())
+}
+
+/// As [`axes`], for an input of a given shape.
+pub(crate) fn axes_of(
+    window: &Window,
+    shape: &[usize],
+) -> Result<(Vec<usize>, Vec<WindowAxis>), EvalError> {
+    let [n, c, spatial @ ..] = shape else {
+        return Err(EvalError::rule(RULE, format_args!("{shape:?}")));
     };
     let kernel = window.kernel_shape.as_deref().unwrap_or(&[]);
     // Kernel sizes are at most 2^31 once parsed.

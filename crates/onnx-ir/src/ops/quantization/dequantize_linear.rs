@@ -8,7 +8,9 @@
 use super::quantize_linear::dtype_attribute;
 use super::rounding::integers;
 use super::spread::Spread;
+use crate::io::code_of_dtype;
 use crate::operator::prelude::*;
+use crate::rewrite::NewNode;
 
 /// The attributes of `DequantizeLinear`.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +26,7 @@ pub struct DequantizeLinear {
 impl Operator for DequantizeLinear {
     const SIGNATURE: Signature =
         Signature::onnx("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -78,4 +81,39 @@ impl Operator for DequantizeLinear {
     fn quantization(&self) -> QuantRule {
         QuantRule::AlreadyQuantized
     }
+}
+
+/// Of a pair, both at once: the adjoint of the integers between is not needed.
+fn gradient(op: &DequantizeLinear, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let (q, scale, zero_point) = (cx.input(0), cx.input(1), cx.optional_input(2));
+    let attributes = |op_type: &str| {
+        NewNode::private(op_type)
+            .with("axis", op.axis)
+            .with("block_size", op.block_size as i64)
+    };
+    let quantizer = cx.producer(q).filter(|node| {
+        node.is("QuantizeLinear")
+            && node.input(1) == Some(scale.id())
+            && node.input(2) == zero_point.map(Var::id)
+    });
+    let Some(x) = quantizer.and_then(|node| node.input(0)) else {
+        let inputs = [Some(cx.dy()), Some(q), Some(scale), zero_point];
+        cx.give_outputs(attributes("DequantizeLinearGrad"), &inputs, &[0, 1]);
+        return Ok(());
+    };
+    let mut node = attributes("FakeQuantizeGrad");
+    if let (None, Some(dtype)) = (zero_point, q.fact().dtype) {
+        node = node.with("output_dtype", i64::from(code_of_dtype(dtype).unwrap_or(0)));
+    }
+    let x = cx.var(x);
+    let inputs = [Some(cx.dy()), Some(x), Some(scale), zero_point];
+    let wanted = [cx.wants(0), cx.wants(1), cx.wants(2)];
+    let outputs = cx.nodes(node, &inputs, &wanted);
+    let targets = [Some(x), Some(scale), zero_point];
+    for (target, adjoint) in targets.into_iter().zip(outputs) {
+        if let (Some(target), Some(adjoint)) = (target, adjoint) {
+            cx.give_value(target, adjoint);
+        }
+    }
+    Ok(())
 }

@@ -30,6 +30,16 @@ pub struct QuantizeLinear {
 impl Operator for QuantizeLinear {
     const SIGNATURE: Signature =
         Signature::onnx("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Quantizer(|_, cx| {
+        let inputs = [
+            Some(cx.dy()),
+            Some(cx.input(0)),
+            Some(cx.input(1)),
+            cx.optional_input(2),
+        ];
+        cx.give_outputs(cx.private_like("QuantizeLinearGrad"), &inputs, &[0, 1]);
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

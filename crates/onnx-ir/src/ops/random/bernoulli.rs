@@ -17,6 +17,7 @@ pub struct Bernoulli {
 
 impl Operator for Bernoulli {
     const SIGNATURE: Signature = Signature::onnx("Bernoulli", &[15, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -36,6 +36,7 @@ pub enum DropoutMode {
 
 impl Operator for Dropout {
     const SIGNATURE: Signature = Signature::onnx("Dropout", &[1, 6, 7, 10, 12, 13, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         if attrs.version() >= 12 {
@@ -122,4 +123,29 @@ fn drop_elements(
         rounded(x.dtype(), x.shape(), values)?,
         Tensor::from_vec(x.shape(), mask)?,
     ))
+}
+
+/// The mask of the forward run is used again.
+fn gradient(op: &Dropout, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let flag = |tensor: Tensor| tensor.data::<bool>().ok()?.first().copied();
+    let training = match op.mode {
+        DropoutMode::Inference => false,
+        DropoutMode::Training => true,
+        DropoutMode::FromInput if cx.optional_input(2).is_none() => false,
+        DropoutMode::FromInput => cx
+            .constant(2)
+            .and_then(flag)
+            .ok_or(Unsupported("whether it is training must be a constant"))?,
+    };
+    if !training {
+        cx.give(0, cx.dy());
+        return Ok(());
+    }
+    let dy = cx.dy();
+    let kept = match cx.optional_input(1) {
+        Some(ratio) => dy.number(1.0) - ratio.cast_like(dy),
+        None => dy.number(1.0 - f64::from(op.ratio)),
+    };
+    cx.give(0, cx.output(1).choose(dy / kept, 0.0));
+    Ok(())
 }

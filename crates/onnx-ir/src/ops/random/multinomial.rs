@@ -21,6 +21,7 @@ const RULE: &str = "the input must have the shape [batch, classes]";
 
 impl Operator for Multinomial {
     const SIGNATURE: Signature = Signature::onnx("Multinomial", &[7, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

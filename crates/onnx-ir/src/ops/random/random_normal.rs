@@ -22,6 +22,7 @@ pub struct RandomNormal {
 
 impl Operator for RandomNormal {
     const SIGNATURE: Signature = Signature::onnx("RandomNormal", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let shape = attrs.ints("shape")?;

@@ -21,6 +21,7 @@ pub struct RandomNormalLike {
 
 impl Operator for RandomNormalLike {
     const SIGNATURE: Signature = Signature::onnx("RandomNormalLike", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

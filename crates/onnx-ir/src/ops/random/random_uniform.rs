@@ -22,6 +22,7 @@ pub struct RandomUniform {
 
 impl Operator for RandomUniform {
     const SIGNATURE: Signature = Signature::onnx("RandomUniform", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let shape = attrs.ints("shape")?;

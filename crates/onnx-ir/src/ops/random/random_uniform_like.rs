@@ -21,6 +21,7 @@ pub struct RandomUniformLike {
 
 impl Operator for RandomUniformLike {
     const SIGNATURE: Signature = Signature::onnx("RandomUniformLike", &[1, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

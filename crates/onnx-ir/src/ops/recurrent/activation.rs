@@ -101,6 +101,36 @@ impl Activation {
         names.iter().map(parse).collect()
     }
 
+    /// The derivative; at a kink that of the side that [`Activation::apply`] takes.
+    pub fn slope(self, x: f64) -> f64 {
+        let step = |inside: bool| if inside { 1.0 } else { 0.0 };
+        match self {
+            Self::Relu => step(x > 0.0),
+            Self::Tanh => 1.0 - x.tanh().powi(2),
+            Self::Sigmoid => {
+                let y = Self::Sigmoid.apply(x);
+                y * (1.0 - y)
+            }
+            Self::Affine { alpha, .. } => alpha,
+            Self::LeakyRelu { alpha } => {
+                if x >= 0.0 {
+                    1.0
+                } else {
+                    alpha
+                }
+            }
+            Self::ThresholdedRelu { alpha } => step(x >= alpha),
+            Self::ScaledTanh { alpha, beta } => alpha * beta * (1.0 - (beta * x).tanh().powi(2)),
+            Self::HardSigmoid { alpha, beta } => {
+                alpha * step((0.0..1.0).contains(&(alpha * x + beta)))
+            }
+            Self::Elu { alpha } if x < 0.0 => alpha * x.exp(),
+            Self::Elu { .. } => 1.0,
+            Self::Softsign => (1.0 + x.abs()).powi(-2),
+            Self::Softplus => Self::Sigmoid.apply(x),
+        }
+    }
+
     /// The function's value.
     pub fn apply(self, x: f64) -> f64 {
         match self {

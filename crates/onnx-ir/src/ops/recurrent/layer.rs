@@ -7,6 +7,7 @@
 //! sequence's length give zeros.
 
 use super::Activation;
+use super::backward::Cell;
 use crate::operator::prelude::*;
 use crate::ops::accumulate::Accumulate;
 use crate::ops::dispatch::dispatch;
@@ -144,15 +145,13 @@ impl Layer {
         Ok(facts)
     }
 
-    /// Runs `step` over every direction, sequence and time step. It gets what belongs to the
-    /// direction, the input of the step and the states (`STATES` of them, the first is `h`), which
-    /// it updates.
+    /// Runs a cell over every direction, sequence and time step; of its `STATES` states the first is `h`.
     pub(super) fn run<const STATES: usize>(
         &self,
         cx: &EvalContext<'_>,
         gates: usize,
         inputs: StateInputs<STATES>,
-        step: impl Fn(&Gates<'_>, &[f64], &mut [Vec<f64>; STATES]),
+        cell: &impl Cell<STATES>,
     ) -> Result<Vec<Value>, EvalError> {
         let (x, w, r) = (cx.tensor(0)?, cx.tensor(1)?, cx.tensor(2)?);
         let b = cx.optional_tensor(3)?;
@@ -185,7 +184,7 @@ impl Layer {
             Layout::TimeFirst => [time, directions, batch, hidden],
             Layout::BatchFirst => [batch, time, directions, hidden],
         };
-        let lengths = lengths(cx, time, batch)?;
+        let lengths = lengths(cx, 4, time, batch)?;
         let y_count = cx.check_size(&y_shape, DType::F64)?;
         let last_count = cx.check_size(&last_shape, DType::F64)?;
         let mut last: [Vec<f64>; STATES] = std::array::from_fn(|_| Vec::new());
@@ -233,7 +232,7 @@ impl Layer {
                         Layout::TimeFirst => (t * batch + n, (t * directions + d) * batch + n),
                         Layout::BatchFirst => (n * time + t, (n * time + t) * directions + d),
                     };
-                    step(
+                    cell.step(
                         &gates,
                         &data[source * input..(source + 1) * input],
                         &mut states,
@@ -252,7 +251,7 @@ impl Layer {
         Ok(outputs)
     }
 
-    fn reverses(&self, direction: usize) -> bool {
+    pub(super) fn reverses(&self, direction: usize) -> bool {
         match self.directions {
             Directions::Forward => false,
             Directions::Reverse => true,
@@ -260,7 +259,7 @@ impl Layer {
         }
     }
 
-    fn sizes(&self, x: &Tensor, r: &Tensor) -> Result<Sizes, EvalError> {
+    pub(super) fn sizes(&self, x: &Tensor, r: &Tensor) -> Result<Sizes, EvalError> {
         let (&[first, second, input], &[_, _, hidden]) = (x.shape(), r.shape()) else {
             return Err(EvalError::rule(
                 "X and R must have three axes",
@@ -297,6 +296,7 @@ impl Directions {
 }
 
 /// Where the inputs stand that not every layer has.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct StateInputs<const STATES: usize> {
     /// The initial value of each state.
     pub(super) initial: [usize; STATES],
@@ -304,26 +304,26 @@ pub(super) struct StateInputs<const STATES: usize> {
     pub(super) peephole: Option<usize>,
 }
 
-struct Sizes {
-    time: usize,
-    batch: usize,
-    input: usize,
-    hidden: usize,
+pub(super) struct Sizes {
+    pub(super) time: usize,
+    pub(super) batch: usize,
+    pub(super) input: usize,
+    pub(super) hidden: usize,
 }
 
 /// What belongs to one direction.
 pub(super) struct Gates<'a> {
     /// The number of hidden units.
     pub(super) hidden: usize,
-    w: &'a [f64],
-    r: &'a [f64],
-    w_bias: &'a [f64],
-    r_bias: &'a [f64],
+    pub(super) w: &'a [f64],
+    pub(super) r: &'a [f64],
+    pub(super) w_bias: &'a [f64],
+    pub(super) r_bias: &'a [f64],
     /// Peephole weights of three gates.
     pub(super) peephole: &'a [f64],
     /// The activations, in the order of the specification.
     pub(super) activations: &'a [Activation],
-    clip: Option<f64>,
+    pub(super) clip: Option<f64>,
 }
 
 impl Gates<'_> {
@@ -337,6 +337,14 @@ impl Gates<'_> {
     pub(super) fn of_state(&self, gate: usize, unit: usize, h: &[f64]) -> f64 {
         let row = gate * self.hidden + unit;
         dot(&self.r[row * h.len()..], h) + self.r_bias[row]
+    }
+
+    /// The derivative of [`Gates::activate`].
+    pub(super) fn slope(&self, function: usize, value: f64) -> f64 {
+        match self.clip {
+            Some(c) if value.abs() > c => 0.0,
+            _ => self.activations[function].slope(value),
+        }
     }
 
     /// Activation `function` of the clipped value.
@@ -353,7 +361,11 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn expect(what: &'static str, tensor: &Tensor, shape: &[usize]) -> Result<(), EvalError> {
+pub(super) fn expect(
+    what: &'static str,
+    tensor: &Tensor,
+    shape: &[usize],
+) -> Result<(), EvalError> {
     if tensor.shape() == shape {
         return Ok(());
     }
@@ -363,8 +375,14 @@ fn expect(what: &'static str, tensor: &Tensor, shape: &[usize]) -> Result<(), Ev
     ))
 }
 
-fn lengths(cx: &EvalContext<'_>, time: usize, batch: usize) -> Result<Vec<usize>, EvalError> {
-    let Some(lengths) = cx.ints(4)? else {
+/// The lengths of the sequences: input `index`, or all steps where it is left out.
+pub(super) fn lengths(
+    cx: &EvalContext<'_>,
+    index: usize,
+    time: usize,
+    batch: usize,
+) -> Result<Vec<usize>, EvalError> {
+    let Some(lengths) = cx.ints(index)? else {
         cx.check_size(&[batch], DType::U64)?;
         return Ok(vec![time; batch]);
     };
@@ -380,7 +398,7 @@ fn lengths(cx: &EvalContext<'_>, time: usize, batch: usize) -> Result<Vec<usize>
     })
 }
 
-fn rounded(dtype: DType, shape: &[usize], values: Vec<f64>) -> Result<Value, EvalError> {
+pub(super) fn rounded(dtype: DType, shape: &[usize], values: Vec<f64>) -> Result<Value, EvalError> {
     fn round<T: Accumulate<Wide = f64>>(
         shape: &[usize],
         values: &[f64],

@@ -1,6 +1,7 @@
 //! Recurrent layers.
 
 mod activation;
+mod backward;
 mod gru;
 mod layer;
 mod lstm;

@@ -2,6 +2,7 @@
 
 use crate::operator::prelude::*;
 use crate::ops::axis;
+use crate::rewrite::NewNode;
 
 /// The attributes that all reductions share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -73,6 +74,49 @@ impl ReduceAxes {
             None => cx.ints(1)?.unwrap_or_default(),
         };
         self.mask(&axes, cx.tensor(0)?.rank(), axis::eval)
+    }
+
+    /// A value of the reduced shape with the reduced axes put in again, as far as broadcasting needs them.
+    pub(super) fn kept<'g>(&self, cx: &GradientContext<'g>, reduced: Var<'g>) -> Var<'g> {
+        if self.keep_dims {
+            return reduced;
+        }
+        let axes = match (&self.axes, cx.optional_input(1)) {
+            (Some(axes), _) => Some(axes.clone()),
+            (None, None) => Some(Vec::new()),
+            (None, Some(axes)) => axes.const_ints(),
+        };
+        match axes {
+            // A scalar, or nothing was reduced.
+            Some(axes) if axes.is_empty() => reduced,
+            Some(axes) => reduced.unsqueeze(&axes),
+            None => {
+                let node = NewNode::new("ReduceSum")
+                    .with("keepdims", 1i64)
+                    .with("noop_with_empty_axes", i64::from(self.noop_with_empty_axes));
+                let inputs = [Some(cx.input(0)), cx.optional_input(1)];
+                reduced.reshape_like(cx.apply(node, &inputs))
+            }
+        }
+    }
+
+    /// How many elements of `x` each element of `y` was reduced from, in their type.
+    pub(super) fn each<'g>(&self, x: Var<'g>, y: Var<'g>) -> Var<'g> {
+        let count = |v: Var<'_>| element_count(&v.fact().sizes()?);
+        match (count(x), count(y)) {
+            (Some(all), Some(left)) if left > 0 => x.number((all / left) as f64),
+            _ => x.size().cast(x.dtype()) / y.size().cast(x.dtype()),
+        }
+    }
+
+    /// Gives the adjoint to the elements that are equal to what they were reduced to, in equal parts where several are.
+    pub(super) fn give_to_extremes(&self, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+        let x = cx.input(0);
+        let y = self.kept(cx, cx.output(0));
+        let hits = x.equals(y).cast_like(x);
+        let total = hits.reduce_to(y);
+        cx.give(0, hits * (self.kept(cx, cx.dy()) / total));
+        Ok(())
     }
 
     fn mask<E>(

@@ -15,6 +15,10 @@ pub struct ReduceL1 {
 
 impl Operator for ReduceL1 {
     const SIGNATURE: Signature = Signature::onnx("ReduceL1", &[1, 11, 13, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        cx.give(0, op.axes.kept(cx, cx.dy()) * cx.input(0).sign());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,13 @@ pub struct ReduceL2 {
 
 impl Operator for ReduceL2 {
     const SIGNATURE: Signature = Signature::onnx("ReduceL2", &[1, 11, 13, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let y = cx.output(0);
+        // Where the norm is 0 there is no slope.
+        let share = y.equals(0.0).choose(0.0, cx.dy() / y);
+        cx.give(0, op.axes.kept(cx, share) * cx.input(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,11 @@ pub struct ReduceLogSum {
 
 impl Operator for ReduceLogSum {
     const SIGNATURE: Signature = Signature::onnx("ReduceLogSum", &[1, 11, 13, 18, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let share = cx.dy() / cx.output(0).exp();
+        cx.give(0, op.axes.kept(cx, share).expand_like(cx.input(0)));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

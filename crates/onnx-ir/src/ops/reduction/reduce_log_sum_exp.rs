@@ -17,6 +17,11 @@ pub struct ReduceLogSumExp {
 
 impl Operator for ReduceLogSumExp {
     const SIGNATURE: Signature = Signature::onnx("ReduceLogSumExp", &[1, 11, 13, 18, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        let y = op.axes.kept(cx, cx.output(0));
+        cx.give(0, op.axes.kept(cx, cx.dy()) * (cx.input(0) - y).exp());
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

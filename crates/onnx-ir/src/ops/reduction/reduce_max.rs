@@ -14,6 +14,10 @@ pub struct ReduceMax {
 
 impl Operator for ReduceMax {
     const SIGNATURE: Signature = Signature::onnx("ReduceMax", &[1, 11, 12, 13, 18, 20]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        op.axes.give_to_extremes(cx)?;
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

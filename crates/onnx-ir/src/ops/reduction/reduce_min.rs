@@ -14,6 +14,10 @@ pub struct ReduceMin {
 
 impl Operator for ReduceMin {
     const SIGNATURE: Signature = Signature::onnx("ReduceMin", &[1, 11, 12, 13, 18, 20]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        op.axes.give_to_extremes(cx)?;
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,12 @@ pub struct ReduceProd {
 
 impl Operator for ReduceProd {
     const SIGNATURE: Signature = Signature::onnx("ReduceProd", &[1, 11, 13, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        // Undefined, as NaN, at elements that are 0.
+        let scaled = op.axes.kept(cx, cx.dy() * cx.output(0));
+        cx.give(0, scaled / cx.input(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,10 @@ pub struct ReduceSum {
 
 impl Operator for ReduceSum {
     const SIGNATURE: Signature = Signature::onnx("ReduceSum", &[1, 11, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        cx.give(0, op.axes.kept(cx, cx.dy()).expand_like(cx.input(0)));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

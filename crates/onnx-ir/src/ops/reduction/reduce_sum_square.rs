@@ -15,6 +15,10 @@ pub struct ReduceSumSquare {
 
 impl Operator for ReduceSumSquare {
     const SIGNATURE: Signature = Signature::onnx("ReduceSumSquare", &[1, 11, 13, 18]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
+        cx.give(0, op.axes.kept(cx, cx.dy() * 2.0) * cx.input(0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -49,6 +49,7 @@ pub struct Attention {
 
 impl Operator for Attention {
     const SIGNATURE: Signature = Signature::onnx("Attention", &[23, 24, 25]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         // All precisions are covered by f64.
@@ -155,7 +156,7 @@ impl Operator for Attention {
         let cap = self.softcap.into();
         scores.data.iter_mut().for_each(|x| *x = soft_cap(*x, cap));
         keep(ScoresOutput::Capped, &scores);
-        let bias = self.bias(cx, scores.shape, past_length)?;
+        let bias = self.bias(cx, 0, scores.shape, past_length)?;
         for (x, b) in scores.data.iter_mut().zip(&bias) {
             *x += b;
         }
@@ -191,16 +192,19 @@ impl Operator for Attention {
 }
 
 impl Attention {
+    /// The operator's inputs are those of the context from `first` on.
+    ///
     /// What is added to the scores: 0 where a query may see a key, `-inf` where not, and a float mask.
-    fn bias(
+    pub(super) fn bias(
         &self,
         cx: &EvalContext<'_>,
+        first: usize,
         shape: [usize; 4],
         past_length: Option<usize>,
     ) -> Result<Vec<f64>, EvalError> {
         let [batch, _, queries, keys] = shape;
-        let mut bias = mask_bias(cx, shape)?;
-        let valid_keys = cx.ints(6)?;
+        let mut bias = mask_bias(cx, first, shape)?;
+        let valid_keys = cx.ints(first + 6)?;
         if valid_keys.as_ref().is_some_and(|n| n.len() != batch) {
             return Err(EvalError::rule(
                 "nonpad_kv_seqlen must have one count per sample",
@@ -233,9 +237,9 @@ impl Attention {
 }
 
 /// The mask at input 3 as a bias, broadcast; keys beyond a shorter mask are not seen.
-fn mask_bias(cx: &EvalContext<'_>, shape: [usize; 4]) -> Result<Vec<f64>, EvalError> {
+fn mask_bias(cx: &EvalContext<'_>, first: usize, shape: [usize; 4]) -> Result<Vec<f64>, EvalError> {
     let count = cx.check_size(&shape, DType::F64)?;
-    let Some(mask) = cx.optional_tensor(3)? else {
+    let Some(mask) = cx.optional_tensor(first + 3)? else {
         return Ok(vec![0.0; count]);
     };
     let mut values = mask.to_f64_vec()?;
@@ -281,7 +285,7 @@ fn window(attrs: &mut Attrs<'_>, name: &'static str) -> Result<Option<usize>, At
 }
 
 /// Heads of a packed (3 axes) or split (4 axes) tensor.
-fn heads_of(x: &Tensor, heads: Option<usize>) -> Result<Heads, EvalError> {
+pub(super) fn heads_of(x: &Tensor, heads: Option<usize>) -> Result<Heads, EvalError> {
     match (x.rank(), heads) {
         (3, Some(heads)) => Heads::from_3d(x, heads),
         (3, None) => Err(EvalError::rule(
@@ -309,4 +313,17 @@ fn head_dims(x: &TensorFact, heads: Option<usize>) -> Result<Option<[Dim; 4]>, I
             format_args!("rank {}", other.len()),
         )),
     }
+}
+
+fn gradient(_: &Attention, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    if cx.optional_input(4).is_some() || cx.optional_input(5).is_some() {
+        return Err(Unsupported("attention with a cache is not differentiated"));
+    }
+    if (1..4).any(|i| cx.adjoint(i).is_some()) {
+        return Err(Unsupported("a loss depends on its keys, values or scores"));
+    }
+    let mut inputs = vec![Some(cx.dy())];
+    inputs.extend((0..cx.node().inputs().len()).map(|i| cx.optional_input(i)));
+    cx.give_outputs(cx.private_like("AttentionGrad"), &inputs, &[0, 1, 2, 3]);
+    Ok(())
 }

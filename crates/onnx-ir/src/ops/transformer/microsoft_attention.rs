@@ -17,6 +17,8 @@ pub struct MicrosoftAttention {
 
 impl Operator for MicrosoftAttention {
     const SIGNATURE: Signature = Signature::microsoft("Attention");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         for name in ["do_rotary", "past_present_share_buffer"] {

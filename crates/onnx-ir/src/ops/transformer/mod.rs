@@ -1,6 +1,7 @@
 //! Transformers: attention, rotary embeddings and linear attention.
 
 mod attention;
+mod attention_backward;
 mod flex_attention;
 pub mod heads;
 mod linear_attention;

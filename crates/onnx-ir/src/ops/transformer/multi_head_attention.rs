@@ -18,6 +18,8 @@ pub struct MultiHeadAttention {
 
 impl Operator for MultiHeadAttention {
     const SIGNATURE: Signature = Signature::microsoft("MultiHeadAttention");
+    const GRADIENT: Gradient<Self> =
+        Gradient::Undefined("it is fused for inference: differentiate the model before fusions");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

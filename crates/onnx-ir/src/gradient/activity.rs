@@ -1,0 +1,71 @@
+//! Which values depend on what gradients are asked of, by way of real numbers.
+
+use crate::graph::{Graph, Node, NodeId, Use, ValueId};
+use crate::operator::{DynOperator, GradientKind};
+use std::sync::Arc;
+
+/// A node with its operator, where the catalog has it.
+pub(super) struct Step {
+    pub(super) id: NodeId,
+    pub(super) operator: Result<Arc<dyn DynOperator>, String>,
+    pub(super) version: u32,
+}
+
+/// For every value by index, whether it depends on one of `sources`.
+pub(super) fn active(graph: &Graph, steps: &[Step], sources: &[ValueId]) -> Vec<bool> {
+    let mut active = vec![false; graph.value_bound()];
+    for source in sources {
+        active[source.index()] = true;
+    }
+    for step in steps {
+        let node = graph.node(step.id);
+        let reads: Vec<ValueId> = reads(graph, step.id, node);
+        if !reads.iter().any(|v| active[v.index()]) {
+            continue;
+        }
+        let kind = match &step.operator {
+            Ok(operator) => operator.gradient_kind(),
+            Err(_) => GradientKind::Undefined(""),
+        };
+        // Integers carry on what came from a quantizer.
+        let from_integers = reads
+            .iter()
+            .any(|&v| active[v.index()] && is_integer(graph, v));
+        for &output in node.outputs().iter().flatten() {
+            let carries = match kind {
+                GradientKind::Zero => false,
+                GradientKind::Quantizer => true,
+                GradientKind::Graph => !is_discrete(graph, output) || from_integers,
+                GradientKind::Undefined(_) => !is_discrete(graph, output),
+            };
+            active[output.index()] |= carries;
+        }
+    }
+    active
+}
+
+/// What a node reads, in its subgraphs too.
+pub(super) fn reads(graph: &Graph, id: NodeId, node: &Node) -> Vec<ValueId> {
+    let mut reads: Vec<ValueId> = node.inputs().iter().flatten().copied().collect();
+    if node.attributes.graphs().next().is_some() {
+        let captured = graph.values().filter(|(_, value)| {
+            value
+                .uses
+                .iter()
+                .any(|u| matches!(u, Use::Captured { node } if *node == id))
+        });
+        reads.extend(captured.map(|(id, _)| id));
+    }
+    reads
+}
+
+fn is_integer(graph: &Graph, id: ValueId) -> bool {
+    let fact = graph.value(id).fact.as_tensor();
+    fact.and_then(|f| f.dtype).is_some_and(|d| d.is_integer())
+}
+
+/// Whether a value is known not to be made of real numbers.
+fn is_discrete(graph: &Graph, id: ValueId) -> bool {
+    let fact = graph.value(id).fact.as_tensor();
+    fact.and_then(|f| f.dtype).is_some_and(|d| !d.is_float())
+}
