@@ -4,7 +4,8 @@
 //! initializers, inputs, or anything between). Each operator's own file says how adjoints flow through it
 //! ([`crate::operator::Gradient`]); the nodes are of the ONNX standard where it can say it, else of the private domain
 //! [`crate::operator::PRIVATE_DOMAIN`] (`ops/backward`). Only nodes on a path from such a value to a loss are gone through: what is
-//! frozen costs nothing. Symbolic sizes stay symbolic.
+//! frozen costs nothing. Symbolic sizes stay symbolic. [`training_mode`] comes first where a model has batch normalisations or
+//! dropouts: it makes them train.
 //!
 //! ```
 //! use onnx_ir::gradient::{GradientRequest, gradient};
@@ -33,6 +34,7 @@ mod builder;
 mod context;
 mod driver;
 mod error;
+mod training_mode;
 mod var;
 
 pub use builder::GraphBuilder;
@@ -41,4 +43,5 @@ pub use driver::{
     GradientOutput, GradientReport, GradientRequest, Loss, Seed, Unreached, gradient,
 };
 pub use error::GradientError;
+pub use training_mode::{RunningStatistic, TrainingMode, TrainingModeReport, training_mode};
 pub use var::{Operand, Var};

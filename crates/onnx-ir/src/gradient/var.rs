@@ -168,7 +168,7 @@ impl<'g> Var<'g> {
         self.with("Or", other)
     }
     /// The opposite truth value.
-    pub fn not(self) -> Var<'g> {
+    pub fn negated(self) -> Var<'g> {
         self.op("Not")
     }
     /// `yes` where this condition holds, else `no`; numbers have the type of the other one.

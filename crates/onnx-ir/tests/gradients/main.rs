@@ -4,6 +4,8 @@ mod cases;
 mod harness;
 mod quantizers;
 mod requests;
+mod training;
+mod whole_models;
 
 use harness::{Case, judge};
 use onnx_ir::Catalog;

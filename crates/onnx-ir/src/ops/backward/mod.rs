@@ -12,11 +12,13 @@ mod gelu_grad;
 mod group_normalization_grad;
 mod lane_normalization_grad;
 mod likelihood_grad;
+mod lrn_grad;
 mod pooling;
 mod quantization;
 mod recurrent;
 mod reduce_to_shape;
 mod relu_grad;
+mod resize_grad;
 mod scatter_add;
 mod shaped;
 mod softmax_grad;
@@ -31,11 +33,13 @@ pub use gelu_grad::GeluGrad;
 pub use group_normalization_grad::GroupNormalizationGrad;
 pub use lane_normalization_grad::{LayerNormalizationGrad, RmsNormalizationGrad};
 pub use likelihood_grad::{NegativeLogLikelihoodLossGrad, SoftmaxCrossEntropyLossGrad};
+pub use lrn_grad::LrnGrad;
 pub use pooling::{AveragePoolGrad, LpPoolGrad, MaxPoolGrad};
 pub use quantization::{DequantizeLinearGrad, FakeQuantizeGrad, QuantizeLinearGrad, QuantizedAxis};
 pub use recurrent::{GruGrad, LstmGrad, RnnGrad};
 pub use reduce_to_shape::ReduceToShape;
 pub use relu_grad::ReluGrad;
+pub use resize_grad::ResizeGrad;
 pub use scatter_add::ScatterAdd;
 pub use softmax_grad::{LogSoftmaxGrad, SoftmaxGrad};
 
@@ -58,12 +62,14 @@ pub(super) const OPS: &[OpEntry] = &[
     OpEntry::of::<LayerNormalizationGrad>(),
     OpEntry::of::<LogSoftmaxGrad>(),
     OpEntry::of::<LpPoolGrad>(),
+    OpEntry::of::<LrnGrad>(),
     OpEntry::of::<LstmGrad>(),
     OpEntry::of::<MaxPoolGrad>(),
     OpEntry::of::<NegativeLogLikelihoodLossGrad>(),
     OpEntry::of::<QuantizeLinearGrad>(),
     OpEntry::of::<ReduceToShape>(),
     OpEntry::of::<ReluGrad>(),
+    OpEntry::of::<ResizeGrad>(),
     OpEntry::of::<RmsNormalizationGrad>(),
     OpEntry::of::<RnnGrad>(),
     OpEntry::of::<ScatterAdd>(),

@@ -17,6 +17,30 @@ const RULE: &str = "theta must be [n, d, d + 1], size [n, c, ..] with d sizes mo
 
 impl Operator for AffineGrid {
     const SIGNATURE: Signature = Signature::onnx("AffineGrid", &[20]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let theta = cx.input(0);
+        let sizes = cx.input(1).dims();
+        let axes = sizes.and_then(|d| d.first()?.as_size()?.checked_sub(2));
+        let axes = axes.filter(|axes| (2..=3).contains(axes));
+        let axes = axes.ok_or(Unsupported("the number of spatial axes is not known"))?;
+        // The grid of the identity is that of the positions themselves.
+        let mut identity = vec![0.0; axes * (axes + 1)];
+        for axis in 0..axes {
+            identity[axis * (axes + 1) + axis] = 1.0;
+        }
+        let identity = Tensor::from_vec(&[1, axes, axes + 1], identity);
+        let identity = identity.map_err(|_| Unsupported("it has too many spatial axes"))?;
+        let identity = cx.tensor(identity).cast_like(theta).expand(theta.shape());
+        let columns = axes as i64;
+        let places = cx
+            .again(&[Some(identity), Some(cx.input(1))])
+            .reshape_to(&[0, -1, columns]);
+        let adjoint = cx.dy().reshape_to(&[0, -1, columns]);
+        let linear = adjoint.swap_last().matmul(places);
+        let shift = adjoint.sum(&[1], false).unsqueeze(&[2]);
+        cx.give(0, linear.concat(&[shift], 2));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -6,6 +6,7 @@
 use super::coordinates::{AxisScale, CoordinateTransform};
 use crate::operator::EvalError;
 use crate::ops::dispatch::dispatch;
+use crate::ops::lanes::{floats, rounded};
 use crate::ops::number::Number;
 use crate::ops::{axis, select};
 use compress_tensor::Tensor;
@@ -142,6 +143,38 @@ impl Resampler {
             shape,
             data.into_iter().map(T::from_f64).collect(),
         )?)
+    }
+
+    /// The adjoint of [`Resampler::resample`]: every element of `dy` goes, weighted, to those that it was made of.
+    ///
+    /// # Errors
+    /// [`EvalError::DType`] for what is no float.
+    pub fn adjoint(&self, dy: &Tensor, axes: &[AxisScale]) -> Result<Tensor, EvalError> {
+        let mut data = floats(dy)?;
+        let mut sizes = dy.shape().to_vec();
+        for (at, scale) in axes.iter().enumerate() {
+            let outside = self.outside(scale);
+            let (outer, size, inner) = axis::split(&sizes, at);
+            let mut next = vec![0.0; outer * scale.original * inner];
+            let taps: Vec<Taps> = (0..size)
+                .map(|i| match self.interpolation {
+                    _ if outside[i] => Vec::new(),
+                    Interpolation::Nearest(mode) => vec![(self.nearest(mode, i, scale), 1.0)],
+                    _ => self.taps(i, scale),
+                })
+                .collect();
+            for (row, values) in data.chunks_exact(inner.max(1)).enumerate() {
+                let (o, i) = (row / size, row % size);
+                for &(p, w) in &taps[i] {
+                    let to = (o * scale.original + p) * inner;
+                    let sums = next[to..to + inner].iter_mut();
+                    sums.zip(values).for_each(|(sum, v)| *sum += w * v);
+                }
+            }
+            data = next;
+            sizes[at] = scale.original;
+        }
+        rounded(dy.dtype(), &sizes, data)
     }
 
     /// For each position whether it is extrapolated.

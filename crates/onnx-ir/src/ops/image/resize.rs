@@ -36,6 +36,18 @@ const RULE: &str = "scales or sizes must be given, positive, one for each axis";
 
 impl Operator for Resize {
     const SIGNATURE: Signature = Signature::onnx("Resize", &[10, 11, 13, 18, 19]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        if cx.version() < 11 {
+            return Err(Unsupported(
+                "its form before opset 11 is not differentiated",
+            ));
+        }
+        let shape = Some(cx.input(0).shape());
+        let others = [1, 2, 3].map(|i| cx.optional_input(i));
+        let inputs = [Some(cx.dy()), shape, others[0], others[1], others[2]];
+        cx.give(0, cx.apply(cx.private_like("ResizeGrad"), &inputs));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let mode = attrs.string_or("mode", "nearest".into())?;
@@ -46,35 +58,8 @@ impl Operator for Resize {
                 -0.75,
             )?));
         }
-        let nearest = attrs.string_or("nearest_mode", "round_prefer_floor".into())?;
-        let nearest = match nearest.as_str() {
-            "round_prefer_floor" => NearestMode::RoundPreferFloor,
-            "round_prefer_ceil" => NearestMode::RoundPreferCeil,
-            "floor" => NearestMode::Floor,
-            "ceil" => NearestMode::Ceil,
-            _ => return Err(invalid("nearest_mode", nearest)),
-        };
-        let cubic = attrs.f32_or("cubic_coeff_a", -0.75)?;
-        let transform = attrs.string_or("coordinate_transformation_mode", "half_pixel".into())?;
-        let policy = attrs.string_or("keep_aspect_ratio_policy", "stretch".into())?;
-        Ok(Self {
-            resampler: Resampler {
-                interpolation: interpolation(&mode, nearest, cubic)?,
-                transform: CoordinateTransform::parse(&transform)?,
-                antialias: attrs.flag_or("antialias", false)?,
-                exclude_outside: attrs.flag_or("exclude_outside", false)?,
-                extrapolation: attrs.f32_or("extrapolation_value", 0.0)?,
-            },
-            axes: attrs.ints_opt("axes")?,
-            policy: match policy.as_str() {
-                "stretch" => AspectPolicy::Stretch,
-                "not_larger" => AspectPolicy::NotLarger,
-                "not_smaller" => AspectPolicy::NotSmaller,
-                _ => return Err(invalid("keep_aspect_ratio_policy", policy)),
-            },
-        })
+        Self::parse_modes(attrs, &mode)
     }
-
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
         let x = cx.tensor(0)?;
         let Some(mut shape) = x.shape else {
@@ -139,38 +124,7 @@ impl Operator for Resize {
 
     fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let x = cx.tensor(0)?;
-        let (roi, scales, sizes) = self.inputs(cx.version());
-        let wrong = || EvalError::rule(RULE, format_args!("{:?}", x.shape()));
-        let axes = self
-            .axes(x.rank())
-            .map_err(|axis| EvalError::rule(RULE, axis))?;
-        let sizes = match sizes {
-            Some(index) => cx.ints(index)?.filter(|s| !s.is_empty()),
-            None => None,
-        };
-        let roi = match roi {
-            Some(index) => floats(cx.optional_tensor(index)?)?,
-            None => Vec::new(),
-        };
-        let plan = match sizes {
-            Some(sizes) => self.by_sizes(x.shape(), &axes, &sizes),
-            None => {
-                let scales = floats(cx.optional_tensor(scales)?)?;
-                self.by_scales(x.shape(), &axes, &scales, &roi)
-            }
-        };
-        let mut plan = plan.ok_or_else(wrong)?;
-        if self.resampler.transform == CoordinateTransform::TfCropAndResize {
-            if roi.len() != 2 * axes.len() {
-                return Err(EvalError::rule(
-                    "roi must hold a start and an end for each axis",
-                    roi.len(),
-                ));
-            }
-            for (i, &axis) in axes.iter().enumerate() {
-                plan[axis].roi = (roi[i], roi[axes.len() + i]);
-            }
-        }
+        let plan = self.plan(cx, x.shape(), self.inputs(cx.version()))?;
         let shape: Vec<usize> = plan.iter().map(|a| a.resized).collect();
         cx.check_size(&shape, x.dtype())?;
         Ok(vec![self.resampler.resample(x, &plan)?.into()])
@@ -186,6 +140,40 @@ impl Operator for Resize {
 }
 
 impl Resize {
+    /// Reads the attributes of opset 11 and later, but for `mode`.
+    pub(in crate::ops) fn parse_modes(
+        attrs: &mut Attrs<'_>,
+        mode: &str,
+    ) -> Result<Self, AttrError> {
+        let nearest = attrs.string_or("nearest_mode", "round_prefer_floor".into())?;
+        let nearest = match nearest.as_str() {
+            "round_prefer_floor" => NearestMode::RoundPreferFloor,
+            "round_prefer_ceil" => NearestMode::RoundPreferCeil,
+            "floor" => NearestMode::Floor,
+            "ceil" => NearestMode::Ceil,
+            _ => return Err(invalid("nearest_mode", nearest)),
+        };
+        let cubic = attrs.f32_or("cubic_coeff_a", -0.75)?;
+        let transform = attrs.string_or("coordinate_transformation_mode", "half_pixel".into())?;
+        let policy = attrs.string_or("keep_aspect_ratio_policy", "stretch".into())?;
+        Ok(Self {
+            resampler: Resampler {
+                interpolation: interpolation(mode, nearest, cubic)?,
+                transform: CoordinateTransform::parse(&transform)?,
+                antialias: attrs.flag_or("antialias", false)?,
+                exclude_outside: attrs.flag_or("exclude_outside", false)?,
+                extrapolation: attrs.f32_or("extrapolation_value", 0.0)?,
+            },
+            axes: attrs.ints_opt("axes")?,
+            policy: match policy.as_str() {
+                "stretch" => AspectPolicy::Stretch,
+                "not_larger" => AspectPolicy::NotLarger,
+                "not_smaller" => AspectPolicy::NotSmaller,
+                _ => return Err(invalid("keep_aspect_ratio_policy", policy)),
+            },
+        })
+    }
+
     /// As `Upsample` and `Resize` before opset 11 work.
     pub(super) fn asymmetric(interpolation: Interpolation) -> Self {
         Self {
@@ -199,6 +187,50 @@ impl Resize {
             axes: None,
             policy: AspectPolicy::Stretch,
         }
+    }
+
+    /// How each axis of a tensor of this shape is resampled; the region, the scales and the sizes are these inputs.
+    ///
+    /// # Errors
+    /// [`EvalError::Rule`] where they do not fit.
+    pub(in crate::ops) fn plan(
+        &self,
+        cx: &EvalContext<'_>,
+        shape: &[usize],
+        (roi, scales, sizes): (Option<usize>, usize, Option<usize>),
+    ) -> Result<Vec<AxisScale>, EvalError> {
+        let wrong = || EvalError::rule(RULE, format_args!("{:?}", shape));
+        let axes = self
+            .axes(shape.len())
+            .map_err(|axis| EvalError::rule(RULE, axis))?;
+        let sizes = match sizes {
+            Some(index) => cx.ints(index)?.filter(|s| !s.is_empty()),
+            None => None,
+        };
+        let roi = match roi {
+            Some(index) => floats(cx.optional_tensor(index)?)?,
+            None => Vec::new(),
+        };
+        let plan = match sizes {
+            Some(sizes) => self.by_sizes(shape, &axes, &sizes),
+            None => {
+                let scales = floats(cx.optional_tensor(scales)?)?;
+                self.by_scales(shape, &axes, &scales, &roi)
+            }
+        };
+        let mut plan = plan.ok_or_else(wrong)?;
+        if self.resampler.transform == CoordinateTransform::TfCropAndResize {
+            if roi.len() != 2 * axes.len() {
+                return Err(EvalError::rule(
+                    "roi must hold a start and an end for each axis",
+                    roi.len(),
+                ));
+            }
+            for (i, &axis) in axes.iter().enumerate() {
+                plan[axis].roi = (roi[i], roi[axes.len() + i]);
+            }
+        }
+        Ok(plan)
     }
 
     /// The input positions of the region, the scales and the sizes.

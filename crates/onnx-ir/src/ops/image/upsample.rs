@@ -20,6 +20,7 @@ const RULE: &str = "there must be one positive scale for each axis";
 
 impl Operator for Upsample {
     const SIGNATURE: Signature = Signature::onnx("Upsample", &[1, 7, 9, 10]);
+    const GRADIENT: Gradient<Self> = Gradient::Undefined("`Resize` took its place");
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let mode = attrs.string_or("mode", "nearest".into())?;

@@ -193,7 +193,7 @@ fn gradient(op: &Pad, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
     }
     if cx.wants(2) {
         let inside = cx.tensor(Tensor::scalar(true)).expand_like(cx.input(0));
-        let outside = cx.again(&[Some(inside), Some(pads), None, axes]).not();
+        let outside = cx.again(&[Some(inside), Some(pads), None, axes]).negated();
         let sum = outside.choose(cx.dy(), 0.0).sum_all();
         cx.give(2, sum.reshape_like(cx.input(2)));
     }

@@ -21,6 +21,10 @@ pub struct Lrn {
 
 impl Operator for Lrn {
     const SIGNATURE: Signature = Signature::onnx("LRN", &[1, 13]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        cx.give(0, cx.dy().apply(cx.private_like("LRNGrad"), &[cx.input(0)]));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let size = attrs.int("size")?;
@@ -49,16 +53,23 @@ impl Operator for Lrn {
         }
         let (alpha, beta) = (f64::from(self.alpha), f64::from(self.beta));
         let bias = f64::from(self.bias);
-        let before = (self.size - 1) / 2;
-        let after = self.size - 1 - before;
         let y = Lanes::new(x.shape(), 1, 2).map(x, |channels| {
             let squares: Vec<f64> = channels.iter().map(|v| v * v).collect();
             for (c, v) in channels.iter_mut().enumerate() {
-                let end = c.saturating_add(after).saturating_add(1).min(squares.len());
-                let sum: f64 = squares[c.saturating_sub(before)..end].iter().sum();
+                let sum: f64 = squares[self.near(c, squares.len())].iter().sum();
                 *v /= (bias + alpha / self.size as f64 * sum).powf(beta);
             }
         })?;
         Ok(vec![y.into()])
+    }
+}
+
+impl Lrn {
+    /// The channels whose squares are summed for channel `c` of `channels`.
+    pub(in crate::ops) fn near(&self, c: usize, channels: usize) -> std::ops::Range<usize> {
+        let before = (self.size - 1) / 2;
+        let after = self.size - 1 - before;
+        let end = c.saturating_add(after).saturating_add(1).min(channels);
+        c.saturating_sub(before)..end
     }
 }

@@ -89,6 +89,15 @@ impl MaxUnpool {
 
 impl Operator for MaxUnpool {
     const SIGNATURE: Signature = Signature::onnx("MaxUnpool", &[9, 11, 22]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        if cx.optional_input(2).is_some() {
+            return Err(Unsupported(
+                "an output shape of its own is not differentiated",
+            ));
+        }
+        cx.give(0, cx.dy().reshape_to(&[-1]).gather(cx.input(1), 0));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         let window = Window::parse(attrs)?;

@@ -9,6 +9,7 @@ mod random_normal_like;
 mod random_uniform;
 mod random_uniform_like;
 pub mod seed;
+mod seeded_dropout;
 
 pub use bernoulli::Bernoulli;
 pub use dropout::{Dropout, DropoutMode};
@@ -17,6 +18,7 @@ pub use random_normal::RandomNormal;
 pub use random_normal_like::RandomNormalLike;
 pub use random_uniform::RandomUniform;
 pub use random_uniform_like::RandomUniformLike;
+pub use seeded_dropout::SeededDropout;
 
 use crate::operator::OpEntry;
 
@@ -28,4 +30,5 @@ pub(super) const OPS: &[OpEntry] = &[
     OpEntry::of::<RandomNormalLike>(),
     OpEntry::of::<RandomUniform>(),
     OpEntry::of::<RandomUniformLike>(),
+    OpEntry::of::<SeededDropout>(),
 ];

@@ -22,6 +22,20 @@ pub struct RotaryEmbedding {
 
 impl Operator for RotaryEmbedding {
     const SIGNATURE: Signature = Signature::onnx("RotaryEmbedding", &[23]);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        if cx.wants(1) || cx.wants(2) {
+            return Err(Unsupported("its table of angles is not differentiated"));
+        }
+        // Turned back by the same angles.
+        let inputs = [
+            Some(cx.dy()),
+            Some(cx.input(1)),
+            Some(-cx.input(2)),
+            cx.optional_input(3),
+        ];
+        cx.give(0, cx.again(&inputs));
+        Ok(())
+    });
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

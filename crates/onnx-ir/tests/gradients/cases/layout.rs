@@ -1,9 +1,14 @@
 //! What moves, gathers and scatters elements.
 
 use crate::harness::{Case, case, private};
+use compress_tensor::Tensor;
 
 fn real(op: &str, shape: &[usize]) -> Case {
     case(op).real(shape, -1.0, 1.0)
+}
+
+fn scales(scales: &[f32]) -> Tensor {
+    Tensor::vector(scales.to_vec())
 }
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -106,6 +111,44 @@ pub(crate) fn cases() -> Vec<Case> {
             .ints(&[3], &[0, 2, 1])
             .ints(&[], &[3])
             .real(&[2], -1.0, 1.0),
+        real("Resize", &[1, 2, 3, 3])
+            .without()
+            .without()
+            .ints(&[4], &[1, 2, 5, 4])
+            .with("mode", "linear"),
+        real("Resize", &[1, 1, 4, 3])
+            .without()
+            .constant(scales(&[1.0, 1.0, 2.0, 1.5])),
+        real("Resize", &[1, 1, 6, 5])
+            .without()
+            .constant(scales(&[1.0, 1.0, 0.5, 0.6]))
+            .with("mode", "cubic")
+            .with("antialias", 1i64),
+        real("Resize", &[5, 4])
+            .without()
+            .constant(scales(&[1.7]))
+            .with("axes", vec![1i64])
+            .with("mode", "linear")
+            .with("coordinate_transformation_mode", "align_corners"),
+        real("Resize", &[3, 4])
+            .constant(scales(&[-0.2, 0.1, 0.8, 1.3]))
+            .without()
+            .ints(&[2], &[4, 5])
+            .with("mode", "linear")
+            .with("coordinate_transformation_mode", "tf_crop_and_resize"),
+        real("MaxUnpool", &[1, 1, 2, 2])
+            .ints(&[1, 1, 2, 2], &[1, 6, 8, 15])
+            .with("kernel_shape", vec![2i64, 2])
+            .with("strides", vec![2i64, 2]),
+        real("AffineGrid", &[2, 2, 3]).ints(&[4], &[2, 1, 3, 2]),
+        real("AffineGrid", &[1, 3, 4])
+            .ints(&[5], &[1, 1, 2, 2, 3])
+            .with("align_corners", 1i64),
+        private("SeededDropout")
+            .real(&[4, 5], -1.0, 1.0)
+            .constant(scales(&[0.3]).reshape(&[]).unwrap())
+            .ints(&[], &[77])
+            .with("stream", 3i64),
         private("ReduceToShape")
             .real(&[2, 3, 2], -1.0, 1.0)
             .ints(&[2], &[3, 1]),

@@ -39,6 +39,11 @@ pub(crate) fn cases() -> Vec<Case> {
         normalized("SimplifiedLayerNormalization", &[2, 3, 4], &[4])
             .outputs(2)
             .ignoring(&[1]),
+        case("LRN")
+            .real(&[2, 5, 2], -1.0, 1.0)
+            .with("size", 4i64)
+            .with("alpha", 0.3f32)
+            .with("beta", 0.6f32),
         case("LpNormalization").real(&[2, 3], -1.0, 1.0),
         case("LpNormalization")
             .real(&[2, 3], -1.0, 1.0)

@@ -25,5 +25,16 @@ pub(crate) fn cases() -> Vec<Case> {
             .constant(mask.unwrap())
             .with("q_num_heads", 2i64)
             .with("kv_num_heads", 2i64),
+        case("RotaryEmbedding")
+            .real(&[1, 2, 3, 4], -1.0, 1.0)
+            .fed(&[5, 2], -1.0, 1.0)
+            .fed(&[5, 2], -1.0, 1.0)
+            .ints(&[1, 3], &[0, 3, 1]),
+        case("RotaryEmbedding")
+            .real(&[1, 3, 8], -1.0, 1.0)
+            .fed(&[1, 3, 2], -1.0, 1.0)
+            .fed(&[1, 3, 2], -1.0, 1.0)
+            .with("num_heads", 2i64)
+            .with("interleaved", 1i64),
     ]
 }
