@@ -281,7 +281,8 @@ pub(crate) fn near(name: &str, found: &[f64], expected: &[f64]) -> Result<(), St
     let most = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
     for (i, (&f, &e)) in found.iter().zip(expected).enumerate() {
         let bound = TOLERANCE * f.abs().max(e.abs()) + FLOOR * most.max(1.0);
-        if !((f - e).abs() <= bound) {
+        let apart = (f - e).abs();
+        if apart > bound || apart.is_nan() {
             return Err(format!(
                 "{name}[{i}] has the gradient {f}, differences say {e}\n  {found:?}\n  {expected:?}"
             ));
