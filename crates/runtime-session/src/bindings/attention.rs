@@ -274,7 +274,7 @@ fn mask_of<'a>(
         }
         _ => false,
     };
-    if !fits || data.is_empty() {
+    if !fits {
         let rule = "a mask must broadcast to the scores";
         return Err(EvalError::rule(
             rule,

@@ -74,15 +74,17 @@ fn heads_are_read_where_projections_put_them() {
 
 #[test]
 fn heads_that_were_moved_together_are_taken_as_they_are() {
-    let mut net = Net::new(&[BATCH, HEADS, ROWS, SIZE]);
-    let x = net.x;
-    let turned = net.permuted(x, [0, 1, 3, 2]);
-    let scores = net.op("MatMul", &[x, turned]);
-    let mask = net.weight(&[ROWS, ROWS]);
-    let scores = net.op("Add", &[scores, mask]);
-    let shares = net.softmax(scores, 3);
-    let y = net.op("MatMul", &[shares, x]);
-    net.check_close(y, &["attention.f32"]);
+    for rows in [ROWS, 0] {
+        let mut net = Net::new(&[BATCH, HEADS, rows, SIZE]);
+        let x = net.x;
+        let turned = net.permuted(x, [0, 1, 3, 2]);
+        let scores = net.op("MatMul", &[x, turned]);
+        let mask = net.weight(&[rows, rows]);
+        let scores = net.op("Add", &[scores, mask]);
+        let shares = net.softmax(scores, 3);
+        let y = net.op("MatMul", &[shares, x]);
+        net.check_close(y, &["attention.f32"]);
+    }
 }
 
 #[test]
