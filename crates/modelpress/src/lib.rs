@@ -11,9 +11,12 @@
 //! | [`session`] | `runtime-session` | running and measuring models on the CPU |
 //! | [`train`] | `compress-train` | optimizers, schedules, losses, data sources, metrics, checkpoints |
 //! | [`quant`] | `compress-quant` | calibration, static, dynamic and weight-only quantization |
+//! | `kd` | `compress-kd` | distillation losses and their gradients (feature `kd`, on by default) |
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "kd")]
+pub use compress_kd as kd;
 pub use compress_quant as quant;
 pub use compress_tensor as tensor;
 pub use compress_train as train;

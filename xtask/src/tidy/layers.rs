@@ -57,6 +57,11 @@ const LAYERS: &[Layer] = &[
         never: &["prost", "clap"],
     },
     Layer {
+        name: "compress-kd",
+        may_know: &[],
+        never: &["prost", "clap"],
+    },
+    Layer {
         name: "modelpress",
         may_know: &[
             "compress-tensor",
@@ -65,6 +70,7 @@ const LAYERS: &[Layer] = &[
             "runtime-session",
             "compress-train",
             "compress-quant",
+            "compress-kd",
         ],
         never: &["prost", "clap"],
     },
@@ -77,6 +83,11 @@ const LAYERS: &[Layer] = &[
         name: "modelpress-examples",
         may_know: &["modelpress"],
         never: &["prost"],
+    },
+    Layer {
+        name: "modelpress-example-distill",
+        may_know: &["compress-kd"],
+        never: &["prost", "clap"],
     },
     Layer {
         name: "testkit",

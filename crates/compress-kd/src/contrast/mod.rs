@@ -1,0 +1,9 @@
+//! Contrastive representation distillation with memory banks.
+
+mod bank;
+mod crd;
+mod negatives;
+
+pub use bank::MemoryBank;
+pub use crd::{Crd, CrdConfig, CrdGradients};
+pub use negatives::Negatives;
