@@ -68,6 +68,20 @@ fn filled<'a, F: Float + 'a>(
     filled
 }
 
+/// The rows of an array in C order, as all arrays of this module are.
+pub(crate) fn slices(rows: &Array2<f64>) -> impl Iterator<Item = &[f64]> {
+    let columns = rows.ncols().max(1);
+    rows.as_slice().unwrap_or_default().chunks_exact(columns)
+}
+
+/// As [`slices`], to write to.
+pub(crate) fn slices_mut(rows: &mut Array2<f64>) -> impl Iterator<Item = &mut [f64]> {
+    let columns = rows.ncols().max(1);
+    rows.as_slice_mut()
+        .unwrap_or_default()
+        .chunks_exact_mut(columns)
+}
+
 /// Each row divided by its length, and the lengths. A row of zeros stays.
 pub(crate) fn unit(mut rows: Array2<f64>) -> (Array2<f64>, Vec<f64>) {
     let mut lengths = Vec::with_capacity(rows.nrows());

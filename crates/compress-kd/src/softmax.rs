@@ -1,34 +1,49 @@
-//! Softmax, its logarithm and KL divergence of one row, in `f64`.
+//! Softmax, its logarithm and KL divergence of one row, in `f64`. An exponential is taken once.
 
 use crate::element::wide;
 use ndarray::ArrayView1;
 use num_traits::Float;
 
-/// Writes `log σ(z/T)`: the greatest logit is subtracted first, so that nothing overflows and no probability is rounded
-/// to zero before its logarithm is taken.
-pub(crate) fn log_softmax<F: Float>(z: ArrayView1<'_, F>, temperature: f64, out: &mut [f64]) {
-    soften(z, temperature, out);
-    normalize(out);
+/// A distribution over classes and its logarithm.
+#[derive(Default)]
+pub(crate) struct Distribution {
+    /// `log σ(x)`.
+    pub(crate) log: Vec<f64>,
+    /// `σ(x)`.
+    pub(crate) p: Vec<f64>,
 }
 
-/// Writes `z/T`.
-pub(crate) fn soften<F: Float>(z: ArrayView1<'_, F>, temperature: f64, out: &mut [f64]) {
-    for (out, &z) in out.iter_mut().zip(z) {
-        *out = wide(z) / temperature;
+impl Distribution {
+    /// Becomes `σ(z/T)`.
+    pub(crate) fn fill<F: Float>(&mut self, z: ArrayView1<'_, F>, temperature: f64) {
+        self.fill_from(z.iter().map(|&z| wide(z) / temperature));
+    }
+
+    /// Becomes `σ(x)`, and gives back `log Σ exp(x)`. The greatest number is subtracted first, so that nothing overflows and
+    /// no logarithm is taken of a probability that was rounded to zero.
+    pub(crate) fn fill_from(&mut self, x: impl Iterator<Item = f64>) -> f64 {
+        self.log.clear();
+        self.log.extend(x);
+        let max = greatest(&self.log);
+        self.p.clear();
+        self.p.extend(self.log.iter().map(|x| (x - max).exp()));
+        let sum: f64 = self.p.iter().sum();
+        let log_sum = sum.ln();
+        for (log, p) in self.log.iter_mut().zip(&mut self.p) {
+            *log = (*log - max) - log_sum;
+            *p /= sum;
+        }
+        max + log_sum
     }
 }
 
-/// `x ← x - log Σ exp(x)`.
-pub(crate) fn normalize(x: &mut [f64]) {
-    let sum = log_sum_exp(x);
-    for x in x {
-        *x -= sum;
-    }
+fn greatest(x: &[f64]) -> f64 {
+    x.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// `log Σ exp(x)`; minus infinity of nothing.
 pub(crate) fn log_sum_exp(x: &[f64]) -> f64 {
-    let max = x.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let max = greatest(x);
     if max == f64::NEG_INFINITY {
         return max;
     }
@@ -51,24 +66,34 @@ pub(crate) fn sigmoid(x: f64) -> f64 {
     }
 }
 
-/// `KL(p ‖ q) = Σ p (log p - log q)` of `log p` and `log q`, and `scale · (q - p)` added to the gradient by the logits of
-/// `q`. What rounding leaves below zero is zero.
-pub(crate) fn forward_kl(log_q: &[f64], log_p: &[f64], scale: f64, gradient: &mut [f64]) -> f64 {
+/// `KL(p ‖ q) = Σ p (log p - log q)`, and `scale · (q - p)` added to the gradient by the logits of `q`. What rounding leaves
+/// below zero is zero.
+pub(crate) fn forward_kl(
+    q: &Distribution,
+    p: &Distribution,
+    scale: f64,
+    gradient: &mut [f64],
+) -> f64 {
     let mut divergence = 0.0;
-    for ((&lq, &lp), g) in log_q.iter().zip(log_p).zip(gradient) {
-        let p = lp.exp();
+    let logs = q.log.iter().zip(&p.log);
+    for (((&lq, &lp), (&q, &p)), g) in logs.zip(q.p.iter().zip(&p.p)).zip(gradient) {
         divergence += p * (lp - lq);
-        *g += scale * (lq.exp() - p);
+        *g += scale * (q - p);
     }
     divergence.max(0.0)
 }
 
 /// `KL(q ‖ p) = Σ q (log q - log p)`, and `scale · q (log q - log p - KL)` added to the gradient by the logits of `q`.
-pub(crate) fn reverse_kl(log_q: &[f64], log_p: &[f64], scale: f64, gradient: &mut [f64]) -> f64 {
-    let terms = log_q.iter().zip(log_p);
-    let divergence: f64 = terms.map(|(lq, lp)| lq.exp() * (lq - lp)).sum();
-    for ((&lq, &lp), g) in log_q.iter().zip(log_p).zip(gradient) {
-        *g += scale * lq.exp() * (lq - lp - divergence);
+pub(crate) fn reverse_kl(
+    q: &Distribution,
+    p: &Distribution,
+    scale: f64,
+    gradient: &mut [f64],
+) -> f64 {
+    let terms = || q.p.iter().zip(q.log.iter().zip(&p.log));
+    let divergence: f64 = terms().map(|(q, (lq, lp))| q * (lq - lp)).sum();
+    for ((&q, (&lq, &lp)), g) in terms().zip(gradient) {
+        *g += scale * q * (lq - lp - divergence);
     }
     divergence.max(0.0)
 }
@@ -79,9 +104,10 @@ mod tests {
 
     #[test]
     fn log_softmax_holds_where_exponentials_leave_the_range() {
-        let mut row = [1000.0, 0.0, -1000.0];
-        normalize(&mut row);
-        assert_eq!(row, [0.0, -1000.0, -2000.0]);
+        let mut row = Distribution::default();
+        assert_eq!(row.fill_from([1000.0, 0.0, -1000.0].into_iter()), 1000.0);
+        assert_eq!(row.log, [0.0, -1000.0, -2000.0]);
+        assert_eq!(row.p, [1.0, 0.0, 0.0]);
     }
 
     #[test]

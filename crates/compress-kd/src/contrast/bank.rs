@@ -48,6 +48,11 @@ impl<F: Float> MemoryBank<F> {
         &self.rows
     }
 
+    /// The embedding of a sample; rows stand in C order.
+    pub(super) fn row(&self, sample: usize) -> &[F] {
+        self.rows.row(sample).to_slice().unwrap_or_default()
+    }
+
     /// Moves the rows of `samples` towards directions `[n, dimensions]` of length 1.
     pub(super) fn follow(&mut self, samples: &ArrayRef1<usize>, unit: &Array2<f64>, momentum: f64) {
         for (&sample, direction) in samples.iter().zip(unit.rows()) {

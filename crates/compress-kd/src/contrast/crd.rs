@@ -5,7 +5,7 @@ use crate::KdError;
 use crate::check;
 use crate::element::{shaped_like, wide};
 use crate::rows;
-use crate::softmax::{sigmoid, softplus};
+use crate::softmax::{log_sum_exp, sigmoid, softplus};
 use ndarray::{Array2, ArrayRef1, ArrayRef2};
 use num_traits::Float;
 
@@ -234,8 +234,8 @@ impl<F: Float> Crd<F> {
     ) -> Result<(), KdError> {
         let batch = self.batch(student, teacher, contrast)?;
         let log_z = |side: &Side| {
-            let scores = self.scores(side, contrast, self.memory_against(side));
-            let mean = crate::softmax::log_sum_exp(&scores) - (scores.len() as f64).ln();
+            let scores = self.scores(side, contrast);
+            let mean = log_sum_exp(&scores) - (scores.len() as f64).ln();
             mean + (self.negatives.samples() as f64).ln()
         };
         self.log_z = Some([log_z(&batch[0]), log_z(&batch[1])]);
@@ -320,43 +320,42 @@ impl<F: Float> Crd<F> {
     }
 
     /// The memory that an anchor is held against: that of the other network.
-    fn memory_against(&self, side: &Side) -> &Array2<F> {
+    fn memory_against(&self, side: &Side) -> &MemoryBank<F> {
         match side.anchor {
-            Anchor::Student => self.teacher.embeddings(),
-            Anchor::Teacher => self.student.embeddings(),
+            Anchor::Student => &self.teacher,
+            Anchor::Teacher => &self.student,
         }
     }
 
     /// `s'v/τ` of each anchor with each memory that it is contrasted with, row by row.
-    fn scores(&self, side: &Side, contrast: &ArrayRef2<usize>, memory: &Array2<F>) -> Vec<f64> {
+    fn scores(&self, side: &Side, contrast: &ArrayRef2<usize>) -> Vec<f64> {
+        let memory = self.memory_against(side);
         let mut scores = Vec::with_capacity(contrast.len());
-        for (anchor, samples) in side.unit.rows().into_iter().zip(contrast.rows()) {
-            for &sample in samples {
-                let both = anchor.iter().zip(memory.row(sample));
-                let dot: f64 = both.map(|(a, &v)| a * wide(v)).sum();
-                scores.push(dot / self.config.temperature);
-            }
+        for (anchor, samples) in rows::slices(&side.unit).zip(contrast.rows()) {
+            let of = |&sample| self.score(anchor, memory.row(sample));
+            scores.extend(samples.iter().map(of));
         }
         scores
     }
 
-    /// `1/n · Σ l` for one side as anchor, and its gradient by that side's embeddings.
+    fn score(&self, anchor: &[f64], memory: &[F]) -> f64 {
+        dot(anchor, memory) / self.config.temperature
+    }
+
+    /// `1/n · Σ l` for one side as anchor, and its gradient by that side's embeddings. Each memory is looked up once.
     fn anchored(&self, side: &Side, contrast: &ArrayRef2<usize>, log_z: f64) -> (f64, Array2<f64>) {
         let memory = self.memory_against(side);
-        let scores = self.scores(side, contrast, memory);
         let (n, entries) = contrast.dim();
         let negatives = (entries - 1) as f64;
         // log(x / (N/M)) is a score less this.
         let offset = log_z + (negatives / self.negatives.samples() as f64).ln();
         let mut value = 0.0;
         let mut gradient = Array2::zeros(side.unit.raw_dim());
-        let rows = contrast
-            .rows()
-            .into_iter()
-            .zip(scores.chunks_exact(entries));
-        for ((samples, scores), mut g) in rows.zip(gradient.rows_mut()) {
-            for (place, (&sample, score)) in samples.iter().zip(scores).enumerate() {
-                let odds = score - offset;
+        let anchors = rows::slices(&side.unit).zip(rows::slices_mut(&mut gradient));
+        for ((anchor, by_anchor), samples) in anchors.zip(contrast.rows()) {
+            for (place, &sample) in samples.iter().enumerate() {
+                let memory = memory.row(sample);
+                let odds = self.score(anchor, memory) - offset;
                 // h = sigmoid(odds): the positive wants it at 1, the negatives at 0.
                 let (term, slope) = if place == 0 {
                     (softplus(-odds), -sigmoid(-odds))
@@ -365,7 +364,7 @@ impl<F: Float> Crd<F> {
                 };
                 value += term / n as f64;
                 let scale = slope / (self.config.temperature * n as f64);
-                for (g, &v) in g.iter_mut().zip(memory.row(sample)) {
+                for (g, &v) in by_anchor.iter_mut().zip(memory) {
                     *g += scale * wide(v);
                 }
             }
@@ -373,6 +372,20 @@ impl<F: Float> Crd<F> {
         rows::through_unit(&side.unit, &side.lengths, &mut gradient);
         (value, gradient)
     }
+}
+
+/// `a'b` in eight sums, which compilers turn into vectors.
+fn dot<F: Float>(a: &[f64], b: &[F]) -> f64 {
+    let (left, right) = (a.chunks_exact(8), b.chunks_exact(8));
+    let ends = left.remainder().iter().zip(right.remainder());
+    let end: f64 = ends.map(|(a, &b)| a * wide(b)).sum();
+    let mut sums = [0.0; 8];
+    for (a, b) in left.zip(right) {
+        for (sum, (a, &b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += a * wide(b);
+        }
+    }
+    sums.iter().sum::<f64>() + end
 }
 
 /// The embeddings of one network for a batch.

@@ -12,7 +12,7 @@ use num_traits::Float;
 /// distributions `B`, one for each label.
 ///
 /// The loss of [`KdLoss`](super::KdLoss) with each label a two-class problem of its own (Yang et al. 2023, "Multi-label knowledge
-/// distillation", arXiv:2308.06453, sec. 3.2); mean over all `n·c` elements, as PyTorch's `BCEWithLogitsLoss`.
+/// distillation", arXiv:2308.06453); mean over all `n·c` elements, as PyTorch's `BCEWithLogitsLoss`.
 /// `BCE = -v y log s(z) - (1-y) log(1 - s(z))` with the positive weight `v` of the label. The gradient by `z_S` is
 /// `1/(nc) · ((1-α) ((1-y) s(z_S) - v y (1 - s(z_S))) + α T (s(z_S/T) - s(z_T/T)))`.
 #[derive(Clone, Debug, PartialEq)]

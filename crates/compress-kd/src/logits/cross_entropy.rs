@@ -4,7 +4,7 @@ use super::{STUDENT, sum_of_rows};
 use crate::KdError;
 use crate::check;
 use crate::element::wide;
-use crate::softmax;
+use crate::softmax::Distribution;
 use ndarray::{Array2, ArrayRef1, ArrayRef2};
 use num_traits::Float;
 
@@ -124,25 +124,22 @@ impl CrossEntropy {
         logits: &ArrayRef2<F>,
         targets: &Targets<'_, F>,
     ) -> Result<(f64, Array2<F>), KdError> {
-        let (mut log_q, mut weights) = (vec![0.0; logits.ncols()], vec![0.0; logits.ncols()]);
+        let (mut q, mut weights) = (Distribution::default(), vec![0.0; logits.ncols()]);
         sum_of_rows(logits, |index, row, gradient| {
-            softmax::log_softmax(row, 1.0, &mut log_q);
+            q.fill(row, 1.0);
             targets.weights_of(index, &mut weights);
-            weighted(&log_q, &weights, gradient)
+            weighted(&q, &weights, gradient)
         })
     }
 }
 
 /// `-Σ a log q`, and `q Σ a - a` added to the gradient.
-pub(super) fn weighted(log_q: &[f64], weights: &[f64], gradient: &mut [f64]) -> f64 {
+pub(super) fn weighted(q: &Distribution, weights: &[f64], gradient: &mut [f64]) -> f64 {
     let total: f64 = weights.iter().sum();
     let mut value = 0.0;
-    for ((&lq, &a), g) in log_q.iter().zip(weights).zip(gradient) {
-        // Of a class that does not count, the logarithm may be as large as it likes.
-        if a != 0.0 {
-            value -= a * lq;
-        }
-        *g += total * lq.exp() - a;
+    for (((&lq, &q), &a), g) in q.log.iter().zip(&q.p).zip(weights).zip(gradient) {
+        value -= a * lq;
+        *g += total * q - a;
     }
     value
 }

@@ -4,9 +4,10 @@ use super::binary::bernoulli_kl;
 use super::{CrossEntropy, STUDENT, TEACHER, sum_of_rows};
 use crate::KdError;
 use crate::check;
+use crate::element::wide;
 use crate::logits::cross_entropy::Targets;
-use crate::softmax::{self, log_sum_exp, sigmoid};
-use ndarray::{Array2, ArrayRef1, ArrayRef2};
+use crate::softmax::{self, Distribution, sigmoid};
+use ndarray::{Array2, ArrayRef1, ArrayRef2, ArrayView1};
 use num_traits::Float;
 
 /// DKD: `L = T²/n · Σ (α · TCKD + β · NCKD)`.
@@ -80,70 +81,64 @@ impl DecoupledKd {
         )?;
         Targets::<F>::labels(&CrossEntropy::default(), labels, (n, c))?;
         let per_sample = self.temperature * self.temperature / n as f64;
-        let (mut s, mut t) = (vec![0.0; c], vec![0.0; c]);
-        let mut others = Others::new(c);
+        let mut others = Others::default();
         sum_of_rows(student, |index, row, gradient| {
-            softmax::soften(row, self.temperature, &mut s);
-            softmax::soften(teacher.row(index), self.temperature, &mut t);
             let label = labels[index] as usize;
-            per_sample * self.of_row(&s, &t, label, per_sample, &mut others, gradient)
+            let odds_q = without(label, row, self.temperature, &mut others.student);
+            let odds_p = without(
+                label,
+                teacher.row(index),
+                self.temperature,
+                &mut others.teacher,
+            );
+            let scale = per_sample / self.temperature;
+            per_sample * self.of_row((odds_q, odds_p), &mut others, label, scale, gradient)
         })
     }
 
+    /// The loss of a sample, from the log-odds of its label for student and teacher and the distributions of the others.
     fn of_row(
         &self,
-        student: &[f64],
-        teacher: &[f64],
-        label: usize,
-        per_sample: f64,
+        (odds_q, odds_p): (f64, f64),
         others: &mut Others,
+        label: usize,
+        scale: f64,
         gradient: &mut [f64],
     ) -> f64 {
-        let scale = per_sample / self.temperature;
-        let odds_q = others.student.fill(student, label);
-        let odds_p = others.teacher.fill(teacher, label);
-        others.gradient.fill(0.0);
-        let (q, p) = (&others.student.0, &others.teacher.0);
+        let (q, p) = (&others.student, &others.teacher);
+        others.gradient.clear();
+        others.gradient.resize(q.p.len(), 0.0);
         let of_others = softmax::forward_kl(q, p, self.beta * scale, &mut others.gradient);
         // By the log-odds of the label, and through them by each logit.
         let by_odds = self.alpha * scale * (sigmoid(odds_q) - sigmoid(odds_p));
-        gradient[label] = by_odds;
-        let places = (0..student.len()).filter(|&class| class != label);
-        for (class, (g, lq)) in places.zip(others.gradient.iter().zip(q)) {
-            gradient[class] = g - by_odds * lq.exp();
+        let mut by_others = others.gradient.iter().zip(&q.p);
+        for (class, out) in gradient.iter_mut().enumerate() {
+            if class == label {
+                *out = by_odds;
+            } else if let Some((g, q)) = by_others.next() {
+                *out = g - by_odds * q;
+            }
         }
         self.alpha * bernoulli_kl(odds_p, odds_q) + self.beta * of_others
     }
 }
 
 /// The classes beside the label's.
+#[derive(Default)]
 struct Others {
     student: Distribution,
     teacher: Distribution,
     gradient: Vec<f64>,
 }
 
-impl Others {
-    fn new(classes: usize) -> Self {
-        Self {
-            student: Distribution(vec![0.0; classes - 1]),
-            teacher: Distribution(vec![0.0; classes - 1]),
-            gradient: vec![0.0; classes - 1],
-        }
-    }
-}
-
-/// `log p̂` of the classes beside the label's.
-struct Distribution(Vec<f64>);
-
-impl Distribution {
-    /// Takes over a row of softened logits and gives back the log-odds of the label, `z_t - log Σ_(i≠t) exp(z_i)`.
-    fn fill(&mut self, z: &[f64], label: usize) -> f64 {
-        let (before, after) = (&z[..label], &z[label + 1..]);
-        self.0[..label].copy_from_slice(before);
-        self.0[label..].copy_from_slice(after);
-        let sum = log_sum_exp(&self.0);
-        softmax::normalize(&mut self.0);
-        z[label] - sum
-    }
+/// The distribution over the classes beside the label's, and the log-odds of the label: `z_t - log Σ_(i≠t) exp(z_i)`.
+fn without<F: Float>(
+    label: usize,
+    z: ArrayView1<'_, F>,
+    temperature: f64,
+    others: &mut Distribution,
+) -> f64 {
+    let softened = |class: usize| wide(z[class]) / temperature;
+    let classes = (0..z.len()).filter(|&class| class != label);
+    softened(label) - others.fill_from(classes.map(softened))
 }

@@ -3,7 +3,7 @@
 use super::{STUDENT, TEACHER, sum_of_rows};
 use crate::KdError;
 use crate::check;
-use crate::softmax;
+use crate::softmax::{self, Distribution};
 use ndarray::{Array2, ArrayRef2};
 use num_traits::Float;
 
@@ -62,16 +62,15 @@ fn of_rows<F: Float>(
     student: &ArrayRef2<F>,
     teacher: &ArrayRef2<F>,
     temperature: f64,
-    divergence: fn(&[f64], &[f64], f64, &mut [f64]) -> f64,
+    divergence: fn(&Distribution, &Distribution, f64, &mut [f64]) -> f64,
 ) -> Result<(f64, Array2<F>), KdError> {
     check::temperature(temperature)?;
     check::alike((STUDENT, student), (TEACHER, teacher))?;
-    let (n, c) = student.dim();
-    let per_sample = temperature * temperature / n as f64;
-    let (mut log_q, mut log_p) = (vec![0.0; c], vec![0.0; c]);
+    let per_sample = temperature * temperature / student.nrows() as f64;
+    let (mut q, mut p) = (Distribution::default(), Distribution::default());
     sum_of_rows(student, |index, row, gradient| {
-        softmax::log_softmax(row, temperature, &mut log_q);
-        softmax::log_softmax(teacher.row(index), temperature, &mut log_p);
-        per_sample * divergence(&log_q, &log_p, per_sample / temperature, gradient)
+        q.fill(row, temperature);
+        p.fill(teacher.row(index), temperature);
+        per_sample * divergence(&q, &p, per_sample / temperature, gradient)
     })
 }

@@ -4,7 +4,7 @@ use super::cross_entropy::{Targets, weighted};
 use super::{CrossEntropy, STUDENT, TEACHER, sum_of_rows};
 use crate::KdError;
 use crate::check;
-use crate::softmax;
+use crate::softmax::{self, Distribution};
 use ndarray::{Array2, ArrayRef1, ArrayRef2};
 use num_traits::Float;
 
@@ -39,7 +39,7 @@ pub struct KdLoss {
 }
 
 impl Default for KdLoss {
-    /// `α = 0.9`, `T = 4`, plain cross-entropy.
+    /// `α = 0.9`, `T = 4` and plain cross-entropy.
     fn default() -> Self {
         Self::new(0.9, 4.0)
     }
@@ -127,17 +127,18 @@ impl KdLoss {
         let (n, c) = student.dim();
         let t = self.temperature;
         let per_sample = self.alpha * t * t / n as f64;
-        let (mut log_q, mut other) = (vec![0.0; c], vec![0.0; c]);
+        let (mut q, mut p) = (Distribution::default(), Distribution::default());
+        let mut weights = vec![0.0; c];
         sum_of_rows(student, |index, row, gradient| {
-            softmax::log_softmax(row, 1.0, &mut log_q);
-            targets.weights_of(index, &mut other);
-            for a in &mut other {
+            q.fill(row, 1.0);
+            targets.weights_of(index, &mut weights);
+            for a in &mut weights {
                 *a *= 1.0 - self.alpha;
             }
-            let hard = weighted(&log_q, &other, gradient);
-            softmax::log_softmax(row, t, &mut log_q);
-            softmax::log_softmax(teacher.row(index), t, &mut other);
-            hard + per_sample * softmax::forward_kl(&log_q, &other, per_sample / t, gradient)
+            let hard = weighted(&q, &weights, gradient);
+            q.fill(row, t);
+            p.fill(teacher.row(index), t);
+            hard + per_sample * softmax::forward_kl(&q, &p, per_sample / t, gradient)
         })
     }
 }

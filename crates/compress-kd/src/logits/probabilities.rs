@@ -3,7 +3,7 @@
 use crate::KdError;
 use crate::check;
 use crate::element::narrow;
-use crate::softmax;
+use crate::softmax::Distribution;
 use ndarray::{Array2, ArrayRef2};
 use num_traits::Float;
 
@@ -15,7 +15,7 @@ use num_traits::Float;
 /// # Errors
 /// [`KdError::Empty`], [`KdError::NotFinite`], [`KdError::Setting`] for a temperature that is not positive.
 pub fn softmax<F: Float>(logits: &ArrayRef2<F>, temperature: f64) -> Result<Array2<F>, KdError> {
-    rows(logits, temperature, f64::exp)
+    rows(logits, temperature, |row| &row.p)
 }
 
 /// `log σ(z/T)`, row by row: `z_i/T - log Σ_j exp(z_j/T)`, finite also where the probability is rounded to zero.
@@ -28,22 +28,22 @@ pub fn log_softmax<F: Float>(
     logits: &ArrayRef2<F>,
     temperature: f64,
 ) -> Result<Array2<F>, KdError> {
-    rows(logits, temperature, |x| x)
+    rows(logits, temperature, |row| &row.log)
 }
 
 fn rows<F: Float>(
     logits: &ArrayRef2<F>,
     temperature: f64,
-    of_log: impl Fn(f64) -> f64,
+    part: impl Fn(&Distribution) -> &[f64],
 ) -> Result<Array2<F>, KdError> {
     check::readable("the logits", logits)?;
     check::temperature(temperature)?;
     let mut result = Array2::zeros(logits.raw_dim());
-    let mut row = vec![0.0; logits.ncols()];
+    let mut row = Distribution::default();
     for (z, mut out) in logits.rows().into_iter().zip(result.rows_mut()) {
-        softmax::log_softmax(z, temperature, &mut row);
-        for (out, &x) in out.iter_mut().zip(&row) {
-            *out = narrow(of_log(x));
+        row.fill(z, temperature);
+        for (out, &x) in out.iter_mut().zip(part(&row)) {
+            *out = narrow(x);
         }
     }
     check::result("the softmax", result)

@@ -9,7 +9,7 @@ use num_traits::Float;
 
 /// `1/(2n) · Σ ‖z_S - z_T‖²`: the student's logits become the teacher's.
 ///
-/// Ba, Caruana 2014, "Do deep nets really need to be deep?" (arXiv:1312.6184), eq. 1: sum over the classes, mean over the
+/// Ba, Caruana 2014, "Do deep nets really need to be deep?" (arXiv:1312.6184), sec. 2: sum over the classes, mean over the
 /// batch, halved. The gradient by `z_S` is `(z_S - z_T)/n`. `2/c` times the value is the mean squared error over all elements.
 ///
 /// # Shapes

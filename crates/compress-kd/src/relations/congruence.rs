@@ -18,9 +18,9 @@ pub enum CorrelationKernel {
 
 /// `1/n² · Σ_(i,j) (k(f_S,i, f_S,j) - k(f_T,i, f_T,j))²`: the correlations of the samples are the same for both.
 ///
-/// Peng et al. 2019, "Correlation congruence for knowledge distillation" (arXiv:1904.01802), eqs. 6 to 9; mean over the `n²`
+/// Peng et al. 2019, "Correlation congruence for knowledge distillation" (arXiv:1904.01802), sec. 3; mean over the `n²`
 /// pairs. The Gaussian kernel is computed as it stands, not by the paper's Taylor series, which holds for features of length 1
-/// only. The paper divides features by their length before.
+/// only.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct CorrelationCongruence {
@@ -29,7 +29,7 @@ pub struct CorrelationCongruence {
 }
 
 impl Default for CorrelationCongruence {
-    /// The Gaussian kernel with `γ = 0.4`, as in the paper.
+    /// The Gaussian kernel with `γ = 0.4`.
     fn default() -> Self {
         Self::new(CorrelationKernel::Gaussian(0.4))
     }

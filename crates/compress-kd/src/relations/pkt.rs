@@ -8,8 +8,8 @@ use num_traits::Float;
 
 /// `1/n · Σ_i KL(p_T(·|i) ‖ p_S(·|i))`: which samples are neighbours.
 ///
-/// Passalis, Tefas 2018, "Learning deep representations with probabilistic knowledge transfer" (arXiv:1803.10837), eqs. 3 to
-/// 8 with the cosine kernel: `p(j|i) = K_ij / Σ_(k≠i) K_ik`, `K_ij = (cos(x_i, x_j) + 1)/2 + ε`, over the samples `j ≠ i`; mean over
+/// Passalis, Tefas 2018, "Learning deep representations with probabilistic knowledge transfer" (arXiv:1803.10837),
+/// with the cosine kernel: `p(j|i) = K_ij / Σ_(k≠i) K_ik`, `K_ij = (cos(x_i, x_j) + 1)/2 + ε`, over the samples `j ≠ i`; mean over
 /// the batch. `ε = 1e-7` keeps the divergence finite where two samples are opposite. Rotating the features and scaling each
 /// sample change nothing. The cosine with a sample of zeros is 0, and so is its gradient.
 ///

@@ -8,7 +8,7 @@ use num_traits::Float;
 
 /// `1/b² · ‖G_T - G_S‖_F²` of the normalized similarities of the batch.
 ///
-/// Tung, Mori 2019, "Similarity-preserving knowledge distillation" (arXiv:1907.09682), eqs. 1 to 4: `G̃ = Q Q'` of the
+/// Tung, Mori 2019, "Similarity-preserving knowledge distillation" (arXiv:1907.09682), sec. 3: `G̃ = Q Q'` of the
 /// activations `Q` `[b, chw]`, each row of `G̃` divided by its length; mean over the `b²` pairs. Rotating the features and
 /// scaling them all changes nothing. A sample of zeros has a row of zeros, whose gradient is zero.
 ///

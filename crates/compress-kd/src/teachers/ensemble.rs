@@ -4,7 +4,7 @@ use crate::KdError;
 use crate::check;
 use crate::element::narrow;
 use crate::logits::TEACHER;
-use crate::softmax;
+use crate::softmax::{Distribution, log_sum_exp};
 use ndarray::{Array2, ArrayView2};
 use num_traits::Float;
 
@@ -63,23 +63,23 @@ pub fn ensemble<F: Float>(
     }
     let weights = shares(weights, teachers.len())?;
     let mut result = Array2::zeros(first.raw_dim());
-    let mut log_p = vec![0.0; first.ncols()];
+    let mut one = Distribution::default();
     let mut joined = vec![0.0; first.ncols()];
     for (index, mut out) in result.rows_mut().into_iter().enumerate() {
         for (k, (teacher, &w)) in teachers.iter().zip(&weights).enumerate() {
-            softmax::log_softmax(teacher.row(index), temperature, &mut log_p);
-            for (joined, &lp) in joined.iter_mut().zip(&log_p) {
+            one.fill(teacher.row(index), temperature);
+            for (joined, &lp) in joined.iter_mut().zip(&one.log) {
                 *joined = match (mean, k) {
                     (TeacherMean::Arithmetic, 0) => w.ln() + lp,
-                    (TeacherMean::Arithmetic, _) => softmax::log_sum_exp(&[*joined, w.ln() + lp]),
+                    (TeacherMean::Arithmetic, _) => log_sum_exp(&[*joined, w.ln() + lp]),
                     (TeacherMean::Geometric, 0) => w * lp,
                     (TeacherMean::Geometric, _) => *joined + w * lp,
                 };
             }
         }
-        softmax::normalize(&mut joined);
+        let sum = log_sum_exp(&joined);
         for (out, &lp) in out.iter_mut().zip(&joined) {
-            *out = narrow(temperature * lp);
+            *out = narrow(temperature * (lp - sum));
         }
     }
     check::result("the ensemble", result)

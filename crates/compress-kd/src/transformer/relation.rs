@@ -4,7 +4,8 @@ use super::counted;
 use crate::KdError;
 use crate::check;
 use crate::element::{narrow, wide};
-use crate::softmax;
+use crate::rows;
+use crate::softmax::{self, Distribution};
 use ndarray::{Array2, Array3, ArrayRef2, ArrayRef3};
 use num_traits::Float;
 
@@ -211,31 +212,19 @@ fn divergence(
     teacher: &(Array2<f64>, Array2<f64>),
     scale: f64,
 ) -> (f64, Array2<f64>, Array2<f64>) {
-    let log_q = log_relation(student);
-    let log_p = log_relation(teacher);
-    let mut by_score = Array2::zeros(log_q.raw_dim());
+    let scores = student.0.dot(&student.1.t());
+    let targets = teacher.0.dot(&teacher.1.t());
+    let mut by_score = Array2::zeros(scores.raw_dim());
+    let (mut q, mut p) = (Distribution::default(), Distribution::default());
     let mut value = 0.0;
-    let rows = log_q.rows().into_iter().zip(log_p.rows());
-    for ((q, p), mut g) in rows.zip(by_score.rows_mut()) {
-        // Rows of fresh arrays are contiguous.
-        if let (Some(q), Some(p), Some(g)) = (q.as_slice(), p.as_slice(), g.as_slice_mut()) {
-            value += scale * softmax::forward_kl(q, p, scale, g);
-        }
+    let rows = scores.rows().into_iter().zip(targets.rows());
+    for ((s, t), g) in rows.zip(rows::slices_mut(&mut by_score)) {
+        q.fill(s, (student.0.ncols() as f64).sqrt());
+        p.fill(t, (teacher.0.ncols() as f64).sqrt());
+        value += scale * softmax::forward_kl(&q, &p, scale, g);
     }
     by_score /= (student.0.ncols() as f64).sqrt();
     let left = by_score.dot(&student.1);
     let right = by_score.t().dot(&student.0);
     (value, left, right)
-}
-
-/// `log softmax(X Y' / √d)`, row by row.
-fn log_relation((x, y): &(Array2<f64>, Array2<f64>)) -> Array2<f64> {
-    let mut scores = x.dot(&y.t());
-    scores /= (x.ncols() as f64).sqrt();
-    for mut row in scores.rows_mut() {
-        if let Some(row) = row.as_slice_mut() {
-            softmax::normalize(row);
-        }
-    }
-    scores
 }

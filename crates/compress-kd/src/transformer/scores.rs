@@ -4,7 +4,7 @@ use super::counted;
 use crate::KdError;
 use crate::check;
 use crate::element::{narrow, wide};
-use crate::softmax;
+use crate::softmax::{self, Distribution};
 use ndarray::{Array4, ArrayRef2, ArrayRef4};
 use num_traits::Float;
 
@@ -30,11 +30,12 @@ pub fn attention_divergence<F: Float>(
 ) -> Result<(f64, Array4<F>), KdError> {
     let scores = Scores::of(student, teacher, mask)?;
     let (n, heads, ..) = student.dim();
+    let (mut q, mut p) = (Distribution::default(), Distribution::default());
     scores.sum(|queries, row, gradient| {
         let scale = 1.0 / (n * heads * queries) as f64;
-        softmax::normalize(&mut row.student);
-        softmax::normalize(&mut row.teacher);
-        scale * softmax::forward_kl(&row.student, &row.teacher, scale, gradient)
+        q.fill_from(row.student.iter().copied());
+        p.fill_from(row.teacher.iter().copied());
+        scale * softmax::forward_kl(&q, &p, scale, gradient)
     })
 }
 
@@ -99,7 +100,7 @@ impl<'a, F: Float> Scores<'a, F> {
     }
 
     /// Calls with each `[sample, head, query]` that counts and its row.
-    fn for_each(&self, mut visit: impl FnMut([usize; 3], &mut Row)) -> Result<(), KdError> {
+    fn for_each(&self, mut visit: impl FnMut([usize; 3], &Row)) -> Result<(), KdError> {
         let (n, heads, ..) = self.student.dim();
         let mut row = Row::default();
         for sample in 0..n {
@@ -107,7 +108,7 @@ impl<'a, F: Float> Scores<'a, F> {
                 for &query in &self.queries[sample] {
                     let at = [sample, head, query];
                     self.read(at, &mut row)?;
-                    visit(at, &mut row);
+                    visit(at, &row);
                 }
             }
         }
@@ -135,7 +136,7 @@ impl<'a, F: Float> Scores<'a, F> {
     /// The sum over all rows; `term` gets the number of queries of the sample, the row, and zeros for its gradient.
     fn sum(
         &self,
-        mut term: impl FnMut(usize, &mut Row, &mut [f64]) -> f64,
+        mut term: impl FnMut(usize, &Row, &mut [f64]) -> f64,
     ) -> Result<(f64, Array4<F>), KdError> {
         let mut gradient = Array4::zeros(self.student.raw_dim());
         let mut by_row = Vec::new();

@@ -65,6 +65,20 @@ fn single_precision_is_rounded_once() {
 }
 
 #[test]
+fn half_precision_is_rounded_once() {
+    let mut numbers = Numbers::new(305);
+    let labels = numbers.labels(4, 6);
+    let [student, teacher] =
+        [(); 2].map(|()| numbers.array((4, 6), 4.0).mapv(half::bf16::from_f64));
+    let wide = [&student, &teacher].map(|x| x.mapv(half::bf16::to_f64));
+    let kd = KdLoss::new(0.5, 4.0);
+    let (value, gradient) = kd.loss(&student, &teacher, &labels).unwrap();
+    let (expected, expected_gradient) = kd.loss(&wide[0], &wide[1], &labels).unwrap();
+    assert_eq!(value, expected);
+    assert_eq!(gradient, expected_gradient.mapv(half::bf16::from_f64));
+}
+
+#[test]
 fn views_of_any_strides_are_their_copies() {
     let mut numbers = Numbers::new(301);
     let big = numbers.array((10, 12), 4.0);

@@ -25,6 +25,38 @@ fn relational_losses_have_their_gradients() {
 }
 
 #[test]
+fn distances_far_apart_have_hubers_other_gradient() {
+    let mut numbers = Numbers::new(71);
+    let mut student = numbers.array((6, 2), 1.0);
+    student.row_mut(0).mapv_inplace(|x| 50.0 * x);
+    let teacher = numbers.array((6, 3), 1.0);
+    holds(&student, |x| rkd_distance(x, &teacher));
+    // Sides of the student 0 (ten times) and 5 (five times), whose mean without zeros is 5; the teacher's are all the same. So
+    // five pairs agree and ten differ by 1, where both sides of the loss meet at 1/2.
+    let student = Array2::from_shape_fn((6, 1), |(i, _)| if i == 0 { 5.0 } else { 0.0 });
+    let teacher = Array2::eye(6);
+    close(
+        rkd_distance(&student, &teacher).unwrap().0,
+        2.0 * 10.0 * 0.5 / 36.0,
+        1e-14,
+    );
+    // The sides of the far sample are beyond.
+    let student = arr2(&[[0.0], [1.0], [2.0], [3.0], [100.0]]);
+    let sides = [1.0, 2.0, 3.0, 100.0, 1.0, 2.0, 99.0, 1.0, 98.0, 97.0];
+    let mean: f64 = sides.iter().sum::<f64>() / 10.0;
+    let of = |side: f64| {
+        let x: f64 = side / mean - 1.0;
+        if x > 1.0 { x - 0.5 } else { 0.5 * x * x }
+    };
+    let expected = 2.0 * sides.map(of).iter().sum::<f64>() / 25.0;
+    close(
+        rkd_distance(&student, &Array2::eye(5)).unwrap().0,
+        expected,
+        1e-14,
+    );
+}
+
+#[test]
 fn similarity_and_correlation_have_their_gradients() {
     each(|student, teacher| {
         holds(student, |x| similarity_preserving(x, teacher));
