@@ -1,11 +1,11 @@
-//! Convolutions of well-known layers on one thread, `f32` and int8, both layouts.
+//! Convolutions of well-known layers on one thread, `f32` and int8, both layouts; large windows, summed directly and transformed.
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use runtime_kernels::conv::{
-    ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8, conv,
-    conv_int8,
+    ConvEpilogue, ConvParams, ConvShape, FftTile, Int8Input, Layout, PackedConvF32, PackedConvInt8,
+    conv, conv_int8,
 };
 use runtime_kernels::quantized::{RequantRule, Requantization};
 use runtime_kernels::{Context, Scratch};
@@ -109,5 +109,56 @@ fn layers(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, layers);
+/// Name; input channels, output channels, groups; image extent, kernel extent.
+const LARGE_WINDOWS: [(&str, [usize; 3], [usize; 2]); 5] = [
+    ("5x5 64", [64, 64, 1], [56, 5]),
+    ("11x11 64", [64, 64, 1], [56, 11]),
+    ("depthwise 13x13 64", [64, 64, 64], [56, 13]),
+    ("depthwise 31x31 128", [128, 128, 128], [56, 31]),
+    ("depthwise 29x29 256", [256, 256, 256], [28, 29]),
+];
+
+/// The direct sum beside the fast Fourier transform.
+fn large_windows(c: &mut Criterion) {
+    let ctx = Context::default();
+    for (name, [channels, out_channels, groups], [extent, kernel]) in LARGE_WINDOWS {
+        let mut group = c.benchmark_group(name);
+        group
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(200))
+            .measurement_time(Duration::from_millis(600));
+        let mut params = ConvParams::default();
+        params.groups = groups;
+        params.layout = Layout::ChannelsLast;
+        params.pads_begin = vec![kernel / 2; 2];
+        params.pads_end = vec![kernel / 2; 2];
+        let (image, window, depth) = ([extent; 2], [kernel; 2], channels / groups);
+        let shape = ConvShape::new(&params, 1, channels, &image, out_channels, &window)
+            .expect("the layer is well formed");
+        let weights = vec![1f32; out_channels * depth * kernel * kernel];
+        let tile = FftTile::candidate(ctx.isa, &shape).expect("the window is large");
+        let direct = PackedConvF32::new(ctx.isa, &params, &weights, out_channels, depth, &window);
+        let transformed = PackedConvF32::fft(
+            ctx.isa,
+            tile,
+            &params,
+            &weights,
+            out_channels,
+            depth,
+            &window,
+        );
+        let x = vec![0.5f32; channels * extent * extent];
+        let mut y = vec![0f32; shape.output_len().expect("the layer is small")];
+        let mut scratch = Scratch::new();
+        for (way, packed) in [("direct", direct), ("fft", transformed)] {
+            let packed = packed.expect("the weights fit");
+            let epilogue = ConvEpilogue::default();
+            group.bench_function(way, |bench| {
+                bench.iter(|| conv(&ctx, &mut scratch, &shape, &x, &packed, &epilogue, &mut y));
+            });
+        }
+    }
+}
+
+criterion_group!(benches, layers, large_windows);
 criterion_main!(benches);

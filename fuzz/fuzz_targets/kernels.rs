@@ -6,7 +6,8 @@
 use arbitrary::Arbitrary;
 use half::{bf16, f16};
 use libfuzzer_sys::fuzz_target;
-use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8};
+use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, FftTile, Layout, PackedConvF32};
+use runtime_kernels::conv::{Int8Input, PackedConvInt8};
 use runtime_kernels::conv::{conv, conv_int8};
 use runtime_kernels::elementwise::{Half, narrow};
 use runtime_kernels::gemm::{
@@ -197,5 +198,25 @@ fn convolutions(case: &Conv) {
             conv(&ctx, scratch, &shape, &x_float, &weights, &ConvEpilogue::default(), &mut out).expect("extents agree");
             assert_eq!(out, floats(expected.iter().copied()), "convolution of halves on {}", isa.name());
         }
+
+        let Some(tile) = FftTile::candidate(isa, &shape) else { continue };
+        let weights = PackedConvF32::fft(isa, tile, &params, &w_float, filters, in_per_group, &kernel);
+        let weights = weights.expect("the transform applies");
+        conv(&ctx, scratch, &shape, &x_float, &weights, &ConvEpilogue::default(), &mut out).expect("extents agree");
+        let bound = fft_bound(tile, in_per_group, &x_real, &w_real);
+        for (found, &exact) in out.iter().zip(&expected) {
+            let apart = (f64::from(*found) - f64::from(exact)).abs();
+            assert!(apart <= bound, "transformed convolution on {}: {apart} of {bound}", isa.name());
+        }
+        }
     }
+}
+
+/// The bound that stands at [`FftTile`], by the largest pixel and the sum of all taps.
+fn fft_bound(tile: FftTile, channels: usize, x: &[i32], w: &[i32]) -> f64 {
+    let places = (tile.rows() * tile.columns()) as f64;
+    let largest = x.iter().map(|n| n.abs()).max().map_or(0.0, f64::from);
+    let taps: f64 = w.iter().map(|n| f64::from(n.abs())).sum();
+    let units = 10.0 * places.log2() + 3.0 * channels as f64 + 10.0;
+    units / f64::from(1 << 24) * (2.0 * places).sqrt() * largest * taps
 }

@@ -5,7 +5,9 @@
 //! for bit where the row says [`Agreement::Exact`], and must not depend on the thread count.
 
 mod attention;
+mod fft;
 mod half;
+mod recurrent;
 mod stages;
 
 use ::half::{bf16, f16};
@@ -21,13 +23,8 @@ use crate::gemm::{
 };
 use crate::norm::{Reduce, Softmax};
 use crate::quantized::{RawOutput, RequantRule, Requantization, ScaleZero};
-use crate::recurrent::{
-    Cell, Directions, GateBias, PackedGates, RecurrentLayer, RecurrentShape, RecurrentState,
-    SequenceLayout,
-};
-use crate::{
-    Context, Isa, KernelError, MatRef, Scratch, conv, elementwise, gemm, norm, quantized, recurrent,
-};
+use crate::recurrent::Cell;
+use crate::{Context, Isa, KernelError, MatRef, Scratch, conv, elementwise, gemm, norm, quantized};
 
 /// How far the results of two instruction sets may lie apart.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -138,6 +135,16 @@ pub const KERNELS: &[Kernel] = &[
         run: |c| conv_winograd(c, WinogradTile::Four),
     },
     Kernel {
+        name: "conv/f32-fft",
+        agreement: Agreement::Within(1e-4),
+        run: |c| fft::convolved(c, 1),
+    },
+    Kernel {
+        name: "conv/f32-fft-depthwise",
+        agreement: Agreement::Within(1e-5),
+        run: |c| fft::convolved(c, 19),
+    },
+    Kernel {
         name: "conv/f32-depthwise",
         agreement: Agreement::Within(1e-5),
         run: |c| conv_f32(c, Layout::ChannelsFirst, 10),
@@ -235,14 +242,14 @@ pub const KERNELS: &[Kernel] = &[
     Kernel {
         name: "recurrent/rnn",
         agreement: Agreement::Within(1e-5),
-        run: |c| recurrent_of(c, Cell::Rnn),
+        run: |c| recurrent::recurrent_of(c, Cell::Rnn),
     },
     Kernel {
         name: "recurrent/gru",
         agreement: Agreement::Within(1e-5),
         run: |c| {
             let linear_before_reset = false;
-            recurrent_of(
+            recurrent::recurrent_of(
                 c,
                 Cell::Gru {
                     linear_before_reset,
@@ -255,7 +262,7 @@ pub const KERNELS: &[Kernel] = &[
         agreement: Agreement::Within(1e-5),
         run: |c| {
             let input_forget = false;
-            recurrent_of(c, Cell::Lstm { input_forget })
+            recurrent::recurrent_of(c, Cell::Lstm { input_forget })
         },
     },
     Kernel {
@@ -486,53 +493,6 @@ fn sum(ctx: &Context) -> Result<Vec<f32>, KernelError> {
     let x = floats(61 * 29 * 41, 10);
     let mut y = vec![0.0; 61 * 41];
     norm::reduce(ctx, Reduce::Sum, [61, 29, 41], &x, &mut y)?;
-    Ok(y)
-}
-
-/// 5 sequences of up to 9 steps of 23 features, 37 units, both directions.
-fn recurrent_of(ctx: &Context, cell: Cell) -> Result<Vec<f32>, KernelError> {
-    let shape = RecurrentShape {
-        time: 9,
-        batch: 5,
-        input: 23,
-        hidden: 37,
-    };
-    let (directions, rows) = (2, cell.gates() * shape.hidden);
-    let w = floats(directions * rows * shape.input, 12);
-    let r = floats(directions * rows * shape.hidden, 13);
-    let w = PackedGates::of_input(ctx.isa, cell, [directions, shape.hidden, shape.input], &w)?;
-    let r = PackedGates::of_state(ctx.isa, cell, [directions, shape.hidden], &r)?;
-    let bias = GateBias::new(cell, [directions, shape.hidden], &floats(4 * rows, 14))?;
-    let layer = RecurrentLayer {
-        cell,
-        directions: Directions::Bidirectional,
-        layout: SequenceLayout::BatchFirst,
-        clip: None,
-        input_weights: &w,
-        state_weights: &r,
-        bias: Some(&bias),
-        peephole: None,
-    };
-    let states = directions * shape.batch * shape.hidden;
-    let (mut h, mut c) = (floats(states, 15), Vec::new());
-    if matches!(cell, Cell::Lstm { .. }) {
-        c = floats(states, 16);
-    }
-    let x = floats(shape.time * shape.batch * shape.input, 17);
-    let mut y = vec![0.0; shape.time * states];
-    recurrent::recurrent(
-        ctx,
-        &mut Scratch::new(),
-        &layer,
-        shape,
-        (&x, Some(&[9, 1, 0, 5, 8])),
-        RecurrentState {
-            h: &mut h,
-            c: &mut c,
-        },
-        &mut y,
-    )?;
-    y.extend(h.into_iter().chain(c));
     Ok(y)
 }
 

@@ -4,7 +4,9 @@ use half::{bf16, f16};
 
 use super::depthwise::{self, Depthwise, run_channels_first};
 use super::depthwise_last::{self, run_channels_last};
+use super::fft::{self, FftTile};
 use super::filters::Filters;
+use super::groups::Groups;
 use super::image::{Staged, Windows};
 use super::patches::Patches;
 use super::shape::{ConvParams, ConvShape, Layout};
@@ -14,7 +16,7 @@ use crate::error::check_len;
 use crate::gemm::arith::Float;
 use crate::gemm::direct::DirectProduct;
 use crate::gemm::driver::{Operand, Product};
-use crate::gemm::half::{Bf16Pairs, Panels, Stored};
+use crate::gemm::half::{Bf16Pairs, Stored};
 use crate::gemm::panel::{FloatLines, Packed, PanelSource};
 use crate::gemm::{Bias, FloatFinish, PackedF32, PackedHalf, Side};
 use crate::threads::TileMut;
@@ -29,44 +31,8 @@ pub struct PackedConvF32 {
     depthwise: Vec<f32>,
     /// The transformed weights, in place of `groups`.
     winograd: Option<winograd::Weights>,
-}
-
-/// One matrix per group.
-#[derive(Clone, Debug)]
-enum Groups {
-    Single(Vec<Packed<f32>>),
-    /// Of 16 bits; on the right only: for channels last.
-    F16(Vec<Packed<f16>>),
-    Bf16(Vec<Packed<bf16>>),
-    Bf16Pairs(Vec<Packed<i32>>),
-}
-
-impl Groups {
-    /// Of matrices that were packed in one form.
-    fn of_halves(packed: Vec<PackedHalf>) -> Self {
-        let (mut halves, mut brains, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
-        for packed in packed {
-            match packed.into_panels() {
-                Panels::F16(p) => halves.push(p),
-                Panels::Bf16(p) => brains.push(p),
-                Panels::Pairs(p) => pairs.push(p),
-            }
-        }
-        match (halves.is_empty(), brains.is_empty()) {
-            (false, _) => Self::F16(halves),
-            (true, false) => Self::Bf16(brains),
-            (true, true) => Self::Bf16Pairs(pairs),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        match self {
-            Self::Single(groups) => groups.iter().map(|p| 4 * p.words()).sum(),
-            Self::F16(groups) => groups.iter().map(|p| 2 * p.words()).sum(),
-            Self::Bf16(groups) => groups.iter().map(|p| 2 * p.words()).sum(),
-            Self::Bf16Pairs(groups) => groups.iter().map(|p| 4 * p.words()).sum(),
-        }
-    }
+    /// The transformed weights, in place of all of these.
+    fft: Option<fft::Weights>,
 }
 
 impl PackedConvF32 {
@@ -113,6 +79,7 @@ impl PackedConvF32 {
             groups: Groups::Single(groups),
             depthwise,
             winograd: None,
+            fft: None,
         })
     }
 
@@ -204,6 +171,7 @@ impl PackedConvF32 {
             groups: Groups::of_halves(groups.collect::<Result<_, _>>()?),
             depthwise: Vec::new(),
             winograd: None,
+            fft: None,
         })
     }
 
@@ -236,7 +204,53 @@ impl PackedConvF32 {
                 out_channels,
                 in_channels,
             )?),
+            fft: None,
         })
+    }
+
+    /// Packs weights `[out_channels, in_channels / groups, kernel…]` of one or two spatial axes for channels last and the fast Fourier
+    /// transform of pieces: [`conv`] with them multiplies frequencies, with other roundings. They serve images of any size, strides
+    /// of 1, and groups of 1 or of one channel in and out; [`FftTile::fastest`] tells where they pay.
+    ///
+    /// # Errors
+    /// [`KernelError::Length`] if `weights` does not have that many elements, [`KernelError::Invalid`] for other groups, more than two
+    /// axes, or pieces that do not hold a window.
+    pub fn fft(
+        isa: Isa,
+        tile: FftTile,
+        params: &ConvParams,
+        weights: &[f32],
+        out_channels: usize,
+        in_per_group: usize,
+        kernel: &[usize],
+    ) -> Result<Self, KernelError> {
+        let params = ConvParams {
+            layout: Layout::ChannelsLast,
+            ..params.clone()
+        };
+        let filters = Filters::new(&params, weights.len(), out_channels, in_per_group, kernel)?;
+        let depthwise = filters.is_depthwise() && params.groups == out_channels;
+        if params.groups != 1 && !depthwise {
+            return Err(KernelError::Invalid {
+                what: "groups of transformed weights",
+                value: params.groups,
+            });
+        }
+        let channels = (out_channels, in_per_group);
+        Ok(Self {
+            filters,
+            groups: Groups::Single(Vec::new()),
+            depthwise: Vec::new(),
+            winograd: None,
+            fft: Some(fft::Weights::new(
+                isa, tile, &params, weights, channels, kernel,
+            )?),
+        })
+    }
+
+    /// Whether sums are taken tap by tap: the weights are packed by [`PackedConvF32::new`].
+    pub fn is_direct(&self) -> bool {
+        self.winograd.is_none() && self.fft.is_none()
     }
 
     /// Whether the weights are packed by [`PackedConvF32::winograd`].
@@ -247,8 +261,9 @@ impl PackedConvF32 {
     /// Bytes of the packed form.
     pub fn bytes(&self) -> usize {
         let matrices = self.groups.bytes();
-        let transformed = self.winograd.as_ref().map_or(0, winograd::Weights::bytes);
-        4 * self.depthwise.len() + matrices + transformed
+        let tiles = self.winograd.as_ref().map_or(0, winograd::Weights::bytes);
+        let transformed = self.fft.as_ref().map_or(0, fft::Weights::bytes);
+        4 * self.depthwise.len() + matrices + tiles + transformed
     }
 }
 
@@ -310,6 +325,9 @@ pub fn conv(
     if shape.layout == Layout::ChannelsLast {
         let finish = finish_of(shape, epilogue, epilogue.residual, 0);
         let tile = result(out, shape.batch * pixels, channels)?;
+        if let Some(weights) = &weights.fft {
+            return fft::run(ctx, scratch, shape, input, weights, &finish, tile);
+        }
         if let Some(depthwise) = depthwise {
             run_channels_last(ctx, scratch, &depthwise, input, &finish, tile);
             return Ok(());
@@ -440,6 +458,9 @@ fn check(
         if !winograd::applies(shape) {
             return Err(KernelError::Invalid { what, value: 0 });
         }
+    }
+    if let Some(weights) = &weights.fft {
+        weights.check(shape)?;
     }
     if let Some(bias) = epilogue.bias {
         check_len("bias", bias.len(), Some(shape.out_channels))?;

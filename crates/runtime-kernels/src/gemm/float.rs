@@ -5,6 +5,7 @@ use super::arith::Float;
 use super::driver::{Finish, Operand, Part, Pieces, Product};
 use super::float_direct::{direct_operands, rows_in_place};
 use super::half::{self, PackedHalf, Stored};
+use super::packed_rows::gemm_packing_rows;
 use super::panel::{FloatLines, Packed};
 use crate::elementwise::{Activation, activate_tile};
 use crate::error::{check_extent, check_len};
@@ -223,10 +224,7 @@ pub fn gemm(
         let (out, weights) = (tile(out, rows, cols)?, weights.panels());
         return half::direct::<f32>(ctx, scratch, &source, weights, &finish, out);
     }
-    with_product(lhs, rhs, &finish, |product| {
-        let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);
-        product.run(ctx, tile(out, rows, cols)?, floats)
-    })
+    gemm_packing_rows(ctx, scratch, lhs, rhs, epilogue, out)
 }
 
 /// `count` products of one shape: `out[i] = epilogue(lhs(i) * rhs(i))`, results one after another.
@@ -375,7 +373,7 @@ pub(super) fn finish_of<'a>(e: &Epilogue<'a>, cols: usize) -> FloatFinish<'a> {
     }
 }
 
-fn with_product<R>(
+pub(super) fn with_product<R>(
     lhs: FloatOperand<'_>,
     rhs: FloatOperand<'_>,
     finish: &FloatFinish<'_>,

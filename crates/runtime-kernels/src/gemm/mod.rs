@@ -10,6 +10,7 @@ pub(crate) mod folding;
 pub(crate) mod half;
 mod int8;
 mod nbits;
+mod packed_rows;
 pub(crate) mod panel;
 pub(crate) mod rows;
 
@@ -17,6 +18,7 @@ pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
 pub use half::PackedHalf;
 pub use int8::{Int8Gemm, Int8Matrix, Int8Operand, PackedInt8, gemm_int8};
 pub use nbits::{NBitsActivations, NBitsMatrix, NBitsZeroPoints, PackedNBits, gemm_nbits};
+pub use packed_rows::{gemm_packing_rows, reads_rows_in_place};
 
 pub(crate) use float::{FloatFinish, vector};
 pub(crate) use float_direct::gemm_in_place;

@@ -49,7 +49,23 @@ pub fn conv_stages(
     input: &[f32],
     out: &mut [f32],
 ) -> Result<(), KernelError> {
-    run(ctx, scratch, &Floats(stages), BAND_BYTES, input, out)
+    conv_stages_within(ctx, scratch, BAND_BYTES, stages, input, out)
+}
+
+/// As [`conv_stages`], with at most `bytes` of images between the stages at a time where that is possible; each stage is computed whole
+/// where they are fewer. The results are the same for any number.
+///
+/// # Errors
+/// As [`conv_stages`].
+pub fn conv_stages_within(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    bytes: usize,
+    stages: &[ConvStage<'_>],
+    input: &[f32],
+    out: &mut [f32],
+) -> Result<(), KernelError> {
+    run(ctx, scratch, &Floats(stages), bytes, input, out)
 }
 
 pub(super) struct Floats<'a>(pub(super) &'a [ConvStage<'a>]);
@@ -65,7 +81,7 @@ impl Stages<f32> for Floats<'_> {
 
     fn runs_by_rows(&self, stage: usize) -> bool {
         let stage = &self.0[stage];
-        stage.shape.runs_by_rows() && !stage.weights.is_winograd()
+        stage.shape.runs_by_rows() && stage.weights.is_direct()
     }
 
     fn run(

@@ -60,7 +60,23 @@ pub fn conv_int8_stages<T: QuantByte>(
     input: &[T],
     out: &mut [T],
 ) -> Result<(), KernelError> {
-    run(ctx, scratch, &Bytes(stages), BAND_BYTES, input, out)
+    conv_int8_stages_within(ctx, scratch, BAND_BYTES, stages, input, out)
+}
+
+/// As [`conv_int8_stages`], with at most `bytes` of images between the stages at a time, as
+/// [`conv_stages_within`](super::conv_stages_within).
+///
+/// # Errors
+/// As [`conv_int8_stages`].
+pub fn conv_int8_stages_within<T: QuantByte>(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    bytes: usize,
+    stages: &[Int8ConvStage<'_>],
+    input: &[T],
+    out: &mut [T],
+) -> Result<(), KernelError> {
+    run(ctx, scratch, &Bytes(stages), bytes, input, out)
 }
 
 pub(super) struct Bytes<'a>(pub(super) &'a [Int8ConvStage<'a>]);

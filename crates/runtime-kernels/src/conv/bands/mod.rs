@@ -9,8 +9,8 @@
 mod float;
 mod int8;
 
-pub use float::{ConvStage, conv_stages};
-pub use int8::{Int8ConvStage, conv_int8_stages};
+pub use float::{ConvStage, conv_stages, conv_stages_within};
+pub use int8::{Int8ConvStage, conv_int8_stages, conv_int8_stages_within};
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -24,8 +24,9 @@ use crate::{Context, KernelError, Parallelism, Scratch};
 /// Convolutions that may run together.
 pub const MAX_STAGES: usize = 3;
 
-/// Bytes of the images between two convolutions that stay in a core's own cache beside the weights.
-const BAND_BYTES: usize = 384 * 1024;
+/// Bytes of the images between two convolutions that stay in a core's own cache beside the weights: what [`conv_stages`] keeps of them
+/// at a time.
+pub const BAND_BYTES: usize = 384 * 1024;
 
 /// Rows of the result of one stage, for one image.
 struct StageRows {

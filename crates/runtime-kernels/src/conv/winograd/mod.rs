@@ -62,6 +62,11 @@ impl WinogradTile {
         (cost < WORTH * direct).then_some(tile)
     }
 
+    /// Whether these tiles compute a convolution: 3 x 3 taps, channels last, of stride, dilation and groups 1.
+    pub fn applies(shape: &ConvShape) -> bool {
+        applies(shape)
+    }
+
     /// Results in a line.
     fn extent(self) -> usize {
         match self {
