@@ -12,13 +12,15 @@ mod outputs;
 mod progress;
 mod quantization;
 mod table;
+mod tuning;
 mod units;
 mod verbs;
 
 use clap::Parser;
 use context::Context;
 use error::Error;
-use modelpress::session::SessionOptions;
+use modelpress::session::{Autotune, SessionOptions};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Makes trained ONNX models small and fast.
@@ -46,11 +48,33 @@ struct Program {
     /// Sum f32 convolutions tap by tap only, not by Winograd's minimal filtering, which is faster and rounds differently.
     #[arg(long, global = true)]
     no_winograd: bool,
+    /// Do not sum f32 convolutions with large windows by the fast Fourier transform, which is faster and rounds differently.
+    #[arg(long, global = true)]
+    no_fft: bool,
+    /// Measure which kernels are fastest on this machine, once per layer, before a model runs (bench, run, eval), and keep that in FILE;
+    /// without one, in the user's cache folder.
+    #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true)]
+    autotune: Option<Option<PathBuf>>,
+    /// With --autotune: take what the file holds, and measure and write nothing.
+    #[arg(long, global = true, requires = "autotune")]
+    autotune_read_only: bool,
 }
 
 impl Program {
     fn session_options(&self) -> SessionOptions {
-        let options = SessionOptions::default().with_winograd(!self.no_winograd);
+        let mut options = SessionOptions::default()
+            .with_winograd(!self.no_winograd)
+            .with_fft(!self.no_fft);
+        if let Some(file) = &self.autotune {
+            let autotune = match file {
+                Some(file) => Autotune::default().with_cache(file),
+                None => Autotune::default(),
+            };
+            options = options.with_autotune(match self.autotune_read_only {
+                true => autotune.read_only(),
+                false => autotune,
+            });
+        }
         match self.max_steps {
             Some(max_steps) => options.with_max_steps(max_steps),
             None => options,

@@ -160,7 +160,23 @@ fn byte_len(value: &Value) -> u64 {
         .map_or(0, |tensor| tensor.byte_len() as u64)
 }
 
-fn run_step(
+/// What an operand of a plan holds.
+pub(crate) fn operand<'v>(
+    plan: &'v Plan,
+    operand: Operand,
+    values: &'v [Option<Value>],
+) -> Option<&'v Value> {
+    match operand {
+        Operand::Constant(i) => plan.constants.get(i),
+        Operand::Slot(slot) => values[slot].as_ref(),
+    }
+}
+
+/// Runs one step on the values of the slots.
+///
+/// # Errors
+/// [`StepError`].
+pub(crate) fn run_step(
     plan: &Plan,
     step: &PlannedStep,
     values: &mut [Option<Value>],

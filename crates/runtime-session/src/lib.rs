@@ -36,6 +36,7 @@ mod profile;
 pub mod roofline;
 mod session;
 mod step;
+mod tune;
 mod turns;
 mod weights;
 
@@ -45,3 +46,4 @@ pub use options::{OptimizationLevel, SessionOptions, TapOrder};
 pub use profile::{Profile, ProfileRow, TraceEvent};
 pub use runtime_kernels::{Isa, Parallelism};
 pub use session::Session;
+pub use tune::{Autotune, TunedStep, Tuning};

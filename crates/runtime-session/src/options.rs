@@ -1,5 +1,6 @@
 //! How a session is made.
 
+use crate::tune::Autotune;
 use onnx_ir::operator::Limits;
 use runtime_kernels::{Isa, Parallelism};
 
@@ -54,6 +55,11 @@ pub struct SessionOptions {
     /// Whether f32 convolutions of 3 x 3 taps may be computed by Winograd's minimal filtering where that is faster. It
     /// rounds differently: see [`WinogradTile`](runtime_kernels::conv::WinogradTile) for the bound.
     pub winograd: bool,
+    /// Whether f32 convolutions with large windows may be computed by the fast Fourier transform where that is faster. It rounds
+    /// differently: see [`FftTile`](runtime_kernels::conv::FftTile) for the bound.
+    pub fft: bool,
+    /// How the ways in which steps can compute are measured; where there is nothing, a rule chooses them.
+    pub autotune: Option<Autotune>,
 }
 
 impl Default for SessionOptions {
@@ -69,6 +75,8 @@ impl Default for SessionOptions {
             cached_plans: 64,
             tap_order: TapOrder::default(),
             winograd: true,
+            fft: true,
+            autotune: None,
         }
     }
 }
@@ -155,6 +163,32 @@ impl SessionOptions {
     #[must_use]
     pub fn with_winograd(mut self, winograd: bool) -> Self {
         self.winograd = winograd;
+        self
+    }
+
+    /// The same options with convolutions by the fast Fourier transform allowed or not.
+    #[must_use]
+    pub fn with_fft(mut self, fft: bool) -> Self {
+        self.fft = fft;
+        self
+    }
+
+    /// The same options, with the ways of steps chosen by measuring them. The first run with inputs of new shapes takes longer by that, and
+    /// [`Session::tuning`](crate::Session::tuning) tells what was chosen. Runs with taps, and subgraphs, run as by rule. Among the
+    /// ways are only those that the other options allow; f32 results may round differently by another one, within the
+    /// bounds that are stated for each, and what runs as integers has the same bits.
+    ///
+    /// ```
+    /// use runtime_session::{Autotune, SessionOptions};
+    /// use std::time::Duration;
+    ///
+    /// let tuning = Autotune::default().with_max_time(Duration::from_secs(5));
+    /// let options = SessionOptions::default().with_autotune(tuning);
+    /// assert!(options.autotune.is_some());
+    /// ```
+    #[must_use]
+    pub fn with_autotune(mut self, autotune: Autotune) -> Self {
+        self.autotune = Some(autotune);
         self
     }
 

@@ -22,6 +22,8 @@ pub struct ProfileRow {
     pub op: String,
     /// What ran it; `reference` for reference evaluation.
     pub kernel: &'static str,
+    /// The way in which the kernel computed, where it has several.
+    pub variant: Option<String>,
     /// How often it ran.
     pub calls: u64,
     /// The time of all calls. The time of a subgraph is in the rows of its nodes too.
@@ -114,6 +116,7 @@ impl Profiler {
             node: node.to_owned(),
             op: what.qualified_op(),
             kernel,
+            variant: None,
             calls: 0,
             time: Duration::ZERO,
             fastest: Duration::MAX,
@@ -122,6 +125,14 @@ impl Profiler {
             bytes_written: 0,
         });
         rows.len() - 1
+    }
+
+    /// Notes the way in which the step of a row computes.
+    pub(crate) fn set_variant(&self, row: usize, variant: Option<String>) {
+        let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(row) = rows.get_mut(row) {
+            row.variant = variant;
+        }
     }
 
     /// Adds what one run measured.

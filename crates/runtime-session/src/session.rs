@@ -1,11 +1,13 @@
 //! The session: a model made ready to run.
 
 mod inputs;
+mod tuned;
 
 use crate::error::SessionError;
 use crate::execute::{RunState, Tap, execute};
 use crate::plan::{Draft, Plan, PlanCache, Scope, Selector, ShapeGraph, ShapeKey, macs_by_row};
 use crate::profile::{Events, Profile, Profiler, Timings, TraceEvent};
+use crate::tune::Tuner;
 use crate::turns::Turns;
 use crate::weights::Weights;
 use crate::{OptimizationLevel, SessionOptions};
@@ -36,6 +38,8 @@ pub struct Session {
     with_defaults: Option<Model>,
     replacing: OnceLock<Box<Session>>,
     weights: Weights,
+    /// Of a session whose steps are tuned: what is known of their times.
+    tuner: Option<Tuner>,
     context: Context,
     bound: BoundModel,
     /// Drafts in which tapped values exist, by their names; the one used last stands last.
@@ -117,6 +121,7 @@ impl Session {
             profiler: &profiler,
             weights: &weights,
             isa: context.isa,
+            planes: None,
             depth: 0,
         };
         let bound = BoundModel {
@@ -132,6 +137,10 @@ impl Session {
             tapped: Mutex::default(),
             profiler,
             weights,
+            tuner: options
+                .autotune
+                .as_ref()
+                .map(|autotune| Tuner::new(autotune, &context)),
             context,
             turns: Turns::new(one_per_core(options.runs_at_once)),
             idle: Mutex::default(),
@@ -381,6 +390,10 @@ impl Session {
                 .get(&feeds, self.options.cached_plans, |shapes| {
                     let known = self.known_values(bound, shapes);
                     let mut plan = Plan::lower(&bound.draft, &known);
+                    if tap.is_none() && std::ptr::eq(bound, &self.bound) {
+                        plan = self.tuned(plan, &known, &feeds, &mut state);
+                        state.memory.start(self.options.limits);
+                    }
                     if self.options.profile {
                         let shaped = bound.shapes.shaped(shapes, &self.catalog);
                         plan.macs = macs_by_row(&plan, &shaped);
@@ -404,6 +417,20 @@ impl Session {
             .unwrap_or_else(PoisonError::into_inner)
             .push(state);
         done
+    }
+
+    /// What the graph of a model is compiled with.
+    fn scope<'s>(&'s self, model: &'s Model) -> Scope<'s> {
+        Scope {
+            catalog: &self.catalog,
+            opsets: &model.opsets,
+            options: &self.options,
+            profiler: &self.profiler,
+            weights: &self.weights,
+            isa: self.context.isa,
+            planes: None,
+            depth: 0,
+        }
     }
 
     /// The state of a run by this caller.
@@ -451,17 +478,8 @@ impl Session {
                 return Ok(found);
             }
         }
-        let scope = Scope {
-            catalog: &self.catalog,
-            opsets: &model.opsets,
-            options: &self.options,
-            profiler: &self.profiler,
-            weights: &self.weights,
-            isa: self.context.isa,
-            depth: 0,
-        };
         let made = Arc::new(BoundModel {
-            draft: Selector::draft(graph, scope, HashMap::new(), &ids)?,
+            draft: Selector::draft(graph, self.scope(model), HashMap::new(), &ids)?,
             shapes: ShapeGraph::new(graph, &model.opsets, &self.catalog),
             plans: PlanCache::default(),
         });

@@ -1,11 +1,13 @@
 //! What a plan is made of: steps, each bound to one kernel.
 
-use crate::error::StepError;
+use crate::error::{SessionError, StepError};
 use crate::execute::RunState;
 use crate::plan::Plan;
+use crate::tune::{Way, Workshop};
 use compress_tensor::Tensor;
 use onnx_ir::operator::EvalError;
 use onnx_ir::{Graph, Value};
+use runtime_kernels::Isa;
 use std::sync::Arc;
 
 /// One unit of work: one node, or several that one kernel does together.
@@ -28,6 +30,38 @@ pub(crate) trait Step: Send + Sync {
     /// How the step computes its product, where its kernel has several ways that differ in speed.
     fn algorithm(&self) -> Option<&'static str> {
         None
+    }
+
+    /// Of a convolution that multiplies transformed images: the multiply-accumulates of the direct sum that take as long, for an image
+    /// of these sizes in the model's order.
+    fn transformed_macs(&self, image: &[u64], isa: Isa) -> Option<f64> {
+        let _ = (image, isa);
+        None
+    }
+
+    /// The way in which the step computes, of those that there are.
+    fn way(&self) -> Way {
+        Way::Plain
+    }
+
+    /// The way by name, where there are several, as the profile shows it.
+    fn variant(&self) -> Option<String> {
+        self.way().name()
+    }
+
+    /// Other ways to compute the same from these inputs, which may be faster.
+    fn other_ways(&self, inputs: Inputs<'_>, shop: &Workshop<'_>) -> Vec<Way> {
+        let _ = (inputs, shop);
+        Vec::new()
+    }
+
+    /// The same step by one of [`Step::other_ways`]; `None` for a way that it does not know.
+    ///
+    /// # Errors
+    /// [`SessionError::Weights`] where weights cannot be packed.
+    fn by_way(&self, way: Way, shop: &Workshop<'_>) -> Result<Option<Arc<dyn Step>>, SessionError> {
+        let _ = (way, shop);
+        Ok(None)
     }
 
     /// Whether the result is the first input under another shape, without a copy.

@@ -94,6 +94,12 @@ impl Weights {
         lock().insert(key, entry);
         Ok(made)
     }
+
+    /// Forgets the forms that no step holds.
+    pub(crate) fn release_unused(&self) {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        made.retain(|_, entry| Arc::strong_count(&entry.weights) > 1);
+    }
 }
 
 #[cfg(test)]

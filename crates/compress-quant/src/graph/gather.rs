@@ -80,6 +80,7 @@ where
     options.cached_plans = workers;
     // What is seen does not hang on the tiles that a machine prefers.
     options.winograd = false;
+    options.fft = false;
     // Statistics do not ask where a value stands; the pieces of images that weights are rounded to do.
     if inputs.is_none() {
         options.tap_order = TapOrder::Memory;

@@ -9,6 +9,7 @@ use crate::error::{Error, Usage};
 use crate::numbers::positive;
 use crate::outputs::{check_outputs, files_of};
 use crate::table::{Align, Table};
+use crate::tuning::TuningReport;
 use crate::units;
 use clap::Args;
 use modelpress::data::InputSpec;
@@ -77,6 +78,9 @@ struct Outcome {
     peak_rss_bytes: Option<u64>,
     /// With `--predict`.
     predicted: Option<Predicted>,
+    /// With `--autotune`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autotune: Option<TuningReport>,
     layers: Vec<Layer>,
 }
 
@@ -97,6 +101,8 @@ struct Layer {
     node: String,
     op: String,
     kernel: &'static str,
+    /// The way in which the kernel computes, where it has several.
+    variant: Option<String>,
     mean_ms: f64,
     share: f64,
     /// Multiply-accumulates of a run.
@@ -156,6 +162,7 @@ impl Bench {
             }
             None => None,
         };
+        let autotune = TuningReport::of(&session);
         drop(session);
         // Taking the time of each step costs some, so it is done apart.
         let session = Session::new(model, &cx.session_options().with_profile())?;
@@ -184,6 +191,7 @@ impl Bench {
             taken_as_one: assumed.iter().map(ToString::to_string).collect(),
             peak_rss_bytes: peak_rss_bytes(),
             predicted,
+            autotune,
             layers,
         };
         cx.report(&outcome, |out| {
@@ -200,6 +208,9 @@ impl Bench {
             writeln!(out, "throughput  {:.1} samples/s", outcome.throughput_per_s)?;
             if let Some(predicted) = &outcome.predicted {
                 writeln!(out, "predicted   {}", predicted.text())?;
+            }
+            if let Some(autotune) = &outcome.autotune {
+                writeln!(out, "autotune    {}", autotune.text())?;
             }
             writeln!(out)?;
             print(&outcome.layers, out)
@@ -333,6 +344,7 @@ fn layers(profile: &Profile, machine: Option<&Machine>) -> Vec<Layer> {
             node: row.node.clone(),
             op: row.op.clone(),
             kernel: row.kernel,
+            variant: row.variant.clone(),
             mean_ms: units::milliseconds(row.time) / calls as f64,
             share: row.time.as_secs_f64() / total.max(f64::MIN_POSITIVE),
             macs: row.macs.map(|macs| macs / calls),
@@ -370,6 +382,7 @@ fn print(layers: &[Layer], out: &mut dyn Write) -> io::Result<()> {
         (("node", Align::Left), |l| Some(l.node.clone())),
         (("operator", Align::Left), |l| Some(l.op.clone())),
         (("kernel", Align::Left), |l| Some(l.kernel.to_owned())),
+        (("variant", Align::Left), |l| l.variant.clone()),
         (("time", Align::Right), |l| {
             let seconds = Duration::try_from_secs_f64(l.mean_ms / 1e3);
             Some(units::time(seconds.unwrap_or_default()))

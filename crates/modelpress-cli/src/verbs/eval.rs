@@ -4,6 +4,7 @@ use crate::arrays::SampleArgs;
 use crate::context::{Context, load};
 use crate::error::{Error, Usage};
 use crate::outputs::{check_outputs, files_of};
+use crate::tuning::TuningReport;
 use crate::units;
 use clap::{Args, ValueEnum};
 use modelpress::data::InputSpec;
@@ -69,6 +70,9 @@ struct Outcome {
     agreement: Option<Agreement>,
     /// Samples without a class: all their scores are NaN.
     without_class: usize,
+    /// With `--autotune`; of the model that is scored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autotune: Option<TuningReport>,
 }
 
 #[derive(Serialize)]
@@ -142,14 +146,14 @@ impl Eval {
             let mut progress = cx.progress("eval", data.len());
             let output = self.output.as_deref();
             let classes = classify(&session, &data, output, |n| progress.add(n))?;
-            Ok::<_, Error>(classes)
+            Ok::<_, Error>((classes, TuningReport::of(&session)))
         };
         let labels = npy::read(&self.labels)?;
-        let classes = classes_of(&self.model)?;
+        let (classes, autotune) = classes_of(&self.model)?;
         let Accuracy { value, n, ci95 } = classes.score(&labels).map_err(self.labels_error())?;
         let agreement = match &self.reference {
             Some(path) => {
-                let agreement = classes.agree(&classes_of(path)?)?;
+                let agreement = classes.agree(&classes_of(path)?.0)?;
                 Some(Agreement {
                     metric: "same-class",
                     value: agreement.value,
@@ -162,6 +166,7 @@ impl Eval {
         self.write_predictions(&classes.to_tensor())?;
         let without_class = classes.as_slice().iter().filter(|&&c| c < 0).count();
         Ok(Outcome {
+            autotune,
             without_class,
             metric: "top1",
             value,
@@ -178,14 +183,14 @@ impl Eval {
         }
         let labels = npy::read(&self.labels)?.to_f64_vec();
         let labels = labels.map_err(|e| self.labels_error()(e.into()))?;
-        let pairs = self.vectors(cx, &self.model)?;
+        let (pairs, autotune) = self.vectors(cx, &self.model)?;
         let cosines: Vec<f64> = pairs.iter().map(|(a, b)| cosine(a, b)).collect();
         // As with classes: labels behind the last sample are not looked at.
         let known = &labels[..labels.len().min(cosines.len())];
         let score = spearman(&cosines, known).map_err(|e| self.labels_error()(e.into()))?;
         let agreement = match &self.reference {
             Some(path) => {
-                let others = self.vectors(cx, path)?;
+                let (others, _) = self.vectors(cx, path)?;
                 let each = pairs.iter().zip(&others);
                 let sum: f64 = each
                     .map(|((a, b), (x, y))| cosine(a, x) + cosine(b, y))
@@ -202,6 +207,7 @@ impl Eval {
         };
         self.write_predictions(&Tensor::vector(cosines))?;
         Ok(Outcome {
+            autotune,
             without_class: 0,
             metric: "spearman-cosine",
             value: score.value,
@@ -218,7 +224,11 @@ impl Eval {
     }
 
     /// The vectors of both sentences of each pair.
-    fn vectors(&self, cx: &Context, path: &Path) -> Result<Vec<Pair>, Error> {
+    fn vectors(
+        &self,
+        cx: &Context,
+        path: &Path,
+    ) -> Result<(Vec<Pair>, Option<TuningReport>), Error> {
         let model = load(path)?;
         let first = self.samples.open(&model, &self.inputs, 1)?;
         let second = self.samples.open(&model, &self.second, 1)?;
@@ -233,7 +243,8 @@ impl Eval {
             embed(&session, data, output, &self.mask, |n| progress.add(n))
         };
         let (first, second) = (vectors(&first)?, vectors(&second)?);
-        Ok(first.into_iter().zip(second).collect())
+        let pairs = first.into_iter().zip(second).collect();
+        Ok((pairs, TuningReport::of(&session)))
     }
 
     fn write_predictions(&self, predictions: &Tensor) -> Result<(), Error> {

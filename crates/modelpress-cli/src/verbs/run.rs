@@ -5,6 +5,7 @@ use crate::context::{Context, load_with_files};
 use crate::error::Error;
 use crate::outputs::{check_outputs, files_of};
 use crate::table::{Align, Table};
+use crate::tuning::TuningReport;
 use clap::Args;
 use modelpress::data::InputSpec;
 use modelpress::tensor::npy::NpyError;
@@ -36,6 +37,9 @@ pub(crate) struct Run {
 struct Outcome {
     samples: usize,
     outputs: Vec<Written>,
+    /// With `--autotune`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autotune: Option<TuningReport>,
 }
 
 #[derive(Serialize)]
@@ -114,6 +118,7 @@ impl Run {
         let outcome = Outcome {
             samples: data.len(),
             outputs,
+            autotune: TuningReport::of(&session),
         };
         cx.report(&outcome, |out| {
             let columns = ["output", "type", "shape", "file"].map(|c| (c, Align::Left));

@@ -71,7 +71,8 @@ fn bench_counts_the_work_of_layers_and_writes_a_trace() {
             "node",
             "of_roofline",
             "op",
-            "share"
+            "share",
+            "variant"
         ]
     );
     // 8 filters of 2·9 taps on 4 x 4 pixels, 4 of 8 on the result.

@@ -8,4 +8,5 @@ mod models;
 mod outputs;
 mod program;
 mod quantize;
+mod tuning;
 mod usage;

@@ -6,11 +6,12 @@ mod models;
 
 use modelpress::ir::Model;
 use modelpress::quant::graph::{QuantizeConfig, calibrate, quantize_dynamic, quantize_static};
-use modelpress::session::{Session, SessionOptions};
+use modelpress::session::{Autotune, Session, SessionOptions};
 use modelpress::tensor::Tensor;
 use models::numbers;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 use std::alloc::System;
+use std::time::Duration;
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
@@ -80,7 +81,33 @@ fn cases() -> Vec<(&'static str, Model, Vec<Tensor>)> {
         ("encoder dynamic int8", dynamic, ids.to_vec()),
         ("encoder", encoder, ids.to_vec()),
         ("recurrent", models::recurrent(), signals.to_vec()),
+        (
+            "large windows",
+            models::large_windows(),
+            [1, 2].map(|batch| numbers(&[batch, 3, 40, 40], 5)).to_vec(),
+        ),
     ]
+}
+
+/// Holds that a session that has chosen its steps by measuring allocates nothing either.
+fn tuned_runs_allocate_nothing(
+    name: &str,
+    model: &Model,
+    feeds: &[[(&str, Tensor); 1]],
+    options: &SessionOptions,
+) {
+    let autotune = Autotune::default()
+        .without_cache()
+        .with_max_time(Duration::from_millis(200));
+    let session = Session::new(model.clone(), &options.clone().with_autotune(autotune)).unwrap();
+    let mut outputs = Vec::new();
+    for feeds in feeds.iter().chain(feeds) {
+        session.run_into(feeds, &mut outputs).unwrap();
+    }
+    for feeds in feeds {
+        let count = allocations(|| session.run_into(feeds, &mut outputs).unwrap());
+        assert_eq!(count, 0, "{name}, tuned");
+    }
 }
 
 #[test]
@@ -112,6 +139,7 @@ fn a_run_of_shapes_seen_before_allocates_nothing_but_outputs_that_are_handed_out
             let mut outputs = Vec::new();
             let count = allocations(|| outputs = session.run(&feeds[0]).unwrap());
             assert!(count <= handed_out(outputs.len()), "{name}: {count}");
+            tuned_runs_allocate_nothing(name, &model, &feeds, &options);
         }
     }
     // A node with subgraphs is evaluated by its operator, which takes and gives vectors; the count is the same each time.

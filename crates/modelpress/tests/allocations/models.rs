@@ -109,6 +109,28 @@ pub(crate) fn convolutional() -> Model {
     b.finish(&[classes])
 }
 
+/// Windows that are convolved by the fast Fourier transform: over all channels, and depthwise.
+pub(crate) fn large_windows() -> Model {
+    let mut b = Builder::new("large windows");
+    let sizes = [
+        Dim::symbol("batch"),
+        3usize.into(),
+        40usize.into(),
+        40usize.into(),
+    ];
+    let x = b.input("x", DType::F32, &sizes);
+    let conv = |b: &mut Builder, x, shape: [usize; 4], group: i64| {
+        let w = b.weight(&shape);
+        let pads = shape[2] as i64 / 2;
+        b.add_with("Conv", &[x, w], |node| {
+            node.with("group", group).with("pads", vec![pads; 4])
+        })
+    };
+    let dense = conv(&mut b, x, [20, 3, 15, 15], 1);
+    let depthwise = conv(&mut b, dense, [20, 1, 31, 31], 20);
+    b.finish(&[depthwise])
+}
+
 /// One layer of an encoder of token numbers `[batch, sequence]`: embedding, attention of four heads, a feed-forward
 /// layer, and the mean over the sequence.
 pub(crate) fn encoder() -> Model {

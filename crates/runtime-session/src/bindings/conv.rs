@@ -5,15 +5,19 @@ use super::stages::{self, Stage};
 use super::window::Window;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
-use crate::step::{ImageOrder, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
+use crate::tune::{Way, Workshop};
+use crate::weights::Weights;
 use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
-use onnx_ir::{Node, NodeId, ValueId};
+use onnx_ir::{Graph, Node, NodeId, ValueId};
 use runtime_kernels::conv::{
-    ConvEpilogue, ConvParams, ConvShape, ConvStage, Layout, PackedConvF32, WinogradTile, conv,
+    ConvEpilogue, ConvParams, ConvShape, ConvStage, FftTile, Layout, PackedConvF32, WinogradTile,
+    conv,
 };
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::layout::permute;
+use runtime_kernels::{Isa, KernelError};
 use std::sync::Arc;
 
 /// Spatial axes that the kernels take.
@@ -24,8 +28,9 @@ const SHORT_SIGNAL: i64 = 64;
 /// Multiply-adds per result from which on turning a long signal costs less than it gains.
 const TURNED_DEPTH: usize = 256;
 
-/// The extent for which weights are packed where the model leaves that of the image open.
+/// The extent for which weights are packed where the model leaves that of the image, or of a signal, open.
 const OPEN_EXTENT: usize = 32;
+const OPEN_LENGTH: usize = 4096;
 
 /// Whether a node is a `Conv` with constant f32 weights and bias.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
@@ -119,13 +124,25 @@ impl Filter {
 
     /// With channels last where the kernels are faster on it: images of two spatial axes, where all channels mix or
     /// none do. Other groups would read strips of a pixel.
-    pub(crate) fn in_best_layout(mut self, selector: &Selector<'_>) -> Self {
-        let groups = self.params.groups;
-        let depthwise = self.in_per_group == 1 && self.channels == groups;
-        if selector.fuses() && self.kernel.len() == 2 && (groups == 1 || depthwise) {
+    pub(crate) fn in_best_layout(mut self, selector: &Selector<'_>, node: NodeId) -> Self {
+        let fits = selector.fuses() && !selector.stays_in_planes(node);
+        if fits && self.kernel.len() == 2 && self.mixes_all_or_none() {
             self.params.layout = Layout::ChannelsLast;
         }
         self
+    }
+
+    /// Whether all channels mix, or none do.
+    fn mixes_all_or_none(&self) -> bool {
+        let groups = self.params.groups;
+        groups == 1 || (self.in_per_group == 1 && self.channels == groups)
+    }
+
+    /// The same with channels last.
+    fn with_channels_last(&self) -> Self {
+        let mut filter = self.clone();
+        filter.params.layout = Layout::ChannelsLast;
+        filter
     }
 
     /// With channels last inside the step for signals, which have one spatial axis, where the products are worth turning
@@ -149,11 +166,32 @@ impl Filter {
         self
     }
 
-    /// The tile of Winograd's minimal filtering by which the product with image `x` is fastest, where that is allowed.
-    fn tile(&self, selector: &Selector<'_>, x: ValueId) -> Option<WinogradTile> {
-        if !selector.scope.options.winograd || self.params.layout != Layout::ChannelsLast {
-            return None;
+    /// The way in which the product with image `x` is expected to be fastest, of those that are allowed.
+    fn fastest(&self, selector: &Selector<'_>, x: ValueId) -> Way {
+        let (options, isa) = (selector.scope.options, selector.isa());
+        let by_rule = match self.params.layout {
+            Layout::ChannelsLast => Way::Direct,
+            Layout::ChannelsFirst => Way::Planes,
+        };
+        // Signals may be turned for it.
+        let last = by_rule == Way::Direct || self.is_signal();
+        if !last || !self.mixes_all_or_none() || !selector.fuses() {
+            return by_rule;
         }
+        let Some(shape) = self.declared_shape(selector, x) else {
+            return by_rule;
+        };
+        let tile = WinogradTile::fastest(isa, &shape).filter(|_| options.winograd);
+        let piece = FftTile::fastest(isa, &shape).filter(|_| options.fft);
+        match (tile, piece) {
+            (Some(tile), _) => Way::Winograd(tile),
+            (None, Some(piece)) => Way::Fft(piece),
+            (None, None) => by_rule,
+        }
+    }
+
+    /// The extents with channels last for image `x` as the model declares it.
+    fn declared_shape(&self, selector: &Selector<'_>, x: ValueId) -> Option<ConvShape> {
         let fact = selector.graph.value(x).fact.as_tensor();
         let known = fact.and_then(|fact| fact.shape.as_ref());
         let size = |axis: usize, open: usize| {
@@ -161,11 +199,32 @@ impl Filter {
             size.and_then(|size| usize::try_from(size).ok())
                 .unwrap_or(open)
         };
+        let open = if self.is_signal() {
+            OPEN_LENGTH
+        } else {
+            OPEN_EXTENT
+        };
         let mut image = vec![size(0, 1)];
-        image.extend((0..self.kernel.len()).map(|axis| size(axis + 2, OPEN_EXTENT)));
+        image.extend((0..self.kernel.len()).map(|axis| size(axis + 2, open)));
         image.push(self.in_per_group.checked_mul(self.params.groups)?);
-        let (shape, _) = self.shape(&image).ok()?;
-        WinogradTile::fastest(selector.isa(), &shape)
+        Some(self.with_channels_last().shape(&image).ok()?.0)
+    }
+
+    /// The filter of a convolution that is computed in a way.
+    fn by_way(&self, way: Way) -> Self {
+        match way {
+            Way::Planes => {
+                let mut filter = self.clone();
+                filter.params.layout = Layout::ChannelsFirst;
+                filter
+            }
+            _ => self.with_channels_last(),
+        }
+    }
+
+    /// Whether images are signals, of one axis.
+    fn is_signal(&self) -> bool {
+        self.kernel.len() == 1
     }
 
     /// Whether the step turns signals.
@@ -254,10 +313,20 @@ impl Filter {
 pub(crate) struct Conv {
     pub(crate) filter: Filter,
     weight: Arc<PackedConvF32>,
-    /// The tile of Winograd's minimal filtering that the weights are packed for.
-    tile: Option<WinogradTile>,
+    /// The way that the weights are packed for.
+    way: Way,
     bias: Option<Vec<f32>>,
     activation: Activation,
+    /// What the weights are packed from, where other ways are tried.
+    source: Option<Source>,
+}
+
+/// Weights as the model has them.
+#[derive(Clone)]
+struct Source {
+    node: NodeId,
+    value: ValueId,
+    tensor: Tensor,
 }
 
 impl Step for Conv {
@@ -266,10 +335,73 @@ impl Step for Conv {
     }
 
     fn algorithm(&self) -> Option<&'static str> {
-        self.tile.map(|tile| match tile {
-            WinogradTile::Two => "winograd2",
-            WinogradTile::Four => "winograd4",
-        })
+        match self.way {
+            Way::Winograd(WinogradTile::Two) => Some("winograd2"),
+            Way::Winograd(WinogradTile::Four) => Some("winograd4"),
+            Way::Fft(_) => Some("fft"),
+            _ => None,
+        }
+    }
+
+    fn transformed_macs(&self, image: &[u64], isa: Isa) -> Option<f64> {
+        let Way::Fft(piece) = self.way else {
+            return None;
+        };
+        let (&[batch, channels], spatial) = image.split_first_chunk::<2>()?;
+        let sizes = [batch].into_iter().chain(spatial.iter().copied());
+        let sizes = sizes.chain([channels]).map(usize::try_from);
+        let last: Vec<usize> = sizes.collect::<Result<_, _>>().ok()?;
+        Some(piece.work(isa, &self.filter.shape(&last).ok()?.0))
+    }
+
+    fn way(&self) -> Way {
+        self.way
+    }
+
+    fn other_ways(&self, inputs: Inputs<'_>, shop: &Workshop<'_>) -> Vec<Way> {
+        let image = inputs.tensor(0).map(Tensor::shape);
+        let (Some(_), Ok(image)) = (&self.source, image) else {
+            return Vec::new();
+        };
+        let last = self.filter.with_channels_last();
+        let shape = match *image {
+            [batch, channels, length] if last.is_signal() => last.shape(&[batch, length, channels]),
+            ref image if self.filter.runs_by_rows() => last.shape(image),
+            _ => return Vec::new(),
+        };
+        let Ok((shape, _)) = shape else {
+            return Vec::new();
+        };
+        let tiles = [WinogradTile::Two, WinogradTile::Four].map(Way::Winograd);
+        let tiled = shop.winograd && WinogradTile::applies(&shape);
+        let piece = FftTile::candidate(shop.isa, &shape).filter(|_| shop.fft);
+        let mut ways = Vec::new();
+        if last.mixes_all_or_none() {
+            ways.push(Way::Direct);
+            ways.extend(tiles.into_iter().filter(|_| tiled));
+            ways.extend(piece.map(Way::Fft));
+        }
+        if last.is_signal() {
+            ways.push(Way::Planes);
+        }
+        ways.retain(|way| *way != self.way);
+        ways
+    }
+
+    fn by_way(&self, way: Way, shop: &Workshop<'_>) -> Result<Option<Arc<dyn Step>>, SessionError> {
+        let Some(source) = &self.source else {
+            return Ok(None);
+        };
+        let filter = self.filter.by_way(way);
+        let weight = packed(shop.weights, shop.graph, shop.isa, &filter, way, source)?;
+        Ok(Some(Arc::new(Self {
+            filter,
+            weight,
+            way,
+            bias: self.bias.clone(),
+            activation: self.activation,
+            source: self.source.clone(),
+        })))
     }
 
     fn image_order(&self) -> ImageOrder {
@@ -317,8 +449,10 @@ impl Conv {
             return Ok(None);
         };
         let filter = filter
-            .in_best_layout(selector)
+            .in_best_layout(selector, chain.product)
             .with_signals_turned(selector, node.output(0));
+        let way = filter.fastest(selector, x);
+        let filter = filter.by_way(way);
         let mut bias = vec![0.0; filter.channels];
         let own = selector.constant_input(chain.product, 2);
         let extra = chain.bias.and_then(|v| selector.constant(v));
@@ -331,42 +465,21 @@ impl Conv {
                 .zip(summand.iter())
                 .for_each(|(b, s)| *b += s);
         }
-        let isa = selector.isa();
-        let tile = filter.tile(selector, x);
-        let form = match tile {
-            Some(tile) => filter.form(&format!("conv.f32.{tile:?}")),
-            None => filter.form("conv.f32"),
+        let source = Source {
+            node: chain.product,
+            value: w,
+            tensor: weight,
         };
-        let packed = selector.scope.weights.get(graph, w, &weight, &form, || {
-            let data = weight.data::<f32>().unwrap_or_default();
-            if let Some(tile) = tile {
-                return PackedConvF32::winograd(
-                    isa,
-                    tile,
-                    &data,
-                    filter.channels,
-                    filter.in_per_group,
-                );
-            }
-            PackedConvF32::new(
-                isa,
-                filter.params(),
-                &data,
-                filter.channels,
-                filter.in_per_group,
-                &filter.kernel,
-            )
-        });
-        let weight = packed.map_err(|error| SessionError::Weights {
-            node: graph.describe(chain.product),
-            error,
-        })?;
+        let weights = selector.scope.weights;
+        let weight = packed(weights, graph, selector.isa(), &filter, way, &source)?;
+        let tunes = selector.scope.options.autotune.is_some();
         let conv = Self {
             filter,
             weight,
-            tile,
+            way,
             bias: has_bias.then_some(bias),
             activation: chain.activation,
+            source: tunes.then_some(source),
         };
         Ok(Some(Stage {
             conv,
@@ -377,7 +490,7 @@ impl Conv {
 
     /// Whether rows of the result may be computed apart: images with channels last, sums taken one by one.
     pub(crate) fn runs_by_rows(&self) -> bool {
-        self.filter.runs_by_rows() && !self.weight.is_winograd()
+        self.filter.runs_by_rows() && self.weight.is_direct()
     }
 
     /// The convolution as one of several.
@@ -415,6 +528,42 @@ impl Conv {
         )?;
         Ok(out)
     }
+}
+
+/// Weights in the form that a way reads.
+///
+/// # Errors
+/// [`SessionError::Weights`].
+fn packed(
+    weights: &Weights,
+    graph: &Graph,
+    isa: Isa,
+    filter: &Filter,
+    way: Way,
+    source: &Source,
+) -> Result<Arc<PackedConvF32>, SessionError> {
+    let form = match way {
+        Way::Direct | Way::Planes => filter.form("conv.f32"),
+        _ => filter.form(&format!("conv.f32.{way}.{:?}", filter.params.dilations)),
+    };
+    let (channels, depth) = (filter.channels, filter.in_per_group);
+    let pack = || {
+        let data = source.tensor.data::<f32>().unwrap_or_default();
+        let (params, kernel) = (filter.params(), &filter.kernel);
+        match way {
+            Way::Winograd(tile) => PackedConvF32::winograd(isa, tile, &data, channels, depth),
+            Way::Fft(piece) => {
+                PackedConvF32::fft(isa, piece, params, &data, channels, depth, kernel)
+            }
+            _ => PackedConvF32::new(isa, params, &data, channels, depth, kernel),
+        }
+    };
+    let packed: Result<_, KernelError> =
+        weights.get(graph, source.value, &source.tensor, &form, pack);
+    packed.map_err(|error| SessionError::Weights {
+        node: graph.describe(source.node),
+        error,
+    })
 }
 
 /// Signals `[batch, channels, length]` as `[batch, length, channels]`, or the other way; a view where that moves

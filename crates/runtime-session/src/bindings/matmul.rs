@@ -7,13 +7,20 @@ use super::one_hot::{self, OneHotLinear};
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, Step, StepContext};
+use crate::tune::{Way, Workshop};
 use compress_tensor::{DType, Shape, Tensor, TensorError};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
-use runtime_kernels::gemm::{Bias, Epilogue, FloatOperand, PackedF32, Side, gemm, gemm_batched};
+use runtime_kernels::gemm::{
+    Bias, Epilogue, FloatOperand, PackedF32, Side, gemm, gemm_batched, gemm_packing_rows,
+    reads_rows_in_place,
+};
 use runtime_kernels::{Context, Isa, KernelError, MatRef, Scratch};
 use std::sync::Arc;
+
+/// Rows of a left operand that are always read where they stand.
+const FEW_ROWS: usize = 24;
 
 /// Whether a node is a `MatMul` or `Gemm` with constant f32 weights `[k, n]` on the right.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
@@ -83,6 +90,7 @@ pub(crate) fn bind_chain(
         alpha: layer.alpha,
         bias,
         activation: chain.activation,
+        packs_rows: false,
     };
     let classes = match chain.residual {
         None => one_hot::indices(selector, x, linear.weight.rows()),
@@ -204,6 +212,8 @@ pub(super) struct Linear {
     alpha: f32,
     bias: Option<Vec<f32>>,
     activation: Activation,
+    /// Whether the left operand is packed where it could be read in place.
+    packs_rows: bool,
 }
 
 impl Linear {
@@ -224,20 +234,67 @@ impl Linear {
         epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);
         epilogue.residual = residual;
         epilogue.activation = self.activation;
-        gemm(
-            context,
-            scratch,
+        let (lhs, rhs) = (
             FloatOperand::Matrix(rows),
             FloatOperand::Packed(&self.weight),
-            &epilogue,
-            out,
-        )
+        );
+        match self.packs_rows {
+            true => gemm_packing_rows(context, scratch, lhs, rhs, &epilogue, out),
+            false => gemm(context, scratch, lhs, rhs, &epilogue, out),
+        }
     }
 }
 
 impl Step for Linear {
     fn kernel(&self) -> &'static str {
         "gemm.f32"
+    }
+
+    fn way(&self) -> Way {
+        match self.packs_rows {
+            true => Way::RowsPacked,
+            false => Way::RowsInPlace,
+        }
+    }
+
+    fn other_ways(&self, inputs: Inputs<'_>, shop: &Workshop<'_>) -> Vec<Way> {
+        let (k, n) = (self.weight.rows(), self.weight.cols());
+        let Some(x) = inputs.tensor(0).ok().filter(|x| x.dtype() == DType::F32) else {
+            return Vec::new();
+        };
+        let (Ok(Rows { count, .. }), Ok(data)) = (Rows::of(x, k, n), x.data::<f32>()) else {
+            return Vec::new();
+        };
+        // Few rows are not worth packing.
+        let Some(rows) = MatRef::row_major(&data, count, k)
+            .ok()
+            .filter(|_| count > FEW_ROWS)
+        else {
+            return Vec::new();
+        };
+        let (lhs, rhs) = (
+            FloatOperand::Matrix(rows),
+            FloatOperand::Packed(&self.weight),
+        );
+        match reads_rows_in_place(shop.isa, lhs, rhs) {
+            true => vec![Way::RowsPacked],
+            false => Vec::new(),
+        }
+    }
+
+    fn by_way(&self, way: Way, _: &Workshop<'_>) -> Result<Option<Arc<dyn Step>>, SessionError> {
+        let packs_rows = match way {
+            Way::RowsPacked => true,
+            Way::RowsInPlace => false,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Self {
+            weight: self.weight.clone(),
+            alpha: self.alpha,
+            bias: self.bias.clone(),
+            activation: self.activation,
+            packs_rows,
+        })))
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

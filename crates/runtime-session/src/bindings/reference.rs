@@ -137,6 +137,7 @@ fn bind_body(
     }
     let scope = Scope {
         depth: selector.scope.depth + 1,
+        planes: None,
         ..selector.scope
     };
     let draft = Selector::draft(graph, scope, constants, &[])?;

@@ -1,5 +1,5 @@
 //! f32 convolutions of which each reads the result of the one before it, as one step: the images between them are
-//! computed by bands of rows and never stored whole ([`conv_stages`]).
+//! computed by bands of rows and never stored whole ([`conv_stages_within`]).
 //!
 //! A depthwise filter does little work on the largest images of a model. The convolutions of one row before and behind
 //! it are taken along, as in the blocks of mobile networks, which widen an image, filter it and narrow it again.
@@ -8,11 +8,12 @@ use super::chain::{self, Chain};
 use super::conv::Conv;
 use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
-use crate::step::{ImageOrder, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
+use crate::tune::{Way, Workshop};
 use compress_tensor::{Shape, Tensor};
 use onnx_ir::operator::EvalError;
 use onnx_ir::{NodeId, ValueId};
-use runtime_kernels::conv::{ConvShape, MAX_STAGES, conv_stages};
+use runtime_kernels::conv::{BAND_BYTES, ConvShape, MAX_STAGES, conv_stages_within};
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -45,6 +46,7 @@ pub(crate) fn bind(
         (1, Some(conv)) => Arc::new(conv),
         (_, last) => Arc::new(ConvStages {
             convs: convs.into_iter().chain(last).collect(),
+            band_bytes: BAND_BYTES,
         }),
     };
     Ok(Bound {
@@ -94,7 +96,36 @@ pub(crate) fn not_a_stage() -> StepError {
 /// Convolutions one behind the other; input 0 is the image, input `1 + i` what is added to the sums of convolution `i`.
 struct ConvStages {
     /// At most [`MAX_STAGES`].
-    convs: Vec<Conv>,
+    convs: Arc<[Conv]>,
+    /// Bytes of the images between that there are at a time.
+    band_bytes: usize,
+}
+
+/// The way of convolutions with so many bytes of the images between them at a time.
+pub(crate) fn way_of(band_bytes: usize) -> Way {
+    match band_bytes {
+        usize::MAX => Way::Whole,
+        bytes => Way::Bands(bytes),
+    }
+}
+
+/// The bytes of a way of [`way_of`].
+pub(crate) fn band_bytes(way: Way) -> Option<usize> {
+    match way {
+        Way::Whole => Some(usize::MAX),
+        Way::Bands(bytes) => Some(bytes),
+        _ => None,
+    }
+}
+
+/// The other ways where the images between take `between` bytes and `own` of them are there at a time: none where all of them are.
+pub(crate) fn other_bands(between: usize, own: usize) -> Vec<Way> {
+    let sizes = Way::BANDS.into_iter().filter(|&bytes| bytes < between);
+    let sizes = sizes.chain([usize::MAX]).map(way_of);
+    let is_whole = own >= between;
+    let mut ways: Vec<Way> = sizes.filter(|way| *way != way_of(own)).collect();
+    ways.retain(|way| !(is_whole && *way == Way::Whole));
+    ways
 }
 
 impl Step for ConvStages {
@@ -104,6 +135,36 @@ impl Step for ConvStages {
 
     fn image_order(&self) -> ImageOrder {
         ImageOrder::Last
+    }
+
+    fn way(&self) -> Way {
+        way_of(self.band_bytes)
+    }
+
+    fn other_ways(&self, inputs: Inputs<'_>, _: &Workshop<'_>) -> Vec<Way> {
+        let Ok(x) = inputs.tensor(0) else {
+            return Vec::new();
+        };
+        let (mut between, mut image) = (0usize, Shape::from(x.shape()));
+        for conv in self.convs.iter().take(self.convs.len() - 1) {
+            let Ok((_, next)) = conv.filter.shape(&image) else {
+                return Vec::new();
+            };
+            let len: usize = next.iter().product();
+            between = between.saturating_add(len.saturating_mul(size_of::<f32>()));
+            image = next;
+        }
+        other_bands(between, self.band_bytes)
+    }
+
+    fn by_way(&self, way: Way, _: &Workshop<'_>) -> Result<Option<Arc<dyn Step>>, SessionError> {
+        let step = |band_bytes| -> Arc<dyn Step> {
+            Arc::new(Self {
+                convs: self.convs.clone(),
+                band_bytes,
+            })
+        };
+        Ok(band_bytes(way).map(step))
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
@@ -124,9 +185,10 @@ impl Step for ConvStages {
         };
         let stages = gathered(count, stage).ok_or_else(not_a_stage)?;
         let mut out: Tensor = cx.state.memory.tensor::<f32>(&result)?;
-        conv_stages(
+        conv_stages_within(
             &cx.state.context,
             &mut cx.state.scratch,
+            self.band_bytes,
             &stages[..count],
             &x.data::<f32>()?,
             out.data_mut::<f32>()?,

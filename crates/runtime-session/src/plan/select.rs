@@ -16,7 +16,7 @@ use onnx_ir::graph::Use;
 use onnx_ir::operator::Catalog;
 use onnx_ir::{Graph, Node, NodeId, OpsetImports, ValueId};
 use runtime_kernels::Isa;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Depth of subgraphs beyond which a model is refused.
@@ -31,6 +31,8 @@ pub(crate) struct Scope<'a> {
     pub(crate) profiler: &'a Profiler,
     pub(crate) weights: &'a Weights,
     pub(crate) isa: Isa,
+    /// Convolutions that stay in the model's order of axes, though they might be faster with channels last.
+    pub(crate) planes: Option<&'a HashSet<NodeId>>,
     pub(crate) depth: usize,
 }
 
@@ -116,11 +118,11 @@ impl<'a> Selector<'a> {
                 self.want(*v, &mut wanted, &mut constants);
             }
             let node: Arc<str> = graph.describe(id).into();
+            let profiler = self.scope.profiler;
+            let row = profiler.row(&node, graph.node(id), bound.step.kernel());
+            profiler.set_variant(row, bound.step.variant());
             steps.push(DraftStep {
-                row: self
-                    .scope
-                    .profiler
-                    .row(&node, graph.node(id), bound.step.kernel()),
+                row,
                 step: bound.step,
                 inputs: bound.inputs,
                 outputs: bound.outputs,
@@ -211,6 +213,11 @@ impl<'a> Selector<'a> {
     /// The instruction set that weights are packed for.
     pub(crate) fn isa(&self) -> Isa {
         self.scope.isa
+    }
+
+    /// Whether the images of a node are to stay in the model's order of axes.
+    pub(crate) fn stays_in_planes(&self, id: NodeId) -> bool {
+        self.scope.planes.is_some_and(|nodes| nodes.contains(&id))
     }
 
     /// Whether nodes may be fused.

@@ -106,6 +106,11 @@ fn read(path: &Path) -> Option<Machine> {
     machine.is_sound().then_some(machine)
 }
 
+/// A file of this name in the part of the user's cache folder that is ours.
+pub(crate) fn cache_file(name: &str) -> Option<PathBuf> {
+    folder().map(|folder| folder.join("modelpress").join(name))
+}
+
 /// The user's cache folder.
 fn folder() -> Option<PathBuf> {
     let variable = |name: &str| {
@@ -124,7 +129,7 @@ fn folder() -> Option<PathBuf> {
 }
 
 /// The name of the processor, as the system gives it.
-pub(super) fn cpu_name() -> String {
+pub(crate) fn cpu_name() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let line = info.lines().find(|line| line.starts_with("model name"));
     let name = line.and_then(|line| Some(line.split_once(':')?.1.trim().to_owned()));

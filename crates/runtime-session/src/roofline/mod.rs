@@ -33,6 +33,7 @@ mod predict;
 mod work;
 
 pub use cache::CacheError;
+pub(crate) use cache::{cache_file, cpu_name};
 pub use machine::{Arithmetic, Bandwidth, Line, Machine, Rate, Roof};
 pub use predict::{Prediction, StepPrediction};
-pub(crate) use work::{StepWork, lanes, works};
+pub(crate) use work::{StepWork, works};

@@ -43,15 +43,23 @@ const LEAST_ROWS: u64 = 6;
 /// Functions of elements that take the most time of those that a step may fuse, the slowest first.
 const FUNCTIONS: [&str; 7] = ["Erf", "Gelu", "Tanh", "Sigmoid", "Softplus", "Exp", "Pow"];
 
-/// The work of the steps of a plan, whose graph has the shapes of the run; `lanes` are the elements of a vector.
-pub(crate) fn works(plan: &Plan, graph: &Graph, lanes: u64) -> Vec<StepWork> {
-    let at = At { plan, graph, lanes };
+/// The work of the steps of a plan on an instruction set; the graph has the shapes of the run.
+pub(crate) fn works(plan: &Plan, graph: &Graph, isa: Isa) -> Vec<StepWork> {
+    let lanes = lanes(isa);
+    let at = At {
+        plan,
+        graph,
+        isa,
+        lanes,
+    };
     plan.steps.iter().map(|step| at.work(step)).collect()
 }
 
 struct At<'a> {
     plan: &'a Plan,
     graph: &'a Graph,
+    isa: Isa,
+    /// Elements of a vector.
     lanes: u64,
 }
 
@@ -63,7 +71,7 @@ impl At<'_> {
             let graphs = root.attributes.graphs();
             let bodies = step.step.bodies().iter().zip(graphs);
             bodies
-                .map(|(body, graph)| works(&body.plan, graph, self.lanes))
+                .map(|(body, graph)| works(&body.plan, graph, self.isa))
                 .collect()
         });
         let moved = self.moved(step);
@@ -200,7 +208,11 @@ impl At<'_> {
                 let pixels = product(&result)?.checked_div(channels)?;
                 let (groups, taps) = (groups(node), product(taps)?);
                 let depth = in_per_group.checked_mul(taps)? as f64;
-                let (kind, columns) = match step.step.algorithm() {
+                let image = self.sizes(node.input(0)?)?;
+                // Transforms take as long as so many products of the same kind.
+                let transformed = step.step.transformed_macs(&image, self.isa);
+                let (kind, columns) = match step.step.algorithm().filter(|_| transformed.is_none())
+                {
                     Some(algorithm) => (algorithm, filled(channels)),
                     None if groups > 1 && in_per_group == 1 => ("depthwise", filled(channels)),
                     None if groups > 1 => ("grouped", filled(channels / groups) * groups),
@@ -209,7 +221,8 @@ impl At<'_> {
                     None => ("spatial", filled(channels)),
                 };
                 let rows = pixels.max(LEAST_ROWS) as f64;
-                Some((kind, rows * columns as f64 * depth))
+                let macs = rows * columns as f64 * depth;
+                Some((kind, transformed.unwrap_or(macs)))
             }
             op if op.contains("MatMul") || op.ends_with("Gemm") => {
                 let (&columns, rows) = result.split_last()?;
@@ -228,7 +241,7 @@ impl At<'_> {
 }
 
 /// Elements of 32 bits in a vector of an instruction set.
-pub(crate) fn lanes(isa: Isa) -> u64 {
+fn lanes(isa: Isa) -> u64 {
     match isa.name() {
         "scalar" => 1,
         "avx2" => 8,
@@ -246,4 +259,46 @@ fn groups(node: &Node) -> u64 {
 
 fn product(sizes: &[u64]) -> Option<u64> {
     sizes.iter().try_fold(1u64, |n, &size| n.checked_mul(size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Session, SessionOptions};
+    use compress_tensor::{DType, Tensor};
+    use onnx_ir::{Fact, Model};
+
+    #[test]
+    fn a_transformed_convolution_is_the_work_of_its_transforms() {
+        let shape = [1usize, 32, 56, 56];
+        let mut graph = Graph::new("large window");
+        let x = graph
+            .add_value("x", Fact::tensor(DType::F32, shape))
+            .unwrap();
+        let y = graph.add_value("y", Fact::Unknown).unwrap();
+        graph.add_input(x);
+        let w = Tensor::full(&[32, 1, 31, 31], 0.01f32).unwrap();
+        let w = graph.add_initializer("w", w).unwrap();
+        let node = Node::new("Conv", [x, w], [y]).with("group", 32i64);
+        graph.add_node(node.with("pads", vec![15i64; 4])).unwrap();
+        graph.add_output(y);
+        let model = Model::new(graph, 17);
+        let work = |fft| {
+            let options = SessionOptions::default().with_fft(fft);
+            let session = Session::new(model.clone(), &options).unwrap();
+            let works = session.works(&[("x", &shape)]).unwrap();
+            let conv = works.into_iter().find(|work| work.kernel == "conv.f32");
+            let conv = conv.unwrap();
+            assert_eq!(conv.macs, Some(32 * 56 * 56 * 31 * 31));
+            conv.pieces[0].clone()
+        };
+        let (direct, transformed) = (work(false), work(true));
+        assert_eq!(direct.class, "conv.f32/depthwise");
+        assert_eq!(
+            (&transformed.class, transformed.bytes),
+            (&direct.class, direct.bytes)
+        );
+        let part = transformed.macs / direct.macs;
+        assert!((0.02..0.7).contains(&part), "{part}");
+    }
 }

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::error::SessionError;
 use crate::plan::{Plan, ShapeKey};
-use crate::roofline::{StepWork, lanes, works};
+use crate::roofline::{StepWork, works};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::{Dim, Fact, Value};
 
@@ -88,7 +88,7 @@ impl Session {
         let known = self.known_values(&self.bound, &key);
         let plan = Plan::lower(&self.bound.draft, &known);
         let shaped = self.bound.shapes.shaped(&key, &self.catalog);
-        Ok(works(&plan, &shaped, lanes(self.context.isa)))
+        Ok(works(&plan, &shaped, self.context.isa))
     }
 
     /// Where an input stands among those of the graph.

@@ -84,6 +84,11 @@ impl FftTile {
         (cost < 2.0 * direct_cost(isa, shape)).then_some(tile)
     }
 
+    /// Multiply-accumulates of the direct sum that are expected to take as long as a convolution by these pieces.
+    pub fn work(self, isa: Isa, shape: &ConvShape) -> f64 {
+        self.cost(isa, shape) * lanes(isa) as f64
+    }
+
     /// Rows of a piece.
     pub fn rows(self) -> usize {
         self.rows

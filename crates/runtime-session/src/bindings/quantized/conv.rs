@@ -117,7 +117,7 @@ fn stage(
     };
     let output = Output::bytes(x.params.scale, &weight.scales, y, bounds).map_err(failed)?;
     let bytes = (x.byte, y.byte);
-    let filter = filter.in_best_layout(selector);
+    let filter = filter.in_best_layout(selector, conv);
     let isa = selector.isa();
     let form = filter.form(&format!("conv.int8.{:?}", weight.zero_points));
     let packed = selector

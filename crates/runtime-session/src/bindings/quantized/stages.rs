@@ -4,14 +4,17 @@
 use super::Region;
 use super::conv::{self, IntegerConv};
 use super::params::Byte;
-use crate::bindings::stages::{gathered, not_a_stage};
+use crate::bindings::stages::{band_bytes, gathered, not_a_stage, other_bands, way_of};
 use crate::error::{SessionError, StepError};
 use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
-use crate::step::{ImageOrder, Step, StepContext};
+use crate::step::{ImageOrder, Inputs, Step, StepContext};
+use crate::tune::{Way, Workshop};
 use compress_tensor::{Shape, Tensor};
 use onnx_ir::{NodeId, ValueId};
-use runtime_kernels::conv::{ConvShape, Int8ConvStage, MAX_STAGES, conv_int8_stages};
+use runtime_kernels::conv::{
+    BAND_BYTES, ConvShape, Int8ConvStage, MAX_STAGES, conv_int8_stages_within,
+};
 use runtime_kernels::quantized::QuantByte;
 use std::sync::Arc;
 
@@ -49,6 +52,7 @@ pub(crate) fn bind(
         (_, last) => Arc::new(IntegerConvStages {
             convs: convs.into_iter().chain(last).collect(),
             byte,
+            band_bytes: BAND_BYTES,
         }),
     };
     Ok(Bound {
@@ -87,8 +91,10 @@ fn before(selector: &mut Selector<'_>, stage: &Stage) -> Result<Option<Stage>, S
 /// Convolutions one behind the other, all of bytes of one type.
 struct IntegerConvStages {
     /// At most [`MAX_STAGES`].
-    convs: Vec<IntegerConv>,
+    convs: Arc<[IntegerConv]>,
     byte: Byte,
+    /// Bytes of the images between that there are at a time.
+    band_bytes: usize,
 }
 
 impl Step for IntegerConvStages {
@@ -98,6 +104,36 @@ impl Step for IntegerConvStages {
 
     fn image_order(&self) -> ImageOrder {
         ImageOrder::Last
+    }
+
+    fn way(&self) -> Way {
+        way_of(self.band_bytes)
+    }
+
+    fn other_ways(&self, inputs: Inputs<'_>, _: &Workshop<'_>) -> Vec<Way> {
+        let Ok(x) = inputs.tensor(0) else {
+            return Vec::new();
+        };
+        let (mut between, mut image) = (0usize, Shape::from(x.shape()));
+        for conv in self.convs.iter().take(self.convs.len() - 1) {
+            let Ok((_, next)) = conv.filter.shape(&image) else {
+                return Vec::new();
+            };
+            between = between.saturating_add(next.iter().product());
+            image = next;
+        }
+        other_bands(between, self.band_bytes)
+    }
+
+    fn by_way(&self, way: Way, _: &Workshop<'_>) -> Result<Option<Arc<dyn Step>>, SessionError> {
+        let step = |band_bytes| -> Arc<dyn Step> {
+            Arc::new(Self {
+                convs: self.convs.clone(),
+                byte: self.byte,
+                band_bytes,
+            })
+        };
+        Ok(band_bytes(way).map(step))
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
@@ -114,22 +150,24 @@ impl Step for IntegerConvStages {
         let stages = gathered(count, stage).ok_or_else(not_a_stage)?;
         let stages = &stages[..count];
         match self.byte {
-            Byte::U8 => run_as::<u8>(stages, &result, cx),
-            Byte::I8 => run_as::<i8>(stages, &result, cx),
+            Byte::U8 => run_as::<u8>(stages, self.band_bytes, &result, cx),
+            Byte::I8 => run_as::<i8>(stages, self.band_bytes, &result, cx),
         }
     }
 }
 
 fn run_as<T: QuantByte + Pooled>(
     stages: &[Int8ConvStage<'_>],
+    band_bytes: usize,
     shape: &Shape,
     cx: &mut StepContext<'_>,
 ) -> Result<(), StepError> {
     let x = cx.inputs.tensor(0)?;
     let mut out: Tensor = cx.state.memory.tensor::<T>(shape)?;
-    conv_int8_stages(
+    conv_int8_stages_within(
         &cx.state.context,
         &mut cx.state.scratch,
+        band_bytes,
         stages,
         &x.data::<T>()?,
         out.data_mut::<T>()?,
