@@ -1,12 +1,14 @@
 //! Matrix products on one thread: ours (weights packed before, and packed on the way) beside the
-//! crates `gemm` and `matrixmultiply`, the exact int8 product, and weights of 4 bits.
+//! crates `gemm` and `matrixmultiply`, the exact int8 product, weights of 16 and of 4 bits.
 
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use half::{bf16, f16};
 use runtime_kernels::gemm::{
     Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, NBitsActivations, NBitsMatrix,
-    NBitsZeroPoints, PackedF32, PackedInt8, PackedNBits, Side, gemm, gemm_int8, gemm_nbits,
+    NBitsZeroPoints, PackedF32, PackedHalf, PackedInt8, PackedNBits, Side, gemm, gemm_int8,
+    gemm_nbits,
 };
 use runtime_kernels::quantized::RawOutput;
 use runtime_kernels::{Context, MatRef, Scratch};
@@ -38,9 +40,18 @@ fn products(c: &mut Criterion) {
         let lhs = MatRef::row_major(&a, m, k).expect("the slice holds the matrix");
         let rhs = MatRef::row_major(&b, k, n).expect("the slice holds the matrix");
         let packed = PackedF32::new(ctx.isa, Side::Rhs, rhs).expect("the matrix is small");
+        let (halves, brains) = (vec![f16::ONE; k * n], vec![bf16::ONE; k * n]);
+        let halves = MatRef::row_major(&halves, k, n).expect("the slice holds the matrix");
+        let brains = MatRef::row_major(&brains, k, n).expect("the slice holds the matrix");
+        let of_f16 = PackedHalf::new(ctx.isa, halves).expect("the matrix is small");
+        let of_bf16 = PackedHalf::new(ctx.isa, brains).expect("the matrix is small");
+        let of_pairs = PackedHalf::bf16_dot(ctx.isa, brains).expect("the matrix is small");
         let mut scratch = Scratch::new();
         for (name, rhs) in [
             ("packed", FloatOperand::Packed(&packed)),
+            ("packed f16", FloatOperand::Half(&of_f16)),
+            ("packed bf16", FloatOperand::Half(&of_bf16)),
+            ("packed bf16 pairs", FloatOperand::Half(&of_pairs)),
             ("unpacked", FloatOperand::Matrix(rhs)),
         ] {
             group.bench_function(format!("ours {name}"), |bench| {

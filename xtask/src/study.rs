@@ -41,6 +41,11 @@ const STUDIES: &[Study] = &[
         form: Form::Script,
     },
     Study {
+        name: "half",
+        about: "f16 and bfloat16 models beside f32 and ONNX Runtime [--threads N[,N…]] [--rounds N] [CASE …]",
+        form: Form::Script,
+    },
+    Study {
         name: "latency",
         about: "time of one run beside ONNX Runtime [--threads N[,N…]] [--rounds N] [CASE …]",
         form: Form::Script,

@@ -15,7 +15,9 @@ use compress_tensor::Tensor;
 use onnx_ir::functions::inline_functions;
 use onnx_ir::infer::infer_shapes;
 use onnx_ir::operator::Catalog;
-use onnx_ir::passes::{EliminateIdentity, FoldBatchNorm, Pass, PassContext, RewritePass};
+use onnx_ir::passes::{
+    EliminateIdentity, FoldBatchNorm, Pass, PassContext, RewritePass, WidenHalf,
+};
 use onnx_ir::{Fact, Graph, Model, Value, ValueId};
 use runtime_kernels::{Caller, Context, Parallelism};
 use std::collections::HashMap;
@@ -527,10 +529,13 @@ fn names<'n>(inputs: &[(&'n str, Tensor)]) -> impl Iterator<Item = &'n str> {
 /// The passes over the graph that a session runs before it binds nodes. What they write into a model's metadata is
 /// of no use here, so they run one by one and not as a pipeline.
 fn optimize(model: &mut Model, catalog: &Catalog) -> Result<(), SessionError> {
-    let passes: [Box<dyn Pass>; 1] = [Box::new(RewritePass::new(
-        "fuse-for-session",
-        vec![Box::new(EliminateIdentity), Box::new(FoldBatchNorm)],
-    ))];
+    let passes: [Box<dyn Pass>; 2] = [
+        Box::new(WidenHalf),
+        Box::new(RewritePass::new(
+            "fuse-for-session",
+            vec![Box::new(EliminateIdentity), Box::new(FoldBatchNorm)],
+        )),
+    ];
     for pass in passes {
         let record = pass.run(model, &PassContext { catalog })?;
         if record.changes > 0 {

@@ -13,6 +13,7 @@ mod fuse_linear;
 mod pipeline;
 mod remove_duplicates;
 mod remove_unused;
+mod widen_half;
 
 pub use dialect::Dialect;
 pub use eliminate_identity::EliminateIdentity;
@@ -29,6 +30,7 @@ pub use pipeline::{
 };
 pub use remove_duplicates::RemoveDuplicates;
 pub use remove_unused::RemoveUnused;
+pub use widen_half::WidenHalf;
 
 /// The passes that make a model smaller and faster without changing what it computes, in their order.
 ///

@@ -7,10 +7,11 @@ use crate::memory::Pooled;
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, StepContext};
 use compress_tensor::{DType, Element};
+use half::{bf16, f16};
 use onnx_ir::operator::EvalError;
 use onnx_ir::ops::elementwise::Cast;
 use onnx_ir::{Node, NodeId};
-use runtime_kernels::elementwise::{map, zip_spread};
+use runtime_kernels::elementwise::{Half, map, narrow, widen, zip_spread};
 
 /// Binds a comparison, `And`, `Or`, `Xor` or `Cast`; `None` for other nodes.
 ///
@@ -145,7 +146,7 @@ pub(super) fn zip<T: Element, Y: Pooled>(
     Ok(())
 }
 
-/// `Cast` where every element of the one type has its own in the other, or is rounded as `as` does.
+/// `Cast` where every element of the one type has its own in the other, or is rounded as `as` does or to nearest.
 struct Casting {
     to: DType,
 }
@@ -163,7 +164,8 @@ impl Partial for Casting {
                 | (Ok(DType::I32 | DType::I64), DType::F32 | DType::Bool)
                 | (Ok(DType::I32), DType::I64)
                 | (Ok(DType::I64), DType::I32)
-                | (Ok(DType::F32), DType::Bool)
+                | (Ok(DType::F32), DType::Bool | DType::F16 | DType::BF16)
+                | (Ok(DType::F16 | DType::BF16), DType::F32)
         )
     }
 
@@ -179,9 +181,29 @@ impl Partial for Casting {
             (DType::I32, DType::Bool) => cast(cx, |x: i32| x != 0),
             (DType::I64, DType::Bool) => cast(cx, |x: i64| x != 0),
             (DType::F32, DType::Bool) => cast(cx, |x: f32| x != 0.0),
+            (DType::F16, DType::F32) => widened::<f16>(cx),
+            (DType::BF16, DType::F32) => widened::<bf16>(cx),
+            (DType::F32, DType::F16) => narrowed::<f16>(cx),
+            (DType::F32, DType::BF16) => narrowed::<bf16>(cx),
             (dtype, _) => Err(EvalError::DType { dtype }.into()),
         }
     }
+}
+
+fn widened<T: Element + Half>(cx: &mut StepContext<'_>) -> Result<(), StepError> {
+    let x = cx.inputs.tensor(0)?;
+    let mut out = cx.state.memory.tensor::<f32>(x.shape())?;
+    widen(&cx.state.context, &x.data::<T>()?, out.data_mut::<f32>()?)?;
+    cx.outputs.set(0, out);
+    Ok(())
+}
+
+fn narrowed<T: Pooled + Half>(cx: &mut StepContext<'_>) -> Result<(), StepError> {
+    let x = cx.inputs.tensor(0)?;
+    let mut out = cx.state.memory.tensor::<T>(x.shape())?;
+    narrow(&cx.state.context, &x.data::<f32>()?, out.data_mut::<T>()?)?;
+    cx.outputs.set(0, out);
+    Ok(())
 }
 
 fn cast<A: Element, Y: Pooled>(

@@ -1,5 +1,8 @@
 //! `Conv` in f32 with constant weights: `activation(W * x + bias + residual)`.
 
+mod weights;
+
+use self::weights::{Source, packed};
 use super::chain::{self, Chain, Product};
 use super::stages::{self, Stage};
 use super::window::Window;
@@ -7,17 +10,16 @@ use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{ImageOrder, Inputs, Step, StepContext};
 use crate::tune::{Way, Workshop};
-use crate::weights::Weights;
 use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::operator::{Attrs, EvalError};
-use onnx_ir::{Graph, Node, NodeId, ValueId};
+use onnx_ir::{Node, NodeId, ValueId};
+use runtime_kernels::Isa;
 use runtime_kernels::conv::{
     ConvEpilogue, ConvParams, ConvShape, ConvStage, FftTile, Layout, PackedConvF32, WinogradTile,
     conv,
 };
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::layout::permute;
-use runtime_kernels::{Isa, KernelError};
 use std::sync::Arc;
 
 /// Spatial axes that the kernels take.
@@ -32,18 +34,19 @@ const TURNED_DEPTH: usize = 256;
 const OPEN_EXTENT: usize = 32;
 const OPEN_LENGTH: usize = 4096;
 
-/// Whether a node is a `Conv` with constant f32 weights and bias.
+/// Whether a node is a `Conv` in f32 with constant weights and bias.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     let node = selector.graph.node(id);
     if !node.is("Conv") {
         return None;
     }
-    let weight = selector.constant_input(id, 1)?;
+    let (_, weight) = selector.weight(node.input(1)?)?;
     let spatial = weight
         .rank()
         .checked_sub(2)
         .filter(|n| (1..=MAX_SPATIAL).contains(n))?;
-    if weight.dtype() != DType::F32 || weight.is_empty() {
+    let is_float = matches!(weight.dtype(), DType::F32 | DType::F16 | DType::BF16);
+    if !is_float || weight.is_empty() {
         return None;
     }
     Filter::of(node, weight.shape())?;
@@ -321,14 +324,6 @@ pub(crate) struct Conv {
     source: Option<Source>,
 }
 
-/// Weights as the model has them.
-#[derive(Clone)]
-struct Source {
-    node: NodeId,
-    value: ValueId,
-    tensor: Tensor,
-}
-
 impl Step for Conv {
     fn kernel(&self) -> &'static str {
         "conv.f32"
@@ -442,7 +437,7 @@ impl Conv {
         let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
             return Ok(None);
         };
-        let Some(weight) = selector.constant(w) else {
+        let Some((w, weight)) = selector.weight(w) else {
             return Ok(None);
         };
         let Some(filter) = Filter::of(node, weight.shape()) else {
@@ -528,42 +523,6 @@ impl Conv {
         )?;
         Ok(out)
     }
-}
-
-/// Weights in the form that a way reads.
-///
-/// # Errors
-/// [`SessionError::Weights`].
-fn packed(
-    weights: &Weights,
-    graph: &Graph,
-    isa: Isa,
-    filter: &Filter,
-    way: Way,
-    source: &Source,
-) -> Result<Arc<PackedConvF32>, SessionError> {
-    let form = match way {
-        Way::Direct | Way::Planes => filter.form("conv.f32"),
-        _ => filter.form(&format!("conv.f32.{way}.{:?}", filter.params.dilations)),
-    };
-    let (channels, depth) = (filter.channels, filter.in_per_group);
-    let pack = || {
-        let data = source.tensor.data::<f32>().unwrap_or_default();
-        let (params, kernel) = (filter.params(), &filter.kernel);
-        match way {
-            Way::Winograd(tile) => PackedConvF32::winograd(isa, tile, &data, channels, depth),
-            Way::Fft(piece) => {
-                PackedConvF32::fft(isa, piece, params, &data, channels, depth, kernel)
-            }
-            _ => PackedConvF32::new(isa, params, &data, channels, depth, kernel),
-        }
-    };
-    let packed: Result<_, KernelError> =
-        weights.get(graph, source.value, &source.tensor, &form, pack);
-    packed.map_err(|error| SessionError::Weights {
-        node: graph.describe(source.node),
-        error,
-    })
 }
 
 /// Signals `[batch, channels, length]` as `[batch, length, channels]`, or the other way; a view where that moves

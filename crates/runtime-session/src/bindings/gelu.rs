@@ -3,6 +3,7 @@
 
 use super::activation::scalar;
 use crate::plan::Selector;
+use half::{bf16, f16};
 use onnx_ir::{NodeId, ValueId};
 use runtime_kernels::elementwise::Activation;
 
@@ -184,5 +185,7 @@ fn argument_with_cube(
 /// Whether a value is this constant, up to the rounding of whoever wrote it.
 fn is_constant(selector: &mut Selector<'_>, v: ValueId, expected: f32) -> bool {
     let found = selector.constant(v).and_then(|t| scalar(&t));
-    found.is_some_and(|f| (f - expected).abs() <= 1e-6 * expected.abs())
+    let is_rounded =
+        |f: f32| f == f16::from_f32(expected).to_f32() || f == bf16::from_f32(expected).to_f32();
+    found.is_some_and(|f| (f - expected).abs() <= 1e-6 * expected.abs() || is_rounded(f))
 }

@@ -8,29 +8,31 @@ use crate::error::{SessionError, StepError};
 use crate::plan::{Bound, Selector};
 use crate::step::{Inputs, Step, StepContext};
 use crate::tune::{Way, Workshop};
-use compress_tensor::{DType, Shape, Tensor, TensorError};
+use compress_tensor::{DType, Element, Shape, Tensor, TensorError};
+use half::{bf16, f16};
 use onnx_ir::operator::{Attrs, EvalError};
-use onnx_ir::{Node, NodeId};
+use onnx_ir::{Node, NodeId, ValueId};
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::gemm::{
-    Bias, Epilogue, FloatOperand, PackedF32, Side, gemm, gemm_batched, gemm_packing_rows,
-    reads_rows_in_place,
+    Bias, Epilogue, FloatOperand, PackedF32, PackedHalf, Side, gemm, gemm_batched,
+    gemm_packing_rows, reads_rows_in_place,
 };
-use runtime_kernels::{Context, Isa, KernelError, MatRef, Scratch};
+use runtime_kernels::{Context, KernelError, MatRef, Scratch};
 use std::sync::Arc;
 
 /// Rows of a left operand that are always read where they stand.
 const FEW_ROWS: usize = 24;
 
-/// Whether a node is a `MatMul` or `Gemm` with constant f32 weights `[k, n]` on the right.
+/// Whether a node is a `MatMul` or `Gemm` in f32 with constant weights `[k, n]` on the right.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     let node = selector.graph.node(id);
     let layer = Layer::of(node)?;
-    let weight = selector.constant_input(id, 1)?;
+    let (_, weight) = selector.weight(node.input(1)?)?;
     let &[rows, cols] = weight.shape() else {
         return None;
     };
-    if weight.dtype() != DType::F32 || weight.is_empty() || layer.trans_a {
+    let is_float = matches!(weight.dtype(), DType::F32 | DType::F16 | DType::BF16);
+    if !is_float || weight.is_empty() || layer.trans_a {
         return None;
     }
     let channels = if layer.trans_b { rows } else { cols };
@@ -60,7 +62,7 @@ pub(crate) fn bind_chain(
     let (Some(layer), Some(x), Some(w)) = (Layer::of(node), node.input(0), node.input(1)) else {
         return Ok(None);
     };
-    let (Some(weight), Some(start)) = (selector.constant(w), product(selector, chain.product))
+    let (Some((w, weight)), Some(start)) = (selector.weight(w), product(selector, chain.product))
     else {
         return Ok(None);
     };
@@ -72,15 +74,8 @@ pub(crate) fn bind_chain(
     let Ok(bias) = summed(own, extra) else {
         return Ok(None);
     };
-    let form = if layer.trans_b {
-        "f32.rhs.transposed"
-    } else {
-        "f32.rhs"
-    };
     let isa = selector.isa();
-    let packed = selector.scope.weights.get(graph, w, &weight, form, || {
-        pack(&weight, layer.trans_b, isa)
-    });
+    let packed = Packed::of(selector, w, &weight, layer.trans_b);
     let weight = packed.map_err(|error| SessionError::Weights {
         node: graph.describe(chain.product),
         error,
@@ -186,8 +181,81 @@ fn gemm_bias(selector: &mut Selector<'_>, id: NodeId, beta: f32, cols: usize) ->
     Some(c.data::<f32>().ok()?.iter().map(|c| beta * c).collect())
 }
 
-fn pack(weight: &Tensor, transposed: bool, isa: Isa) -> Result<PackedF32, KernelError> {
-    let data = weight.data::<f32>().unwrap_or_default();
+/// Packed weights, of the type in which the model stores them.
+#[derive(Clone)]
+pub(super) enum Packed {
+    Single(Arc<PackedF32>),
+    Half(Arc<PackedHalf>),
+}
+
+impl Packed {
+    /// Packs the constant `w`.
+    ///
+    /// # Errors
+    /// [`KernelError`].
+    fn of(
+        selector: &Selector<'_>,
+        w: ValueId,
+        weight: &Tensor,
+        transposed: bool,
+    ) -> Result<Self, KernelError> {
+        let (isa, weights) = (selector.isa(), selector.scope.weights);
+        let form = |form: &str| match transposed {
+            true => format!("{form}.transposed"),
+            false => form.to_owned(),
+        };
+        match weight.dtype() {
+            DType::F16 => weights.get(selector.graph, w, weight, &form("f16.rhs"), || {
+                with_matrix::<f16, _>(weight, transposed, |m| PackedHalf::new(isa, m))
+            }),
+            // What the model multiplies is of this type on both sides.
+            DType::BF16 if PackedHalf::has_bf16_dot(isa) => {
+                weights.get(selector.graph, w, weight, &form("bf16.dot.rhs"), || {
+                    with_matrix::<bf16, _>(weight, transposed, |m| PackedHalf::bf16_dot(isa, m))
+                })
+            }
+            DType::BF16 => weights.get(selector.graph, w, weight, &form("bf16.rhs"), || {
+                with_matrix::<bf16, _>(weight, transposed, |m| PackedHalf::new(isa, m))
+            }),
+            _ => {
+                let packed = weights.get(selector.graph, w, weight, &form("f32.rhs"), || {
+                    with_matrix::<f32, _>(weight, transposed, |m| PackedF32::new(isa, Side::Rhs, m))
+                });
+                return packed.map(Self::Single);
+            }
+        }
+        .map(Self::Half)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        match self {
+            Self::Single(p) => p.rows(),
+            Self::Half(p) => p.rows(),
+        }
+    }
+
+    pub(super) fn cols(&self) -> usize {
+        match self {
+            Self::Single(p) => p.cols(),
+            Self::Half(p) => p.cols(),
+        }
+    }
+
+    fn operand(&self) -> FloatOperand<'_> {
+        match self {
+            Self::Single(p) => FloatOperand::Packed(p),
+            Self::Half(p) => FloatOperand::Half(p),
+        }
+    }
+}
+
+/// The weight as a matrix `[k, n]`.
+fn with_matrix<T: Element, R>(
+    weight: &Tensor,
+    transposed: bool,
+    pack: impl FnOnce(MatRef<'_, T>) -> Result<R, KernelError>,
+) -> Result<R, KernelError> {
+    let data = weight.data::<T>().unwrap_or_default();
     let &[rows, cols] = weight.shape() else {
         return Err(KernelError::Invalid {
             what: "rank of the weight",
@@ -195,20 +263,15 @@ fn pack(weight: &Tensor, transposed: bool, isa: Isa) -> Result<PackedF32, Kernel
         });
     };
     let matrix = MatRef::row_major(&data, rows, cols)?;
-    PackedF32::new(
-        isa,
-        Side::Rhs,
-        if transposed {
-            matrix.transposed()
-        } else {
-            matrix
-        },
-    )
+    pack(match transposed {
+        true => matrix.transposed(),
+        false => matrix,
+    })
 }
 
 /// `x [.., k]` times packed weights `[k, n]`; the residual is input 1.
 pub(super) struct Linear {
-    pub(super) weight: Arc<PackedF32>,
+    pub(super) weight: Packed,
     alpha: f32,
     bias: Option<Vec<f32>>,
     activation: Activation,
@@ -234,10 +297,7 @@ impl Linear {
         epilogue.bias = self.bias.as_deref().map_or(Bias::None, Bias::PerCol);
         epilogue.residual = residual;
         epilogue.activation = self.activation;
-        let (lhs, rhs) = (
-            FloatOperand::Matrix(rows),
-            FloatOperand::Packed(&self.weight),
-        );
+        let (lhs, rhs) = (FloatOperand::Matrix(rows), self.weight.operand());
         match self.packs_rows {
             true => gemm_packing_rows(context, scratch, lhs, rhs, &epilogue, out),
             false => gemm(context, scratch, lhs, rhs, &epilogue, out),
@@ -272,10 +332,7 @@ impl Step for Linear {
         else {
             return Vec::new();
         };
-        let (lhs, rhs) = (
-            FloatOperand::Matrix(rows),
-            FloatOperand::Packed(&self.weight),
-        );
+        let (lhs, rhs) = (FloatOperand::Matrix(rows), self.weight.operand());
         match reads_rows_in_place(shop.isa, lhs, rhs) {
             true => vec![Way::RowsPacked],
             false => Vec::new(),

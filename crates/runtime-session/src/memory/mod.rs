@@ -6,6 +6,7 @@ pub(crate) use pool::{BufferPool, Pooled};
 
 use crate::error::StepError;
 use compress_tensor::{DType, Tensor, element_count};
+use half::{bf16, f16};
 use onnx_ir::Value;
 use onnx_ir::operator::{EvalError, Limits};
 
@@ -84,6 +85,8 @@ impl Memory {
             DType::I32 => self.pool.give::<i32>(tensor),
             DType::I64 => self.pool.give::<i64>(tensor),
             DType::Bool => self.pool.give::<bool>(tensor),
+            DType::F16 => self.pool.give::<f16>(tensor),
+            DType::BF16 => self.pool.give::<bf16>(tensor),
             _ => {}
         }
     }

@@ -5,6 +5,7 @@
 //! until a number of runs in a row had no use for it.
 
 use compress_tensor::{Element, Tensor, TensorError, element_count};
+use half::{bf16, f16};
 
 /// Elements that a buffer may be larger than twice what is asked for.
 const SLACK: usize = 1024;
@@ -29,6 +30,8 @@ pub(crate) struct BufferPool {
     i32: FreeList,
     i64: FreeList,
     bool: FreeList,
+    f16: FreeList,
+    bf16: FreeList,
 }
 
 /// Dead tensors of one type, each with the number of runs that ended since one used it.
@@ -76,8 +79,10 @@ impl BufferPool {
             i32,
             i64,
             bool,
+            f16,
+            bf16,
         } = self;
-        for list in [f32, u8, i8, i32, i64, bool] {
+        for list in [f32, u8, i8, i32, i64, bool, f16, bf16] {
             list.trim();
         }
     }
@@ -110,7 +115,7 @@ macro_rules! pooled {
     )*};
 }
 
-pooled!(f32, u8, i8, i32, i64, bool);
+pooled!(f32, u8, i8, i32, i64, bool, f16, bf16);
 
 #[cfg(test)]
 mod tests {

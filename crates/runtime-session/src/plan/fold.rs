@@ -46,6 +46,11 @@ impl<'a> Constants<'a> {
         }
     }
 
+    /// Whether nodes are evaluated.
+    pub(crate) fn folds(&self) -> bool {
+        self.folds
+    }
+
     /// The value, where somebody has asked for it already.
     pub(crate) fn known(&self, value: ValueId) -> Option<&Tensor> {
         self.known.get(&value)?.as_ref()

@@ -42,7 +42,11 @@ impl Fused {
                 let producer = graph.producer(v);
                 let dequantizes = producer.is_some_and(|p| graph.node(p).is("DequantizeLinear"));
                 let constant = graph.constant(v);
-                let constant = constant.or_else(|| known(v).filter(|_| !dequantizes));
+                let widened = producer.map(|p| graph.node(p)).filter(|n| n.is("Cast"));
+                let widened = widened.and_then(|n| graph.constant(n.input(0)?));
+                let constant = constant
+                    .or(widened)
+                    .or_else(|| known(v).filter(|_| !dequantizes));
                 if let Some(tensor) = constant {
                     fused.weight_bytes =
                         fused.weight_bytes.saturating_add(tensor.byte_len() as u64);

@@ -236,6 +236,21 @@ impl<'a> Selector<'a> {
         self.constants.get(v)
     }
 
+    /// Weights that are multiplied in f32, where they are the same in every run, and the value that holds them: as halves
+    /// where they are stored so and widened on the way.
+    pub(crate) fn weight(&mut self, v: ValueId) -> Option<(ValueId, Tensor)> {
+        let widened = self.graph.producer(v).map(|id| self.graph.node(id));
+        let stored = widened.filter(|n| n.is("Cast") && self.dtype(v) == Some(DType::F32));
+        let stored = stored.and_then(|n| n.input(0));
+        if let Some(half) = stored.filter(|_| self.constants.folds())
+            && let Some(tensor) = self.graph.constant(half)
+            && matches!(tensor.dtype(), DType::F16 | DType::BF16)
+        {
+            return Some((half, tensor.clone()));
+        }
+        Some((v, self.constants.get(v)?))
+    }
+
     /// The element type of a value, where it is known.
     pub(crate) fn dtype(&self, v: ValueId) -> Option<DType> {
         self.graph.value(v).fact.as_tensor()?.dtype
