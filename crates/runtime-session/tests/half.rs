@@ -1,6 +1,6 @@
 //! Models in f16 and bfloat16: kernels in f32 with weights that stay halves.
 
-use compress_tensor::{CastOptions, DType, Element, Tensor};
+use compress_tensor::{CastOptions, DType, Tensor};
 use half::{bf16, f16};
 use onnx_ir::eval::Evaluator;
 use onnx_ir::{Fact, Graph, Model, Node, Value, ValueId};
@@ -169,7 +169,7 @@ fn f16_models_give_what_f32_models_of_the_same_weights_give_rounded_once() {
 
 #[test]
 fn half_models_stay_as_close_to_the_reference_as_their_type_allows() {
-    fn check<T: Element>(dtype: DType, epsilon: f32) {
+    fn check(dtype: DType, epsilon: f32) {
         for (shape, of) in CASES {
             let half = model(shape, (dtype, dtype), of);
             let x = input(shape, dtype);
@@ -193,8 +193,8 @@ fn half_models_stay_as_close_to_the_reference_as_their_type_allows() {
             }
         }
     }
-    check::<f16>(DType::F16, f16::EPSILON.to_f32());
-    check::<bf16>(DType::BF16, bf16::EPSILON.to_f32());
+    check(DType::F16, f16::EPSILON.to_f32());
+    check(DType::BF16, bf16::EPSILON.to_f32());
 }
 
 #[test]
@@ -233,4 +233,24 @@ fn below_full_optimization_halves_are_rounded_node_by_node() {
         found[0].as_slice::<f16>(),
         reference[0].as_tensor().unwrap().as_slice::<f16>()
     );
+}
+
+#[test]
+fn a_product_in_f32_with_widened_weights_does_not_round_the_other_side() {
+    let fine = 1.0 + f32::EPSILON;
+    for dtype in [DType::F16, DType::BF16] {
+        let half = model(&[3, 4], (DType::F32, DType::F32), |net, x| {
+            let ones = Tensor::from_vec(&[4, 2], vec![1.0f32; 8]).unwrap();
+            let stored = net.graph.add_initializer("h", cast(&ones, dtype)).unwrap();
+            let widen = Node::new("Cast", [Some(stored)], [None::<ValueId>; 0]).with("to", 1i64);
+            let w = net.node(widen);
+            net.op("MatMul", &[x, w])
+        });
+        for isa in Isa::available() {
+            let x = Tensor::from_vec(&[3, 4], [fine, 0.0, 0.0, 0.0].repeat(3)).unwrap();
+            let (y, kernels) = run(&half, isa, x);
+            assert_eq!(floats(&y), [fine; 6], "on {isa}");
+            assert_eq!(kernels, ["gemm.f32"]);
+        }
+    }
 }

@@ -20,8 +20,19 @@ use crate::{Fact, TensorFact};
 use compress_tensor::{CastOptions, DType};
 use std::collections::HashMap;
 
+/// What stands in the metadata of the `Cast` nodes that this pass adds.
+const MARK: (&str, &str) = ("modelpress.pass", "widen-half");
+
 /// Computes in f32 what a model computes in f16 or bfloat16.
 pub struct WidenHalf;
+
+impl WidenHalf {
+    /// Whether this pass added a node: a `Cast` beside a half that the model itself computes with.
+    pub fn added(node: &Node) -> bool {
+        let (key, value) = MARK;
+        node.metadata.iter().any(|(k, v)| k == key && v == value)
+    }
+}
 
 /// Constants of so many bytes are stored as f32: biases and scales, which rewrites look for among the initializers.
 const SMALL_BYTES: usize = 64 << 10;
@@ -277,7 +288,10 @@ fn cast(from: ValueId, to: ValueId, dtype: DType) -> Node {
         DType::BF16 => 16,
         _ => 1,
     };
-    Node::new("Cast", [from], [to]).with("to", code)
+    let mut node = Node::new("Cast", [from], [to]).with("to", code);
+    let (key, value) = MARK;
+    node.metadata.push((key.to_owned(), value.to_owned()));
+    node
 }
 
 #[cfg(test)]

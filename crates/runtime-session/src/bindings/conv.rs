@@ -40,13 +40,12 @@ pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product
     if !node.is("Conv") {
         return None;
     }
-    let (_, weight) = selector.weight(node.input(1)?)?;
+    let weight = selector.weight(node.input(1)?)?.tensor;
     let spatial = weight
         .rank()
         .checked_sub(2)
         .filter(|n| (1..=MAX_SPATIAL).contains(n))?;
-    let is_float = matches!(weight.dtype(), DType::F32 | DType::F16 | DType::BF16);
-    if !is_float || weight.is_empty() {
+    if weight.is_empty() {
         return None;
     }
     Filter::of(node, weight.shape())?;
@@ -437,10 +436,10 @@ impl Conv {
         let (Some(x), Some(w)) = (node.input(0), node.input(1)) else {
             return Ok(None);
         };
-        let Some((w, weight)) = selector.weight(w) else {
+        let Some(weight) = selector.weight(w) else {
             return Ok(None);
         };
-        let Some(filter) = Filter::of(node, weight.shape()) else {
+        let Some(filter) = Filter::of(node, weight.tensor.shape()) else {
             return Ok(None);
         };
         let filter = filter
@@ -462,8 +461,7 @@ impl Conv {
         }
         let source = Source {
             node: chain.product,
-            value: w,
-            tensor: weight,
+            weight,
         };
         let weights = selector.scope.weights;
         let weight = packed(weights, graph, selector.isa(), &filter, way, &source)?;

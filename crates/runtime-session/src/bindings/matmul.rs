@@ -5,13 +5,13 @@ use super::chain::{Chain, Product, residual};
 use super::guarded::{self, Partial, is_f32};
 use super::one_hot::{self, OneHotLinear};
 use crate::error::{SessionError, StepError};
-use crate::plan::{Bound, Selector};
+use crate::plan::{Bound, Selector, Weight};
 use crate::step::{Inputs, Step, StepContext};
 use crate::tune::{Way, Workshop};
 use compress_tensor::{DType, Element, Shape, Tensor, TensorError};
 use half::{bf16, f16};
 use onnx_ir::operator::{Attrs, EvalError};
-use onnx_ir::{Node, NodeId, ValueId};
+use onnx_ir::{Node, NodeId};
 use runtime_kernels::elementwise::Activation;
 use runtime_kernels::gemm::{
     Bias, Epilogue, FloatOperand, PackedF32, PackedHalf, Side, gemm, gemm_batched,
@@ -27,12 +27,11 @@ const FEW_ROWS: usize = 24;
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     let node = selector.graph.node(id);
     let layer = Layer::of(node)?;
-    let (_, weight) = selector.weight(node.input(1)?)?;
+    let weight = selector.weight(node.input(1)?)?.tensor;
     let &[rows, cols] = weight.shape() else {
         return None;
     };
-    let is_float = matches!(weight.dtype(), DType::F32 | DType::F16 | DType::BF16);
-    if !is_float || weight.is_empty() || layer.trans_a {
+    if weight.is_empty() || layer.trans_a {
         return None;
     }
     let channels = if layer.trans_b { rows } else { cols };
@@ -62,8 +61,7 @@ pub(crate) fn bind_chain(
     let (Some(layer), Some(x), Some(w)) = (Layer::of(node), node.input(0), node.input(1)) else {
         return Ok(None);
     };
-    let (Some((w, weight)), Some(start)) = (selector.weight(w), product(selector, chain.product))
-    else {
+    let (Some(weight), Some(start)) = (selector.weight(w), product(selector, chain.product)) else {
         return Ok(None);
     };
     let own = match layer.has_bias && layer.beta != 0.0 {
@@ -75,7 +73,7 @@ pub(crate) fn bind_chain(
         return Ok(None);
     };
     let isa = selector.isa();
-    let packed = Packed::of(selector, w, &weight, layer.trans_b);
+    let packed = Packed::of(selector, &weight, layer.trans_b);
     let weight = packed.map_err(|error| SessionError::Weights {
         node: graph.describe(chain.product),
         error,
@@ -189,27 +187,22 @@ pub(super) enum Packed {
 }
 
 impl Packed {
-    /// Packs the constant `w`.
+    /// Packs a constant.
     ///
     /// # Errors
     /// [`KernelError`].
-    fn of(
-        selector: &Selector<'_>,
-        w: ValueId,
-        weight: &Tensor,
-        transposed: bool,
-    ) -> Result<Self, KernelError> {
+    fn of(selector: &Selector<'_>, weight: &Weight, transposed: bool) -> Result<Self, KernelError> {
         let (isa, weights) = (selector.isa(), selector.scope.weights);
         let form = |form: &str| match transposed {
             true => format!("{form}.transposed"),
             false => form.to_owned(),
         };
+        let (w, meets_halves, weight) = (weight.value, weight.meets_halves, &weight.tensor);
         match weight.dtype() {
             DType::F16 => weights.get(selector.graph, w, weight, &form("f16.rhs"), || {
                 with_matrix::<f16, _>(weight, transposed, |m| PackedHalf::new(isa, m))
             }),
-            // What the model multiplies is of this type on both sides.
-            DType::BF16 if PackedHalf::has_bf16_dot(isa) => {
+            DType::BF16 if meets_halves && PackedHalf::has_bf16_dot(isa) => {
                 weights.get(selector.graph, w, weight, &form("bf16.dot.rhs"), || {
                     with_matrix::<bf16, _>(weight, transposed, |m| PackedHalf::bf16_dot(isa, m))
                 })

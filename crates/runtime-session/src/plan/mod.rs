@@ -22,5 +22,5 @@ pub(crate) use fold::Constants;
 pub(crate) use fused::{Fused, macs_by_row};
 pub(crate) use layout::{FROM_LAST, Layouts, TO_LAST};
 pub(crate) use lower::{Operand, Plan, PlannedStep};
-pub(crate) use select::{Bound, Scope, Selector};
+pub(crate) use select::{Bound, Scope, Selector, Weight};
 pub(crate) use specialize::ShapeGraph;

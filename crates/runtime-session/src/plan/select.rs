@@ -14,6 +14,7 @@ use crate::{OptimizationLevel, SessionOptions, TapOrder};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::graph::Use;
 use onnx_ir::operator::Catalog;
+use onnx_ir::passes::WidenHalf;
 use onnx_ir::{Graph, Node, NodeId, OpsetImports, ValueId};
 use runtime_kernels::Isa;
 use std::collections::{HashMap, HashSet};
@@ -41,6 +42,16 @@ pub(crate) struct Bound {
     pub(crate) step: Arc<dyn Step>,
     pub(crate) inputs: Vec<Option<ValueId>>,
     pub(crate) outputs: Vec<Option<ValueId>>,
+}
+
+/// The weights of a product in f32, as the model stores them.
+#[derive(Clone)]
+pub(crate) struct Weight {
+    /// The value that holds them.
+    pub(crate) value: ValueId,
+    pub(crate) tensor: Tensor,
+    /// Whether the model has halves on the other side of the product too.
+    pub(crate) meets_halves: bool,
 }
 
 /// A graph while its nodes are bound.
@@ -236,19 +247,28 @@ impl<'a> Selector<'a> {
         self.constants.get(v)
     }
 
-    /// Weights that are multiplied in f32, where they are the same in every run, and the value that holds them: as halves
-    /// where they are stored so and widened on the way.
-    pub(crate) fn weight(&mut self, v: ValueId) -> Option<(ValueId, Tensor)> {
+    /// Weights that are multiplied in f32, where they are the same in every run: as halves where they are stored so and
+    /// widened on the way.
+    pub(crate) fn weight(&mut self, v: ValueId) -> Option<Weight> {
         let widened = self.graph.producer(v).map(|id| self.graph.node(id));
         let stored = widened.filter(|n| n.is("Cast") && self.dtype(v) == Some(DType::F32));
-        let stored = stored.and_then(|n| n.input(0));
-        if let Some(half) = stored.filter(|_| self.constants.folds())
-            && let Some(tensor) = self.graph.constant(half)
+        if let Some(cast) = stored.filter(|_| self.constants.folds())
+            && let Some(value) = cast.input(0)
+            && let Some(tensor) = self.graph.constant(value)
             && matches!(tensor.dtype(), DType::F16 | DType::BF16)
         {
-            return Some((half, tensor.clone()));
+            return Some(Weight {
+                value,
+                tensor: tensor.clone(),
+                meets_halves: WidenHalf::added(cast),
+            });
         }
-        Some((v, self.constants.get(v)?))
+        let tensor = self.constants.get(v)?;
+        (tensor.dtype() == DType::F32).then_some(Weight {
+            value: v,
+            tensor,
+            meets_halves: false,
+        })
     }
 
     /// The element type of a value, where it is known.

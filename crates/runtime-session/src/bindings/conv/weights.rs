@@ -2,11 +2,12 @@
 
 use super::Filter;
 use crate::error::SessionError;
+use crate::plan::Weight;
 use crate::tune::Way;
 use crate::weights::Weights;
-use compress_tensor::{CastOptions, DType, Tensor};
+use compress_tensor::{CastOptions, DType};
 use half::{bf16, f16};
-use onnx_ir::{Graph, NodeId, ValueId};
+use onnx_ir::{Graph, NodeId};
 use runtime_kernels::conv::PackedConvF32;
 use runtime_kernels::gemm::PackedHalf;
 use runtime_kernels::{Isa, KernelError};
@@ -16,8 +17,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub(super) struct Source {
     pub(super) node: NodeId,
-    pub(super) value: ValueId,
-    pub(super) tensor: Tensor,
+    pub(super) weight: Weight,
 }
 
 /// Weights in the form that a way reads.
@@ -36,9 +36,9 @@ pub(super) fn packed(
         Way::Direct | Way::Planes => filter.form("conv.f32"),
         _ => filter.form(&format!("conv.f32.{way}.{:?}", filter.params.dilations)),
     };
-    let pack = || pack(isa, filter, way, &source.tensor);
+    let (weight, pack) = (&source.weight, || pack(isa, filter, way, &source.weight));
     let packed: Result<_, KernelError> =
-        weights.get(graph, source.value, &source.tensor, &form, pack);
+        weights.get(graph, weight.value, &weight.tensor, &form, pack);
     packed.map_err(|error| SessionError::Weights {
         node: graph.describe(source.node),
         error,
@@ -53,11 +53,12 @@ fn pack(
     isa: Isa,
     filter: &Filter,
     way: Way,
-    weight: &Tensor,
+    weight: &Weight,
 ) -> Result<PackedConvF32, KernelError> {
     let (params, kernel) = (filter.params(), &filter.kernel[..]);
     let (channels, depth) = (filter.channels, filter.in_per_group);
     let transforms = matches!(way, Way::Winograd(_) | Way::Fft(_));
+    let (meets_halves, weight) = (weight.meets_halves, &weight.tensor);
     match weight.dtype() {
         DType::F16 if !transforms => {
             let data = weight.data::<f16>().unwrap_or_default();
@@ -65,8 +66,7 @@ fn pack(
         }
         DType::BF16 if !transforms => {
             let data = weight.data::<bf16>().unwrap_or_default();
-            // What the model multiplies is of this type on both sides.
-            let pack = match PackedHalf::has_bf16_dot(isa) {
+            let pack = match meets_halves && PackedHalf::has_bf16_dot(isa) {
                 true => PackedConvF32::bf16_dot,
                 false => PackedConvF32::half,
             };
