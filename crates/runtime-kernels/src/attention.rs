@@ -6,7 +6,7 @@
 
 use crate::error::{check_extent, check_len, product};
 use crate::gemm::arith::Float;
-use crate::gemm::direct::{Walk, narrow_tile, offsets, wide_tile};
+use crate::gemm::direct::{Walk, narrow_tile, wide_tile};
 use crate::gemm::driver::{Cut, Pieces};
 use crate::gemm::panel::{FloatLines, PanelSource};
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
@@ -501,14 +501,14 @@ fn multiply<S: Simd>(
     (out, stride): (&mut [f32], usize),
 ) {
     let nr = 2 * S::LANES;
-    let at = offsets(walk, 0, live, S::MR);
+    let tile = walk.of::<Float>(rows, live).tiles(0).next(live, S::MR);
     for col in (0..cols).step_by(nr) {
         let panel = &panels[col * walk.words..][..walk.words * nr];
         let to = (&mut out[col..], stride);
         if cols - col <= S::LANES {
-            narrow_tile::<S, Float>(s, live, walk, rows, &at, panel, to);
+            narrow_tile::<S, Float>(s, live, walk, &tile, panel, to);
         } else {
-            wide_tile::<S, Float>(s, live, walk, rows, &at, panel, to);
+            wide_tile::<S, Float>(s, live, walk, &tile, panel, to);
         }
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::arith::Arith;
 use super::driver::{Cut, Finish, Part, Pieces};
 use super::panel::Packed;
-use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
+use crate::isa::{Isa, MAX_MR, MAX_NR, RowTile, Simd, SpacedRows, simd_dispatch};
 use crate::threads::{Place, product_work};
 use crate::{Context, KernelError};
 
@@ -59,11 +59,22 @@ impl Walk {
         self.runs.iter().product::<usize>() * self.words
     }
 
-    /// Units from the start of a row to the end of its last run, each word of which has so many.
+    /// `rows` rows of `units`, a word of which has so many.
+    ///
+    /// # Panics
+    /// Where they do not lie there.
     #[inline(always)]
-    fn reach(&self, units: usize) -> usize {
-        let ([nz, ny, nx], [dz, dy, dx]) = (self.runs, self.run_steps);
-        (nz - 1) * dz + (ny - 1) * dy + (nx - 1) * dx + self.words * units
+    pub(crate) fn of<'u, A: Arith>(
+        &self,
+        units: &'u [A::Unit],
+        rows: usize,
+    ) -> SpacedRows<'u, A::Unit> {
+        let runs = self.runs.iter().zip(self.run_steps);
+        let reach = match self.runs.contains(&0) {
+            true => 0,
+            false => runs.map(|(n, d)| (n - 1) * d).sum::<usize>() + self.words * A::UNITS,
+        };
+        SpacedRows::new(units, (self.line, self.step, self.line_step), rows, reach)
     }
 }
 
@@ -249,13 +260,15 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
 ) {
     let nr = 2 * S::LANES;
     let mut tile = [A::Word::default(); MAX_MR * MAX_NR];
+    let rows = block.walk.of::<A>(block.units, block.rows);
     if size_of::<A::Weight>() * block.weights.words() > SMALL_WEIGHTS || block.lone {
         for j in (0..block.cols).step_by(nr) {
             let height = height::<S>(block.cols - j);
+            let mut tiles = rows.tiles(0);
             for i in (0..block.rows).step_by(height) {
                 let live = height.min(block.rows - i);
-                let at = offsets(&block.walk, i, live, height);
-                one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
+                let of_rows = tiles.next(live, height);
+                one_tile::<S, A, F>(s, block, finish, (i, live, j), &of_rows, &mut tile, out);
             }
         }
         return;
@@ -269,11 +282,12 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
     for first in (0..block.rows).step_by(ROW_CHUNK) {
         let end = block.rows.min(first + ROW_CHUNK);
         for (cols, height) in [(0..wide, S::MR), (wide..block.cols, S::MR_NARROW)] {
+            let mut tiles = rows.tiles(first);
             for i in (first..end).step_by(height) {
                 let live = height.min(end - i);
-                let at = offsets(&block.walk, i, live, height);
+                let of_rows = tiles.next(live, height);
                 for j in cols.clone().step_by(nr) {
-                    one_tile::<S, A, F>(s, block, finish, (i, live, j), &at, &mut tile, out);
+                    one_tile::<S, A, F>(s, block, finish, (i, live, j), &of_rows, &mut tile, out);
                 }
             }
         }
@@ -297,7 +311,7 @@ fn one_tile<S: Simd, A: Arith, F: Finish<A>>(
     block: &Block<'_, A>,
     finish: &F,
     (i, live, j): (usize, usize, usize),
-    at: &[usize; MAX_MR],
+    rows: &RowTile<'_, A::Unit>,
     tile: &mut [A::Word; MAX_MR * MAX_NR],
     out: &mut F::Out<'_>,
 ) {
@@ -326,9 +340,9 @@ fn one_tile<S: Simd, A: Arith, F: Finish<A>>(
             taken: &mut taken,
         };
         if place.cols <= S::LANES {
-            narrow_tile::<S, A>(s, live, &block.walk, block.units, at, panel, to);
+            narrow_tile::<S, A>(s, live, &block.walk, rows, panel, to);
         } else {
-            wide_tile::<S, A>(s, live, &block.walk, block.units, at, panel, to);
+            wide_tile::<S, A>(s, live, &block.walk, rows, panel, to);
         }
     }
     if !taken {
@@ -378,46 +392,23 @@ impl<A: Arith, F: Finish<A>> Sink<A> for Finishing<'_, '_, A, F> {
     }
 }
 
-/// Where the rows from `first` on start, for a tile of `height`; past the live ones, the last one again.
-#[inline(always)]
-pub(crate) fn offsets(walk: &Walk, first: usize, live: usize, height: usize) -> [usize; MAX_MR] {
-    let mut at = [0; MAX_MR];
-    let (mut line, mut x) = match walk.line {
-        usize::MAX => (0, first),
-        line => (first / line, first % line),
-    };
-    let mut last = 0;
-    for (r, at) in at.iter_mut().enumerate().take(height) {
-        if r < live {
-            if x == walk.line {
-                (line, x) = (line + 1, 0);
-            }
-            last = line * walk.line_step + x * walk.step;
-            x += 1;
-        }
-        *at = last;
-    }
-    at
-}
-
 /// The sums of `live` rows, or a few more, and two vectors of columns.
 #[inline(always)]
 pub(crate) fn wide_tile<S: Simd, A: Arith>(
     s: S,
     live: usize,
     walk: &Walk,
-    units: &[A::Unit],
-    at: &[usize; MAX_MR],
+    rows: &RowTile<'_, A::Unit>,
     panel: &[A::Weight],
     to: impl Sink<A>,
 ) {
     match live {
-        1 => tile_of::<S, A, 1, 2>(s, walk, units, at, panel, to),
-        2 => tile_of::<S, A, 2, 2>(s, walk, units, at, panel, to),
-        3..=4 => tile_of::<S, A, 4, 2>(s, walk, units, at, panel, to),
-        5..=6 => tile_of::<S, A, 6, 2>(s, walk, units, at, panel, to),
-        7..=8 => tile_of::<S, A, 8, 2>(s, walk, units, at, panel, to),
-        _ => tile_of::<S, A, 12, 2>(s, walk, units, at, panel, to),
+        1 => tile_of::<S, A, 1, 2>(s, walk, rows, panel, to),
+        2 => tile_of::<S, A, 2, 2>(s, walk, rows, panel, to),
+        3..=4 => tile_of::<S, A, 4, 2>(s, walk, rows, panel, to),
+        5..=6 => tile_of::<S, A, 6, 2>(s, walk, rows, panel, to),
+        7..=8 => tile_of::<S, A, 8, 2>(s, walk, rows, panel, to),
+        _ => tile_of::<S, A, 12, 2>(s, walk, rows, panel, to),
     }
 }
 
@@ -427,15 +418,14 @@ pub(crate) fn narrow_tile<S: Simd, A: Arith>(
     s: S,
     live: usize,
     walk: &Walk,
-    units: &[A::Unit],
-    at: &[usize; MAX_MR],
+    rows: &RowTile<'_, A::Unit>,
     panel: &[A::Weight],
     to: impl Sink<A>,
 ) {
     match live {
-        1..=4 => tile_of::<S, A, 4, 1>(s, walk, units, at, panel, to),
-        5..=8 => tile_of::<S, A, 8, 1>(s, walk, units, at, panel, to),
-        _ => tile_of::<S, A, 12, 1>(s, walk, units, at, panel, to),
+        1..=4 => tile_of::<S, A, 4, 1>(s, walk, rows, panel, to),
+        5..=8 => tile_of::<S, A, 8, 1>(s, walk, rows, panel, to),
+        _ => tile_of::<S, A, 12, 1>(s, walk, rows, panel, to),
     }
 }
 
@@ -459,8 +449,7 @@ fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Weight], words: usize) {
 fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     s: S,
     walk: &Walk,
-    units: &[A::Unit],
-    at: &[usize; MAX_MR],
+    rows: &RowTile<'_, A::Unit>,
     panel: &[A::Weight],
     to: impl Sink<A>,
 ) {
@@ -474,39 +463,32 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     if nz * ny * nx == 0 {
         return to.take(s, &acc);
     }
-    // Slices of one length, so that one check in the loop serves all rows.
-    let reach = walk.reach(A::UNITS);
-    let mut rows = [&units[..0]; R];
-    for r in 0..R {
-        rows[r] = &units[at[r]..][..reach];
-    }
     let (mut y, mut x, mut run) = (0, 0, 0usize);
     for _ in 0..nz * ny * nx {
         let (weights, rest) = panel.split_at(walk.words * nr);
         panel = rest;
-        let mut cells = [A::cells(units, 0); R];
-        for r in 0..R {
-            cells[r] = A::cells(&rows[r][run..run + walk.words * A::UNITS], walk.words);
-        }
+        let mut place = run;
         // Two steps at a time: the loop's own instructions take issue slots from the products.
-        let mut pairs = [cells[0].as_chunks::<2>().0; R];
-        for r in 0..R {
-            pairs[r] = cells[r].as_chunks::<2>().0;
-        }
-        for (k, b) in (0..walk.words / 2).zip(weights.chunks_exact(2 * nr)) {
-            let (first, second) = b.split_at(nr);
-            for (i, b) in [first, second].into_iter().enumerate() {
+        let pairs = weights.chunks_exact(2 * nr);
+        let last = pairs.remainder();
+        for b in pairs {
+            let columns = rows.columns(place, 2 * A::UNITS);
+            place += 2 * A::UNITS;
+            for i in 0..2 {
+                let b = &b[i * nr..];
                 prefetch_panel::<S, A>(s, b, V * S::LANES);
                 let b = load_vectors::<S, A, V>(s, b);
                 for r in 0..R {
-                    mac_row::<S, A, V>(s, &mut acc[r], pairs[r][k][i], &b);
+                    let cell = A::cells(columns.row(r), 2)[i];
+                    mac_row::<S, A, V>(s, &mut acc[r], cell, &b);
                 }
             }
         }
-        if walk.words % 2 == 1 {
-            let b = load_vectors::<S, A, V>(s, &weights[(walk.words - 1) * nr..]);
+        if !last.is_empty() {
+            let columns = rows.columns(place, A::UNITS);
+            let b = load_vectors::<S, A, V>(s, last);
             for r in 0..R {
-                mac_row::<S, A, V>(s, &mut acc[r], cells[r][walk.words - 1], &b);
+                mac_row::<S, A, V>(s, &mut acc[r], A::cells(columns.row(r), 1)[0], &b);
             }
         }
         // From the end of a row of runs to the start of the next, and so with the planes.

@@ -12,6 +12,7 @@ pub(crate) mod bf16;
 mod delegate;
 mod scalar;
 mod simd;
+mod spaced_rows;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -42,6 +43,7 @@ pub use scalar::Scalar;
 pub(crate) use simd::{
     MAX_LANES, MAX_MR, MAX_NR, Simd, packed_lane, simd_dispatch, word_signed, word_unsigned,
 };
+pub(crate) use spaced_rows::{RowTile, SpacedRows};
 
 /// An instruction set that this CPU was found to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

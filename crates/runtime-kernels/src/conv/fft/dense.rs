@@ -8,7 +8,7 @@ use super::transform::{Complex, forward, frequency, inverse};
 use super::window::{Pair, buffer_len, read_rows, stride, write_rows};
 use super::{Call, FftTile, Taps, lanes};
 use crate::gemm::arith::Float;
-use crate::gemm::direct::{Walk, check_width, narrow_tile, offsets, wide_tile};
+use crate::gemm::direct::{Walk, check_width, narrow_tile, wide_tile};
 use crate::gemm::driver::{Cut, Pieces};
 use crate::gemm::{PackedF32, Side, vector};
 use crate::isa::{Isa, MAX_MR, simd_dispatch};
@@ -313,14 +313,15 @@ simd_dispatch! {
                 let panel = weights.panels().panel(j / nr, 0..blocks.depth);
                 let narrow = blocks.cols - j <= S::LANES;
                 let height = if narrow { S::MR_NARROW } else { S::MR };
+                let mut tiles = walk.of::<Float>(input, rows).tiles(0);
                 for i in (0..rows).step_by(height) {
                     let live = height.min(rows - i);
-                    let at = offsets(&walk, i, live, height);
+                    let tile = tiles.next(live, height);
                     let to = (&mut output[i * blocks.cols + j..], blocks.cols);
                     if narrow {
-                        narrow_tile::<S, Float>(s, live, &walk, input, &at, panel, to);
+                        narrow_tile::<S, Float>(s, live, &walk, &tile, panel, to);
                     } else {
-                        wide_tile::<S, Float>(s, live, &walk, input, &at, panel, to);
+                        wide_tile::<S, Float>(s, live, &walk, &tile, panel, to);
                     }
                 }
             }

@@ -11,7 +11,7 @@ mod transform;
 
 use super::shape::{ConvShape, Layout};
 use crate::gemm::arith::Float;
-use crate::gemm::direct::{ROW_UNIT, Walk, check_width, narrow_tile, offsets, wide_tile};
+use crate::gemm::direct::{ROW_UNIT, Walk, check_width, narrow_tile, wide_tile};
 use crate::gemm::driver::{Cut, Finish, Part, Pieces};
 use crate::gemm::{FloatFinish, PackedF32, Side, vector};
 use crate::isa::{Isa, MAX_MR, MAX_NR, simd_dispatch};
@@ -397,14 +397,15 @@ simd_dispatch! {
                 let panel = weights.panels().panel(j / nr, 0..channels);
                 let narrow = blocks.cols - j <= S::LANES;
                 let height = if narrow { S::MR_NARROW } else { S::MR };
+                let mut tiles = walk.of::<Float>(input, patches).tiles(0);
                 for i in (0..patches).step_by(height) {
                     let live = height.min(patches - i);
-                    let at = offsets(&walk, i, live, height);
+                    let tile = tiles.next(live, height);
                     let to = (&mut output[i * blocks.cols + j..], blocks.cols);
                     if narrow {
-                        narrow_tile::<S, Float>(s, live, &walk, input, &at, panel, to);
+                        narrow_tile::<S, Float>(s, live, &walk, &tile, panel, to);
                     } else {
-                        wide_tile::<S, Float>(s, live, &walk, input, &at, panel, to);
+                        wide_tile::<S, Float>(s, live, &walk, &tile, panel, to);
                     }
                 }
             }
