@@ -164,8 +164,9 @@ impl<'a> AttentionMask<'a> {
             });
         }
         match reach() {
-            Some(end) if end > self.data.len() => check_len("mask", self.data.len(), Some(end)),
-            _ => Ok(()),
+            _ if extents.contains(&0) => Ok(()),
+            Some(end) if end <= self.data.len() => Ok(()),
+            end => check_len("mask", self.data.len(), end),
         }
     }
 }
@@ -180,7 +181,8 @@ pub struct AttentionScores<'a> {
     pub cap: f32,
     /// What is added.
     pub mask: Option<AttentionMask<'a>>,
-    /// Query `i` sees the keys up to `i` plus this; all where there is none.
+    /// Query `i` sees the keys up to `i` plus this; all where there is none. Values that are not finite may make the results of
+    /// queries that do not see them NaN, as they do where a mask of `-inf` hides them.
     pub causal: Option<usize>,
     /// Whether a query that sees no key gives 0, not NaN.
     pub unseeing_is_zero: bool,
@@ -257,6 +259,11 @@ pub fn attention(
     if let Some(mask) = &scores.mask {
         mask.check(shape)?;
     }
+    // Without keys there is nothing to add a mask to, which may be empty then.
+    let scores = &AttentionScores {
+        mask: scores.mask.filter(|_| keys > 0),
+        ..*scores
+    };
     check_len(
         "result",
         out.len(),

@@ -242,3 +242,31 @@ fn slices_that_are_too_short_are_refused() {
         Err(KernelError::Invalid { .. })
     ));
 }
+
+#[test]
+fn masks_of_no_keys_are_not_read_and_steps_beyond_memory_are_refused() {
+    let run = |keys: usize, batch: usize, mask: AttentionMask<'_>| {
+        let mut shape = AttentionShape::new(batch, 1, 1, 1);
+        shape.keys = keys;
+        let x = [1.0; 3];
+        let rows = |rows| HeadRows::heads_first(&x, [1, rows, 1]);
+        let mut how = AttentionScores::scaled(1.0);
+        (how.mask, how.unseeing_is_zero) = (Some(mask), true);
+        let mut out = vec![7.0; batch];
+        let (ctx, scratch) = (Context::default(), &mut Scratch::new());
+        let heads = [rows(1), rows(keys), rows(keys)];
+        let order = HeadOrder::HeadsFirst;
+        attention(&ctx, scratch, &shape, heads, &how, order, &mut out).map(|()| out)
+    };
+    let none = AttentionMask {
+        data: &[],
+        steps: [0; 4],
+    };
+    assert_eq!(run(0, 1, none), Ok(vec![0.0]));
+    assert!(matches!(run(1, 1, none), Err(KernelError::Length { .. })));
+    let far = AttentionMask {
+        data: &[0.0],
+        steps: [usize::MAX, 0, 0, 0],
+    };
+    assert!(matches!(run(1, 3, far), Err(KernelError::Length { .. })));
+}

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use runtime_kernels::conv::{ConvParams, ConvShape, Int8Input, Layout, PackedConvInt8, conv_int8};
 use runtime_kernels::quantized::{QuantByte, RequantRule, Requantization};
-use runtime_kernels::{Context, Isa, Parallelism, Scratch};
+use runtime_kernels::{Context, Isa, KernelError, Parallelism, Scratch};
 
 #[derive(Clone, Debug)]
 struct Case {
@@ -174,6 +174,28 @@ impl Case {
                 )
                 .unwrap();
                 assert_eq!(out, expected, "{isa}, {threads} threads");
+                for other in Isa::available() {
+                    let ctx = Context::default().with_isa(other);
+                    let mut out = vec![T::default(); expected.len()];
+                    let done = conv_int8(
+                        &ctx,
+                        &mut Scratch::new(),
+                        &shape,
+                        input,
+                        zero_point,
+                        &packed,
+                        &bias,
+                        &requantization,
+                        &mut out,
+                    );
+                    match done {
+                        Ok(()) => assert_eq!(out, expected, "packed for {isa}, on {other}"),
+                        Err(KernelError::PackedFor { .. } | KernelError::PackedWords { .. }) => {
+                            assert_ne!(isa, other);
+                        }
+                        Err(error) => panic!("packed for {isa}, on {other}: {error}"),
+                    }
+                }
             }
         }
     }

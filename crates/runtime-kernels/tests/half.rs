@@ -5,6 +5,7 @@ use runtime_kernels::conv::{ConvEpilogue, ConvParams, ConvShape, Layout, PackedC
 use runtime_kernels::elementwise::{Half, narrow, widen};
 use runtime_kernels::gemm::{
     Bias, Epilogue, FloatOperand, PackedF32, PackedHalf, Side, gemm, gemm_batched,
+    gemm_packing_rows,
 };
 use runtime_kernels::{Context, Isa, KernelError, MatRef, Parallelism, Scratch};
 
@@ -121,8 +122,12 @@ fn products_of_pairs_round_the_left_side_and_nothing_else() {
             let packed = PackedHalf::bf16_dot(ctx.isa, MatRef::row_major(&b, k, n).unwrap());
             let packed = packed.unwrap();
             let lhs = MatRef::row_major(&a, m, k).unwrap();
-            let got = product(&ctx, lhs, FloatOperand::Half(&packed), n);
-            for (at, got) in got.into_iter().enumerate() {
+            let of = FloatOperand::Half(&packed);
+            let direct = product(&ctx, lhs, of, n);
+            let (blocked, batched) = by_other_ways(&ctx, lhs, of, &bias);
+            let all = direct.into_iter().chain(blocked).chain(batched);
+            for (at, got) in all.enumerate() {
+                let at = at % (m * n);
                 let (i, j) = (at / n, at % n);
                 let terms =
                     (0..k).map(|p| f64::from(rounded[i * k + p]) * f64::from(wide[p * n + j]));
@@ -139,6 +144,37 @@ fn products_of_pairs_round_the_left_side_and_nothing_else() {
             }
         }
     }
+}
+
+/// The product with its left operand packed on the way, and the same in a batch of two.
+fn by_other_ways(
+    ctx: &Context,
+    lhs: MatRef<'_, f32>,
+    rhs: FloatOperand<'_>,
+    bias: &[f32],
+) -> (Vec<f32>, Vec<f32>) {
+    let (size, scratch) = (lhs.rows() * bias.len(), &mut Scratch::new());
+    let mut epilogue = Epilogue::default();
+    epilogue.bias = Bias::PerCol(bias);
+    let lhs = FloatOperand::Matrix(lhs);
+    let (mut blocked, mut batched) = (vec![f32::NAN; size], vec![f32::NAN; 2 * size]);
+    gemm_packing_rows(ctx, scratch, lhs, rhs, &epilogue, &mut blocked).unwrap();
+    let out = &mut batched;
+    gemm_batched(ctx, scratch, 2, |_| lhs, |_| rhs, &epilogue, out).unwrap();
+    (blocked, batched)
+}
+
+#[test]
+fn weights_for_which_the_left_side_is_rounded_refuse_one_that_was_packed() {
+    let ctx = Context::default();
+    let (a, b) = (floats(12, 1), narrowed::<bf16>(&floats(12, 2)));
+    let lhs = MatRef::row_major(&a, 4, 3).unwrap();
+    let packed = PackedF32::new(ctx.isa, Side::Lhs, lhs).unwrap();
+    let rhs = PackedHalf::bf16_dot(ctx.isa, MatRef::row_major(&b, 3, 4).unwrap()).unwrap();
+    let (lhs, rhs) = (FloatOperand::Packed(&packed), FloatOperand::Half(&rhs));
+    let (scratch, out) = (&mut Scratch::new(), &mut [0.0; 16]);
+    let done = gemm(&ctx, scratch, lhs, rhs, &Epilogue::default(), out);
+    assert!(matches!(done, Err(KernelError::Invalid { .. })), "{done:?}");
 }
 
 #[test]
@@ -202,15 +238,20 @@ fn a_half_matrix_stands_on_the_right_of_its_own_instruction_set_only() {
         let ctx = Context::default().with_isa(Isa::scalar());
         let rhs = FloatOperand::Half(&packed);
         let mut out = [0.0; 16];
-        let done = gemm(&ctx, scratch, right, rhs, &Epilogue::default(), &mut out);
-        match isa.name() {
-            "avx512" | "avx512vnni" => {
-                assert!(
-                    matches!(done, Err(KernelError::PackedFor { .. })),
-                    "{done:?}"
-                );
+        let e = Epilogue::default();
+        let single = gemm(&ctx, scratch, right, rhs, &e, &mut out);
+        let batched = gemm_batched(&ctx, scratch, 1, |_| right, |_| rhs, &e, &mut out);
+        let blocked = gemm_packing_rows(&ctx, scratch, right, rhs, &e, &mut out);
+        for done in [single, batched, blocked] {
+            match isa.name() {
+                "avx512" | "avx512vnni" => {
+                    assert!(
+                        matches!(done, Err(KernelError::PackedFor { .. })),
+                        "{done:?}"
+                    );
+                }
+                _ => assert_eq!(done, Ok(())),
             }
-            _ => assert_eq!(done, Ok(())),
         }
     }
 }

@@ -29,6 +29,8 @@ pub(crate) struct RunState {
     pub(crate) feeds: Vec<Option<Value>>,
     /// The values of the plan's slots; empty while a plan runs, which has taken them.
     pub(crate) slots: Vec<Option<Value>>,
+    /// Whether the step that ran last left its kernel aside.
+    pub(crate) by_reference: bool,
     /// The outputs of one step.
     pub(crate) written: Vec<Option<Value>>,
 }
@@ -101,13 +103,15 @@ fn run_steps(
             None => 0,
         };
         let started = state.timings.is_some().then(Instant::now);
+        state.by_reference = false;
         run_step(plan, step, values, &mut written, state).map_err(|error| SessionError::Step {
             node: step.node.to_string(),
             error,
         })?;
         if let (Some(started), Some(timings)) = (started, &mut state.timings) {
             let time = started.elapsed();
-            timings.add(step.row, started, time, bytes_moved(step, values, read));
+            let bytes = bytes_moved(step, values, read);
+            timings.add(step.row, (started, time), bytes, state.by_reference);
         }
         if let Some(tap) = &mut tap {
             for &(slot, named) in &step.tapped {

@@ -4,6 +4,9 @@ use onnx_ir::Node;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+/// The kernel of rows that ran by reference evaluation.
+pub(crate) const REFERENCE: &str = "reference";
+
 /// Where the time of a session's runs went.
 #[derive(Clone, Debug, Default, PartialEq)]
 #[non_exhaustive]
@@ -20,7 +23,8 @@ pub struct ProfileRow {
     pub node: String,
     /// Its operator, with the domain.
     pub op: String,
-    /// What ran it; `reference` for reference evaluation.
+    /// What ran it; `reference` for reference evaluation, also where only some of the calls had inputs that the kernel does
+    /// not take.
     pub kernel: &'static str,
     /// The way in which the kernel computed, where it has several.
     pub variant: Option<String>,
@@ -143,6 +147,9 @@ impl Profiler {
             row.time += timing.time;
             row.fastest = row.fastest.min(timing.fastest);
             let sum = |(a, b): (u64, u64)| a.checked_add(b);
+            if timing.by_reference {
+                row.kernel = REFERENCE;
+            }
             row.macs = row.macs.zip(timing.macs).and_then(sum);
             row.bytes_read = row.bytes_read.saturating_add(timing.bytes.read);
             row.bytes_written = row.bytes_written.saturating_add(timing.bytes.written);
@@ -160,7 +167,11 @@ impl Profiler {
             Some(TraceEvent {
                 node: row.node.clone(),
                 op: row.op.clone(),
-                kernel: row.kernel,
+                kernel: if event.by_reference {
+                    REFERENCE
+                } else {
+                    row.kernel
+                },
                 start: event.start.saturating_duration_since(first?),
                 time: event.time,
                 macs: event.macs,
@@ -207,6 +218,7 @@ pub(crate) struct Event {
     time: Duration,
     macs: Option<u64>,
     bytes: Bytes,
+    by_reference: bool,
 }
 
 /// What one step reads and writes.
@@ -224,6 +236,8 @@ struct Timing {
     fastest: Duration,
     macs: Option<u64>,
     bytes: Bytes,
+    /// Whether a call had inputs that the kernel of the step does not take.
+    by_reference: bool,
 }
 
 impl Default for Timing {
@@ -234,12 +248,20 @@ impl Default for Timing {
             fastest: Duration::MAX,
             macs: Some(0),
             bytes: Bytes::default(),
+            by_reference: false,
         }
     }
 }
 
 impl Timings {
-    pub(crate) fn add(&mut self, row: usize, start: Instant, time: Duration, bytes: Bytes) {
+    /// Adds a call that began and took so long.
+    pub(crate) fn add(
+        &mut self,
+        row: usize,
+        (start, time): (Instant, Duration),
+        bytes: Bytes,
+        by_reference: bool,
+    ) {
         if self.rows.len() <= row {
             self.rows.resize(row + 1, Timing::default());
         }
@@ -252,10 +274,12 @@ impl Timings {
                 time,
                 macs,
                 bytes,
+                by_reference,
             });
         }
         let timing = &mut self.rows[row];
         timing.calls += 1;
+        timing.by_reference |= by_reference;
         timing.time += time;
         timing.fastest = timing.fastest.min(time);
         let sum = |(a, b): (u64, u64)| a.checked_add(b);

@@ -160,8 +160,8 @@ pub(super) struct ByteDepthwise<'a> {
 }
 
 impl ByteDepthwise<'_> {
-    /// Whether the loop has the bits of the rule, for these extents and this result.
-    pub(super) fn applies(&self, out: &SumTile<'_>) -> bool {
+    /// Whether the loop has the bits of the rule, for these extents and this result, and the words are those of the instruction set.
+    pub(super) fn applies(&self, isa: Isa, out: &SumTile<'_>) -> bool {
         let packs = match out {
             SumTile::U8(_) => self.rule.packs::<u8>(),
             SumTile::I8(_) => self.rule.packs::<i8>(),
@@ -170,6 +170,7 @@ impl ByteDepthwise<'_> {
         let shape = self.shape;
         let staged = Staged::new(self.taps.isa, shape, self.taps, 1).bounded_len();
         packs
+            && self.taps.isa == isa
             && shape.strides[2] == self.taps.stride
             && shape.dilations[2] == 1
             && staged <= staged_at_most(shape, shape.in_channels)

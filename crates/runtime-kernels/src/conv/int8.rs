@@ -179,7 +179,7 @@ impl Op<'_> {
                 bias: self.bias,
                 rule,
             };
-            if op.applies(&out) {
+            if op.applies(ctx.isa, &out) {
                 return op.run(ctx, scratch, image, out);
             }
         }

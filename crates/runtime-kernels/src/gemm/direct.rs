@@ -478,17 +478,17 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
                 let b = &b[i * nr..];
                 prefetch_panel::<S, A>(s, b, V * S::LANES);
                 let b = load_vectors::<S, A, V>(s, b);
-                for r in 0..R {
+                for (r, acc) in acc.iter_mut().enumerate() {
                     let cell = A::cells(columns.row(r), 2)[i];
-                    mac_row::<S, A, V>(s, &mut acc[r], cell, &b);
+                    mac_row::<S, A, V>(s, acc, cell, &b);
                 }
             }
         }
         if !last.is_empty() {
             let columns = rows.columns(place, A::UNITS);
             let b = load_vectors::<S, A, V>(s, last);
-            for r in 0..R {
-                mac_row::<S, A, V>(s, &mut acc[r], A::cells(columns.row(r), 1)[0], &b);
+            for (r, acc) in acc.iter_mut().enumerate() {
+                mac_row::<S, A, V>(s, acc, A::cells(columns.row(r), 1)[0], &b);
             }
         }
         // From the end of a row of runs to the start of the next, and so with the planes.

@@ -127,12 +127,19 @@ impl FloatOperand<'_> {
         }
     }
 
-    fn check_side(&self, side: Side) -> Result<(), KernelError> {
+    fn check(&self, isa: Isa, side: Side) -> Result<(), KernelError> {
         match self {
             Self::Packed(p) if p.side() != side => Err(wrong_side(side, p.side())),
             Self::Half(_) if side != Side::Rhs => Err(wrong_side(side, Side::Rhs)),
+            Self::Half(p) => p.check(isa),
+            // The driver checks the panels of others.
             _ => Ok(()),
         }
+    }
+
+    /// Whether the left operand is rounded to bfloat16 where this is the right one.
+    fn rounds_left(&self) -> bool {
+        matches!(self, Self::Half(p) if p.rounds_activations())
     }
 }
 
@@ -186,7 +193,8 @@ impl Default for Epilogue<'_> {
 /// # Errors
 /// [`KernelError::Extent`] if the depths differ or an operand was packed for the other side,
 /// [`KernelError::Length`] if `out`, the bias or the residual does not have the result's size,
-/// [`KernelError::PackedFor`] if an operand was packed for another instruction set.
+/// [`KernelError::PackedFor`] if an operand was packed for another instruction set, [`KernelError::Invalid`] for a left operand
+/// that was packed before, of weights for which it would have to be rounded ([`PackedHalf::bf16_dot`]).
 ///
 /// # Examples
 /// ```
@@ -209,10 +217,9 @@ pub fn gemm(
     epilogue: &Epilogue<'_>,
     out: &mut [f32],
 ) -> Result<(), KernelError> {
-    let (rows, cols) = check(lhs, rhs, epilogue, out.len())?;
+    let (rows, cols) = check(ctx.isa, lhs, rhs, epilogue, out.len())?;
     let finish = finish_of(epilogue, cols);
     if let (FloatOperand::Matrix(l), FloatOperand::Half(weights)) = (lhs, rhs) {
-        weights.check(ctx.isa)?;
         let source = rows_in_place(ctx.isa, l);
         let out = tile(&mut *out, rows, cols)?;
         let (l, source) = (l, source.as_ref());
@@ -265,7 +272,7 @@ pub fn gemm_batched<'a>(
             residual: residual(i),
             ..*epilogue
         };
-        check(lhs(i), rhs(i), &e, size)?;
+        check(ctx.isa, lhs(i), rhs(i), &e, size)?;
         let (l, r) = (lhs(i), rhs(i));
         words = words.max(with_product(l, r, &finish_of(&e, 0), |p| {
             Ok(p.scratch_words(inner))
@@ -277,7 +284,7 @@ pub fn gemm_batched<'a>(
             ..*epilogue
         };
         let (l, r) = (lhs(i), rhs(i));
-        let (rows, cols) = check(l, r, &e, size)?;
+        let (rows, cols) = check(ctx.isa, l, r, &e, size)?;
         with_product(l, r, &finish_of(&e, cols), |p| {
             p.run(inner, tile(out, rows, cols)?, floats)
         })
@@ -318,13 +325,20 @@ pub fn gemm_batched<'a>(
 
 /// Checks the shapes; returns the rows and columns of the result.
 pub(super) fn check(
+    isa: Isa,
     lhs: FloatOperand<'_>,
     rhs: FloatOperand<'_>,
     epilogue: &Epilogue<'_>,
     out: usize,
 ) -> Result<(usize, usize), KernelError> {
-    lhs.check_side(Side::Lhs)?;
-    rhs.check_side(Side::Rhs)?;
+    lhs.check(isa, Side::Lhs)?;
+    rhs.check(isa, Side::Rhs)?;
+    if rhs.rounds_left() && !matches!(lhs, FloatOperand::Matrix(_)) {
+        return Err(KernelError::Invalid {
+            what: "left operand, packed before, of weights for which it is rounded: its rows",
+            value: lhs.rows(),
+        });
+    }
     let (rows, cols) = (lhs.rows(), rhs.cols());
     check_extent("rows of the right operand", rhs.rows(), lhs.cols())?;
     check_epilogue(epilogue, rows, cols, out)?;
@@ -380,11 +394,19 @@ pub(super) fn with_product<R>(
     f: impl FnOnce(&Product<'_, Float, FloatFinish<'_>>) -> R,
 ) -> R {
     let (mut l, mut r) = (None, None);
+    let rounded;
+    let left = match lhs {
+        FloatOperand::Matrix(m) if rhs.rounds_left() => {
+            rounded = half::RoundedLines(FloatLines(m));
+            Operand::Source(&rounded)
+        }
+        _ => lhs.operand(Side::Lhs, &mut l),
+    };
     f(&Product {
         rows: lhs.rows(),
         cols: rhs.cols(),
         groups: lhs.cols(),
-        lhs: lhs.operand(Side::Lhs, &mut l),
+        lhs: left,
         rhs: rhs.operand(Side::Rhs, &mut r),
         finish,
     })

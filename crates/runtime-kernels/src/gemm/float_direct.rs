@@ -44,7 +44,7 @@ pub(crate) fn gemm_in_place(
         ..Epilogue::default()
     };
     let (l, r) = (FloatOperand::Matrix(lhs), FloatOperand::Packed(weights));
-    let (rows, cols) = check(l, r, &epilogue, out.len())?;
+    let (rows, cols) = check(ctx.isa, l, r, &epilogue, out.len())?;
     let source = FloatRows::of(lhs).ok_or(KernelError::Invalid {
         what: "distance of a row's elements",
         value: lhs.col_stride(),

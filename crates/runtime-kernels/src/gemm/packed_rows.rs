@@ -23,7 +23,7 @@ pub fn gemm_packing_rows(
     epilogue: &Epilogue<'_>,
     out: &mut [f32],
 ) -> Result<(), KernelError> {
-    let (rows, cols) = check(lhs, rhs, epilogue, out.len())?;
+    let (rows, cols) = check(ctx.isa, lhs, rhs, epilogue, out.len())?;
     let finish = finish_of(epilogue, cols);
     with_product(lhs, rhs, &finish, |product| {
         let (floats, _) = scratch.parts(product.scratch_words(ctx), 0);

@@ -3,13 +3,16 @@
 //! Queries, keys and values are read where projections put them: a `Transpose` that moves their heads together is not run, nor
 //! the one that moves the heads of the result apart.
 
+mod operator;
+
+pub(crate) use operator::bind;
+
 use super::activation::scalar;
-use super::guarded::{self, Partial, is_f32};
 use super::normalize::position;
-use crate::error::{SessionError, StepError};
+use crate::error::StepError;
 use crate::plan::{Bound, Selector};
-use crate::step::{Inputs, Step, StepContext};
-use compress_tensor::{DType, Shape, Tensor};
+use crate::step::{Step, StepContext};
+use compress_tensor::{DType, Shape};
 use onnx_ir::operator::{Attrs, EvalError};
 use onnx_ir::symbolic::Dim;
 use onnx_ir::{Node, NodeId, ValueId};
@@ -50,20 +53,6 @@ pub(crate) fn bind_pattern(selector: &mut Selector<'_>, id: NodeId) -> Option<Bo
         inputs,
         outputs: node.outputs().to_vec(),
     })
-}
-
-/// Binds the operator `Attention`.
-///
-/// # Errors
-/// As [`guarded::bind`].
-pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bound>, SessionError> {
-    let node = selector.graph.node(id);
-    match Operator::of(node) {
-        Some(operator) if node.outputs().iter().skip(1).all(Option::is_none) => {
-            guarded::bind(selector, id, operator).map(Some)
-        }
-        _ => Ok(None),
-    }
 }
 
 /// Heads in the order in which they are read.
@@ -223,6 +212,24 @@ struct FusedAttention {
 /// Heads of a tensor: `[batch, heads, rows, size]`.
 type Extents = [usize; 4];
 
+/// Queries, keys or values.
+#[derive(Clone, Copy)]
+struct Heads<'a> {
+    extents: Extents,
+    rows: HeadRows<'a>,
+}
+
+impl<'a> Heads<'a> {
+    fn new(data: &'a [f32], extents: Extents, order: HeadOrder) -> Self {
+        let [_, heads, rows, size] = extents;
+        let rows = match order {
+            HeadOrder::HeadsFirst => HeadRows::heads_first(data, [heads, rows, size]),
+            HeadOrder::RowsFirst => HeadRows::rows_first(data, [heads, rows, size]),
+        };
+        Self { extents, rows }
+    }
+}
+
 impl Step for FusedAttention {
     fn kernel(&self) -> &'static str {
         "attention.f32"
@@ -251,7 +258,15 @@ impl Step for FusedAttention {
             data = mask.data::<f32>()?;
             scores.mask = Some(mask_of(&data, mask.shape(), scores_of(&extents))?);
         }
-        run(cx, self.sources, extents, &scores, self.order, None)
+        let [q, k, v] = [0, 1, 2].map(|i| cx.inputs.tensor(i).and_then(|x| Ok(x.data::<f32>()?)));
+        let (q, k, v) = (q?, k?, v?);
+        let [q_order, k_order, v_order] = self.sources;
+        let heads = [
+            Heads::new(&q, extents[0], q_order),
+            Heads::new(&k, extents[1], k_order),
+            Heads::new(&v, extents[2], v_order),
+        ];
+        run(cx, heads, &scores, self.order, None)
     }
 }
 
@@ -287,12 +302,13 @@ fn mask_of<'a>(
 /// Computes the result, of this shape where it is not that of the heads.
 fn run(
     cx: &mut StepContext<'_>,
-    sources: [HeadOrder; 3],
-    extents: [Extents; 3],
+    heads: [Heads<'_>; 3],
     scores: &AttentionScores<'_>,
     order: HeadOrder,
     result: Option<Shape>,
 ) -> Result<(), StepError> {
+    let extents = heads.map(|h| h.extents);
+    let rows = heads.map(|h| h.rows);
     let [
         [batch, heads, queries, size],
         [k_batch, kv_heads, keys, k_size],
@@ -308,136 +324,16 @@ fn run(
         HeadOrder::HeadsFirst => [batch, heads, queries, v[3]].into(),
         HeadOrder::RowsFirst => [batch, queries, heads, v[3]].into(),
     });
-    let [q_data, k_data, v_data] =
-        [0, 1, 2].map(|i| cx.inputs.tensor(i).and_then(|x| Ok(x.data::<f32>()?)));
-    let (q_data, k_data, v_data) = (q_data?, k_data?, v_data?);
-    let rows = |i: usize, data| {
-        let [_, heads, rows, size] = extents[i];
-        match sources[i] {
-            HeadOrder::HeadsFirst => HeadRows::heads_first(data, [heads, rows, size]),
-            HeadOrder::RowsFirst => HeadRows::rows_first(data, [heads, rows, size]),
-        }
-    };
     let mut out = cx.state.memory.tensor::<f32>(&result)?;
     attention(
         &cx.state.context,
         &mut cx.state.scratch,
         &shape,
-        [rows(0, &q_data), rows(1, &k_data), rows(2, &v_data)],
+        rows,
         scores,
         order,
         out.data_mut::<f32>()?,
     )?;
     cx.outputs.set(0, out);
     Ok(())
-}
-
-/// `Attention` of the standard, without a cache and without a window.
-struct Operator {
-    causal: bool,
-    q_heads: usize,
-    kv_heads: usize,
-    scale: Option<f32>,
-    cap: f32,
-}
-
-impl Operator {
-    fn of(node: &Node) -> Option<Self> {
-        let mut attrs = Attrs::new(&node.attributes, 1, 0, 0);
-        let windows = ["left_window_size", "right_window_size"];
-        let is_windowed = windows
-            .iter()
-            .any(|name| node.attributes.get(name).is_some());
-        if !node.is("Attention") || is_windowed || node.inputs().iter().skip(4).any(Option::is_some)
-        {
-            return None;
-        }
-        Some(Self {
-            causal: attrs.flag_or("is_causal", false).ok()?,
-            q_heads: attrs.size_or("q_num_heads", 0).ok()?,
-            kv_heads: attrs.size_or("kv_num_heads", 0).ok()?,
-            scale: attrs.f32_opt("scale").ok()?,
-            cap: attrs.f32_or("softcap", 0.0).ok()?,
-        })
-    }
-
-    /// The heads of a tensor and their order: packed ones have three axes.
-    fn heads(&self, x: &Tensor, heads: usize) -> Option<(Extents, HeadOrder)> {
-        match *x.shape() {
-            [batch, heads, rows, size] => Some(([batch, heads, rows, size], HeadOrder::HeadsFirst)),
-            [batch, rows, hidden] if hidden.checked_rem(heads) == Some(0) => {
-                Some(([batch, heads, rows, hidden / heads], HeadOrder::RowsFirst))
-            }
-            _ => None,
-        }
-    }
-
-    /// Extents and orders of queries, keys and values, where they fit each other.
-    fn operands(&self, inputs: Inputs<'_>) -> Option<([Extents; 3], [HeadOrder; 3])> {
-        let of = |i, heads| self.heads(inputs.tensor(i).ok()?, heads);
-        let [q, k, v] = [
-            of(0, self.q_heads)?,
-            of(1, self.kv_heads)?,
-            of(2, self.kv_heads)?,
-        ];
-        let ([batch, heads, _, size], [k_batch, kv_heads, keys, k_size]) = (q.0, k.0);
-        let fits = (batch, size) == (k_batch, k_size)
-            && [k_batch, kv_heads, keys] == v.0[..3]
-            && heads.checked_rem(kv_heads) == Some(0);
-        fits.then_some(([q.0, k.0, v.0], [q.1, k.1, v.1]))
-    }
-}
-
-impl Partial for Operator {
-    fn kernel(&self) -> &'static str {
-        "attention.f32"
-    }
-
-    fn accepts(&self, inputs: Inputs<'_>) -> bool {
-        let Some((extents, _)) = self.operands(inputs) else {
-            return false;
-        };
-        let mask = match inputs.optional(3) {
-            Ok(None) => true,
-            Ok(Some(mask)) => {
-                // Keys behind a mask's last column are left out, which a column of one is not.
-                let whole = mask.shape().last() == Some(&extents[1][2]) && mask.rank() >= 2;
-                let is_float = mask.dtype() == DType::F32;
-                whole
-                    && is_float
-                    && mask
-                        .data::<f32>()
-                        .is_ok_and(|m| mask_of(&m, mask.shape(), scores_of(&extents)).is_ok())
-            }
-            Err(_) => false,
-        };
-        mask && (0..3).all(|i| is_f32(inputs, i) && inputs.tensor(i).is_ok_and(|x| !x.is_empty()))
-    }
-
-    fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
-        let (extents, orders) = self.operands(cx.inputs).ok_or_else(|| {
-            let shapes = [0, 1, 2].map(|i| cx.inputs.tensor(i).map(|x| x.shape().to_vec()).ok());
-            EvalError::rule(
-                "queries, keys and values must fit each other",
-                format_args!("{shapes:?}"),
-            )
-        })?;
-        let size = extents[0][3].max(1) as f32;
-        let mut scores = AttentionScores::scaled(self.scale.unwrap_or(1.0 / size.sqrt()));
-        scores.cap = self.cap;
-        scores.causal = self.causal.then_some(0);
-        scores.unseeing_is_zero = true;
-        let (mask, data);
-        if let Some(tensor) = cx.inputs.optional(3)? {
-            mask = tensor;
-            data = mask.data::<f32>()?;
-            scores.mask = Some(mask_of(&data, mask.shape(), scores_of(&extents))?);
-        }
-        let [batch, heads, queries, _] = extents[0];
-        let result = match orders[0] {
-            HeadOrder::RowsFirst => Some(Shape::from([batch, queries, heads * extents[2][3]])),
-            HeadOrder::HeadsFirst => None,
-        };
-        run(cx, orders, extents, &scores, orders[0], result)
-    }
 }

@@ -9,6 +9,7 @@ use crate::step::{Inputs, StepContext};
 use compress_tensor::{DType, Shape, Tensor};
 use onnx_ir::NodeId;
 use onnx_ir::operator::EvalError;
+use runtime_kernels::elementwise::zip_spread;
 
 /// Binds `Where`.
 ///
@@ -18,18 +19,19 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
     guarded::bind(selector, id, Where)
 }
 
-/// Takes operands of the shape of the result and of one element: a mask, and the numbers that it stands for.
+/// Takes numbers of which one stands alone, with a condition and others that are spread (a mask, and the number that it stands
+/// for), and else operands of the shape of the result.
 struct Where;
 
-/// The shape of the result, where each operand has it or one element.
+/// The shape of the result, where the operands are taken.
 fn result(inputs: Inputs<'_>) -> Option<Shape> {
     let [Ok(condition), Ok(x), Ok(y)] = [0, 1, 2].map(|i| inputs.tensor(i)) else {
         return None;
     };
     let shape = broadcast(&broadcast(condition.shape(), x.shape())?, y.shape())?;
     let len: usize = shape.iter().product();
-    let whole = |t: &Tensor| t.len() == len || t.len() == 1;
-    (whole(condition) && whole(x) && whole(y)).then_some(shape)
+    let taken = x.len() == 1 || y.len() == 1 || [condition, x, y].iter().all(|t| t.len() == len);
+    taken.then_some(shape)
 }
 
 impl Partial for Where {
@@ -64,25 +66,37 @@ fn choose<T: Pooled>(cx: &mut StepContext<'_>) -> Result<(), StepError> {
     let [condition, x, y] = [0, 1, 2].map(|i| cx.inputs.tensor(i));
     let (condition, x, y) = (condition?.data::<bool>()?, x?.data::<T>()?, y?.data::<T>()?);
     let mut out = cx.state.memory.tensor::<T>(&shape)?;
-    let each = out.data_mut::<T>()?.iter_mut().zip(cycled(&condition));
+    let to = out.data_mut::<T>()?;
+    let shapes = [0, 1, 2].map(|i| cx.inputs.tensor(i).map(Tensor::shape));
+    let [c_shape, x_shape, y_shape] = shapes;
+    let (context, c) = (&cx.state.context, (&condition[..], c_shape?));
     match (&*x, &*y) {
-        (&[x], &[y]) => each.for_each(|(out, &c)| *out = if c { x } else { y }),
-        (&[x], y) => each
-            .zip(y)
-            .for_each(|((out, &c), &y)| *out = if c { x } else { y }),
-        (x, &[y]) => each
-            .zip(x)
-            .for_each(|((out, &c), &x)| *out = if c { x } else { y }),
-        (x, y) => each
-            .zip(x.iter().zip(y))
-            .for_each(|((out, &c), (&x, &y))| *out = if c { x } else { y }),
+        (&[x], y) => zip_spread(
+            context,
+            &shape,
+            c,
+            (y, y_shape?),
+            to,
+            move |c, y| {
+                if c { x } else { y }
+            },
+        )?,
+        (x, &[y]) => zip_spread(
+            context,
+            &shape,
+            c,
+            (x, x_shape?),
+            to,
+            move |c, x| {
+                if c { x } else { y }
+            },
+        )?,
+        (x, y) => {
+            let numbers = x.iter().zip(y);
+            let each = to.iter_mut().zip(&*condition).zip(numbers);
+            each.for_each(|((out, &c), (&x, &y))| *out = if c { x } else { y });
+        }
     }
     cx.outputs.set(0, out);
     Ok(())
-}
-
-/// The elements; a single one again and again.
-fn cycled(condition: &[bool]) -> impl Iterator<Item = &bool> {
-    let again = if condition.len() == 1 { usize::MAX } else { 1 };
-    std::iter::repeat_n(condition, again).flatten()
 }

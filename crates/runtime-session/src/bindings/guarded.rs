@@ -107,11 +107,13 @@ impl<K: Partial> Step for Guarded<K> {
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {
         let Some(index) = self.kernel.in_place().filter(|_| cx.reuse.is_some()) else {
-            return if self.kernel.accepts(cx.inputs) {
-                self.kernel.run(cx)
-            } else {
-                self.reference.run(cx)
-            };
+            if self.kernel.accepts(cx.inputs) {
+                return self.kernel.run(cx);
+            }
+            self.reference.run(cx)?;
+            // Behind the run, in which steps of subgraphs say so of themselves.
+            cx.state.by_reference = true;
+            return Ok(());
         };
         // The input that was handed over is put back for the question, and for reference evaluation.
         let reuse = cx.reuse.take();
@@ -135,6 +137,7 @@ impl<K: Partial> Step for Guarded<K> {
             Ok::<_, StepError>(false)
         })?;
         if !accepts {
+            cx.state.by_reference = true;
             return Ok(());
         }
         cx.reuse = reuse;

@@ -141,13 +141,73 @@ fn the_operator_follows_the_reference() {
         let y = net.node(node.with("is_causal", causal).with("softcap", cap));
         net.check_close(y, &["attention.f32"]);
     }
-    // A column of the mask short, and a boolean mask: by reference.
+    // A column of the mask short, and the scores as an output: by reference.
     let mut net = Net::new(&[BATCH, HEADS, ROWS, SIZE]);
     net.opset = 24;
     let (x, mask) = (net.x, net.weight(&[ROWS, ROWS - 1]));
     let node = Node::new("Attention", [x, x, x, mask].map(Some), [None::<ValueId>; 0]);
     let y = net.node(node);
-    net.check_close(y, &["attention.f32"]);
+    net.check_close(y, &["reference"]);
+
+    let mut net = Net::new(&[BATCH, HEADS, ROWS, SIZE]);
+    net.opset = 24;
+    let x = net.x;
+    let [_, _, _, scores] = net.outputs(Node::new("Attention", [x; 3], [None::<ValueId>; 0]));
+    net.check_close(scores, &["reference"]);
+}
+
+#[test]
+fn the_operator_takes_masks_of_truth_values() {
+    for dims in [&[ROWS, ROWS][..], &[BATCH, 1, 1, ROWS]] {
+        let mut net = Net::new(&[BATCH, HEADS, ROWS, SIZE]);
+        net.opset = 24;
+        let seen = Net::numbers(3, dims.iter().product());
+        let seen = seen.into_iter().map(|x| x > -0.2).collect();
+        let (x, mask) = (net.x, net.constant(Tensor::from_vec(dims, seen).unwrap()));
+        let node = Node::new("Attention", [x, x, x, mask].map(Some), [None::<ValueId>; 0]);
+        let y = net.node(node);
+        net.check_close(y, &["attention.f32"]);
+    }
+}
+
+#[test]
+fn the_operator_puts_keys_and_values_behind_those_of_earlier_runs() {
+    const PAST: usize = 4;
+    for (packed, past, causal, output) in [
+        (false, true, 1i64, 0),
+        (true, true, 1, 0),
+        (true, true, 0, 1),
+        (false, true, 0, 2),
+        (true, false, 1, 0),
+        (true, false, 0, 2),
+        (false, false, 0, 1),
+    ] {
+        let mut net = match packed {
+            true => net(),
+            false => Net::new(&[BATCH, HEADS, ROWS, SIZE]),
+        };
+        net.opset = 24;
+        let x = net.x;
+        let mut inputs = vec![Some(x); 3];
+        if past {
+            let keys = ROWS + PAST;
+            let (mask, k) = (
+                net.weight(&[ROWS, keys]),
+                net.weight(&[BATCH, HEADS, PAST, SIZE]),
+            );
+            let v = net.weight(&[BATCH, HEADS, PAST, SIZE]);
+            inputs.extend([mask, k, v].map(Some));
+        }
+        let node = Node::new("Attention", inputs, [None::<ValueId>; 0]).with("is_causal", causal);
+        let node = match packed {
+            true => node
+                .with("q_num_heads", HEADS as i64)
+                .with("kv_num_heads", HEADS as i64),
+            false => node,
+        };
+        let outputs: [ValueId; 3] = net.outputs(node);
+        net.check_close(outputs[output], &["attention.f32"]);
+    }
 }
 
 #[test]
@@ -161,7 +221,17 @@ fn where_takes_a_mask_and_numbers() {
         let y = net.op("Where", &[negative, far, other]);
         net.check_close(y, &["where", "compare"]);
     }
-    // Operands that are spread run by reference.
+    // A condition that is spread, and numbers that are.
+    let mut net = Net::new(&[BATCH, 1, ROWS, 1]);
+    let (x, zero, row) = (
+        net.x,
+        net.constant(Tensor::scalar(0.0f32)),
+        net.weight(&[1, 1, 1, ROWS]),
+    );
+    let negative = net.op("Less", &[x, zero]);
+    let y = net.op("Where", &[negative, zero, row]);
+    net.check_close(y, &["where", "compare"]);
+    // All three spread: by reference.
     let mut net = Net::new(&[BATCH, 1, ROWS, 1]);
     let (x, zero, row) = (
         net.x,
@@ -170,5 +240,5 @@ fn where_takes_a_mask_and_numbers() {
     );
     let negative = net.op("Less", &[x, zero]);
     let y = net.op("Where", &[negative, x, row]);
-    net.check_close(y, &["where", "compare"]);
+    net.check_close(y, &["reference", "compare"]);
 }

@@ -47,12 +47,16 @@ fn a_summand_of_a_higher_rank_gives_the_sum_its_rank() {
 #[test]
 fn parameters_of_normalisations_broadcast_by_their_shapes() {
     for op in ["LayerNormalization", "RMSNormalization"] {
-        for scale in [&[3][..], &[1, 3], &[3, 1]] {
+        for (scale, kernel) in [
+            (&[3][..], "norm.f32"),
+            (&[1, 3], "norm.f32"),
+            (&[3, 1], "reference"),
+        ] {
             let mut net = Net::new(&[3, 3]);
             net.opset = 23;
             let scale = net.weight(scale);
             let y = net.op(op, &[net.x, scale]);
-            net.check_close(y, &["norm.f32"]);
+            net.check_close(y, &[kernel]);
         }
     }
 }
@@ -92,6 +96,11 @@ fn both_operands_of_arithmetic_may_be_spread() {
         let mut net = Net::new(&[1, 1, 6]);
         let column = net.weight(&[1, 5, 1]);
         let y = net.op(op, &[net.x, column]);
-        net.check_equal(y, &["elementwise.f32"]);
+        let kernel = if op == "Max" {
+            "reference"
+        } else {
+            "elementwise.f32"
+        };
+        net.check_equal(y, &[kernel]);
     }
 }

@@ -56,12 +56,18 @@ impl Net {
     }
 
     pub(crate) fn node(&mut self, node: Node) -> ValueId {
-        let y = self.graph.fresh_value("t", Fact::Unknown).unwrap();
-        let mut new = Node::new(node.op_type.clone(), node.inputs().to_vec(), [y])
+        let [y] = self.outputs(node);
+        y
+    }
+
+    /// Adds a node of so many outputs.
+    pub(crate) fn outputs<const N: usize>(&mut self, node: Node) -> [ValueId; N] {
+        let ys = [(); N].map(|()| self.graph.fresh_value("t", Fact::Unknown).unwrap());
+        let mut new = Node::new(node.op_type.clone(), node.inputs().to_vec(), ys)
             .in_domain(node.domain.clone());
         new.attributes = node.attributes;
         self.graph.add_node(new).unwrap();
-        y
+        ys
     }
 
     /// `DequantizeLinear(QuantizeLinear(x))` in u8.

@@ -30,7 +30,8 @@ fn embedded(net: &mut Net, classes: ValueId, range: &Tensor) -> ValueId {
 
 #[test]
 fn one_hot_rows_times_a_matrix_are_rows_of_a_table() {
-    let gather = ["gather.one-hot", "cast", "elementwise.f32"];
+    // Floats are rounded to integers by reference evaluation.
+    let gather = ["gather.one-hot", "reference", "elementwise.f32"];
     for (to, range) in [
         (DType::I64, Tensor::vector((0..5i64).collect::<Vec<_>>())),
         (

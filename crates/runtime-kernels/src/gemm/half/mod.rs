@@ -179,6 +179,18 @@ impl PanelSource<f32> for PackedHalf {
     }
 }
 
+/// Lines of a left operand, rounded to bfloat16.
+pub(super) struct RoundedLines<'a>(pub(super) FloatLines<'a>);
+
+impl PanelSource<f32> for RoundedLines<'_> {
+    fn pack(&self, lines: Range<usize>, groups: Range<usize>, width: usize, out: &mut [f32]) {
+        self.0.pack(lines, groups, width, out);
+        for x in out {
+            *x = bf16::from_f32(*x).to_f32();
+        }
+    }
+}
+
 /// The rows of a matrix as lines of words of two numbers.
 struct PairLines<'a>(MatRef<'a, bf16>);
 
