@@ -1,11 +1,15 @@
 //! Whole models on one thread, batch 1: those of the data pack (the folder that `MODELPRESS_DATA` names, or `../shared/data`
-//! beside the repository), or the demo's classifier where there is none.
+//! beside the repository), or the demo's classifier where there is none. Beside each stands ONNX Runtime's time, where its
+//! library is found: the file that `ORT_DYLIB_PATH` names, or the one in the environment that `cargo xtask test` makes.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use compress_tensor::{DType, Tensor};
 use criterion::{Criterion, criterion_group, criterion_main};
+use ort::environment::Environment;
+use ort::session::Session as Peer;
+use ort::value::DynValue;
 use runtime_session::{Session, SessionOptions};
 
 /// A model by the name of its bench, its file, and the shapes of its inputs.
@@ -77,6 +81,10 @@ fn models(c: &mut Criterion) {
         || (demo(), &DEMO[..]),
         |data| (data.join("models"), &DATA_PACK[..]),
     );
+    let onnxruntime = onnxruntime().map(|library| {
+        let builder = ort::init_from(library).expect("the library is ONNX Runtime");
+        builder.build().expect("ONNX Runtime starts")
+    });
     let mut group = c.benchmark_group("models");
     group
         .sample_size(10)
@@ -98,6 +106,67 @@ fn models(c: &mut Criterion) {
                     .expect("the inputs suit the model")
             });
         });
+        let Some(environment) = &onnxruntime else {
+            continue;
+        };
+        let peer = peer(environment, &folder.join(case.file));
+        let mut peer = peer.expect("ONNX Runtime runs the model");
+        let feeds: Vec<(&str, DynValue)> = feeds
+            .iter()
+            .map(|(name, tensor)| (*name, peer_value(tensor)))
+            .collect();
+        group.bench_function(format!("{} onnxruntime", case.name), |bench| {
+            bench.iter(|| {
+                let inputs: Vec<_> = feeds.iter().map(|(name, value)| (*name, value)).collect();
+                peer.run(inputs).expect("the inputs suit the model");
+            });
+        });
+    }
+}
+
+/// ONNX Runtime's library.
+fn onnxruntime() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os("ORT_DYLIB_PATH") {
+        return Some(named.into());
+    }
+    let environment = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/venv/lib");
+    let pythons = std::fs::read_dir(environment).ok()?.flatten();
+    let folders = pythons.map(|python| python.path().join("site-packages/onnxruntime/capi"));
+    let mut files = folders
+        .filter_map(|folder| std::fs::read_dir(folder).ok())
+        .flatten();
+    files.find_map(|file| {
+        let path = file.ok()?.path();
+        let name = path.file_name()?.to_str()?;
+        name.starts_with("libonnxruntime.").then_some(path)
+    })
+}
+
+/// A session of ONNX Runtime on one thread.
+fn peer(environment: &Environment, model: &Path) -> ort::Result<Peer> {
+    let mut builder = Peer::builder(environment)?
+        .with_intra_threads(1)?
+        .with_inter_threads(1)?;
+    builder.commit_from_file(model)
+}
+
+fn peer_value(tensor: &Tensor) -> DynValue {
+    let shape: Vec<i64> = tensor.shape().iter().map(|&n| n as i64).collect();
+    macro_rules! of {
+        ($t:ty) => {{
+            let data = tensor
+                .as_slice::<$t>()
+                .expect("the tensor is of this type")
+                .to_vec();
+            let value = ort::value::Tensor::from_array((shape, data));
+            value.expect("as many elements as the shape has").into_dyn()
+        }};
+    }
+    match tensor.dtype() {
+        DType::F32 => of!(f32),
+        DType::I32 => of!(i32),
+        DType::I64 => of!(i64),
+        other => panic!("no model of the data pack takes {other}"),
     }
 }
 

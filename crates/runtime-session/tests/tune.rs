@@ -525,3 +525,36 @@ fn no_time_means_the_rule() {
     );
     assert!(!place.file().exists());
 }
+
+#[test]
+fn without_a_measurement_signals_of_unknown_length_are_summed_directly() {
+    let signal = |cut: bool| {
+        let mut net = Net::new(&[1, 20, 4000]);
+        let mut x = net.x;
+        if cut {
+            // An end that depends on the numbers.
+            let largest = net.op("ReduceMax", &[x]);
+            let zero = net.constant(Tensor::scalar(0.0f32));
+            let end = net.op("Mul", &[largest, zero]);
+            let end = Node::new("Cast", [Some(end)], [None::<ValueId>; 0]).with("to", 7i64);
+            let end = net.node(end);
+            let one = net.constant(Tensor::vector(vec![1i64]));
+            let end = net.op("Reshape", &[end, one]);
+            let (four, start) = (
+                net.constant(Tensor::vector(vec![4i64])),
+                net.constant(Tensor::vector(vec![0i64])),
+            );
+            let end = net.op("Add", &[end, four]);
+            let axis = net.constant(Tensor::vector(vec![2i64]));
+            x = net.op("Slice", &[x, start, end, axis]);
+        }
+        let y = net.f32_conv(x, &[20, 20, 33]);
+        let (model, x) = net.model(y);
+        let options = SessionOptions::default().with_threads(1).with_profile();
+        let (_, _, variants) = ran(&model, &x, &options);
+        variants
+    };
+    let transformed = |variants: &[String]| variants.iter().any(|v| v.starts_with("fft"));
+    assert!(transformed(&signal(false)));
+    assert!(!transformed(&signal(true)));
+}

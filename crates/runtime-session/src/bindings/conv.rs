@@ -30,9 +30,8 @@ const SHORT_SIGNAL: i64 = 64;
 /// Multiply-adds per result from which on turning a long signal costs less than it gains.
 const TURNED_DEPTH: usize = 256;
 
-/// The extent for which weights are packed where the model leaves that of the image, or of a signal, open.
+/// The extent for which weights are packed where the model leaves that of the image open.
 const OPEN_EXTENT: usize = 32;
-const OPEN_LENGTH: usize = 4096;
 
 /// Whether a node is a `Conv` in f32 with constant weights and bias.
 pub(crate) fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
@@ -180,11 +179,13 @@ impl Filter {
         if !last || !self.mixes_all_or_none() || !selector.fuses() {
             return by_rule;
         }
-        let Some(shape) = self.declared_shape(selector, x) else {
+        let Some((shape, is_known)) = self.declared_shape(selector, x) else {
             return by_rule;
         };
         let tile = WinogradTile::fastest(isa, &shape).filter(|_| options.winograd);
-        let piece = FftTile::fastest(isa, &shape).filter(|_| options.fft);
+        // Pieces that are much longer than a signal turns out to be would take many times as long as the direct sum.
+        let fft = options.fft && is_known;
+        let piece = FftTile::fastest(isa, &shape).filter(|_| fft);
         match (tile, piece) {
             (Some(tile), _) => Way::Winograd(tile),
             (None, Some(piece)) => Way::Fft(piece),
@@ -192,24 +193,20 @@ impl Filter {
         }
     }
 
-    /// The extents with channels last for image `x` as the model declares it.
-    fn declared_shape(&self, selector: &Selector<'_>, x: ValueId) -> Option<ConvShape> {
+    /// The extents with channels last for image `x` as the model declares it, and whether it declares all axes of the image.
+    fn declared_shape(&self, selector: &Selector<'_>, x: ValueId) -> Option<(ConvShape, bool)> {
         let fact = selector.graph.value(x).fact.as_tensor();
         let known = fact.and_then(|fact| fact.shape.as_ref());
-        let size = |axis: usize, open: usize| {
+        let size = |axis: usize| {
             let size = known.and_then(|shape| shape.get(axis)?.as_known());
             size.and_then(|size| usize::try_from(size).ok())
-                .unwrap_or(open)
         };
-        let open = if self.is_signal() {
-            OPEN_LENGTH
-        } else {
-            OPEN_EXTENT
-        };
-        let mut image = vec![size(0, 1)];
-        image.extend((0..self.kernel.len()).map(|axis| size(axis + 2, open)));
+        let spatial = || (0..self.kernel.len()).map(|axis| size(axis + 2));
+        let mut image = vec![size(0).unwrap_or(1)];
+        image.extend(spatial().map(|size| size.unwrap_or(OPEN_EXTENT)));
         image.push(self.in_per_group.checked_mul(self.params.groups)?);
-        Some(self.with_channels_last().shape(&image).ok()?.0)
+        let (shape, _) = self.with_channels_last().shape(&image).ok()?;
+        Some((shape, spatial().all(|size| size.is_some())))
     }
 
     /// The filter of a convolution that is computed in a way.
