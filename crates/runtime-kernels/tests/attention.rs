@@ -24,7 +24,7 @@ fn case() -> impl Strategy<Value = Case> {
         1usize..3,
         1usize..4,
         1usize..3,
-        0usize..30,
+        prop_oneof![0usize..30, 1usize..3],
         0usize..70,
         0usize..40,
         1usize..40,

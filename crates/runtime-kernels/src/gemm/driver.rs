@@ -65,6 +65,11 @@ pub(crate) struct Pieces<'s, O, W> {
     per_piece: usize,
 }
 
+/// Cuts a result of which pieces are so many elements, for [`Pieces`].
+pub(crate) fn cut_elements<T>(out: &mut [T], at: usize) -> (&mut [T], &mut [T]) {
+    out.split_at_mut(at.min(out.len()))
+}
+
 impl<'s, O, W> Pieces<'s, O, W> {
     /// The first `extent` rows or columns of `out` in pieces of `step`; `cut` is [`Cut::split_rows`] or
     /// [`Cut::split_cols`]. Each piece gets `per_piece` elements of `scratch`, as far as they go.

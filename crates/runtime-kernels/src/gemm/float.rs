@@ -2,7 +2,7 @@
 
 use super::Side;
 use super::arith::Float;
-use super::driver::{Finish, Operand, Part, Pieces, Product};
+use super::driver::{Finish, Operand, Part, Pieces, Product, cut_elements};
 use super::float_direct::{direct_operands, rows_in_place};
 use super::half::{self, PackedHalf, Stored};
 use super::packed_rows::gemm_packing_rows;
@@ -301,10 +301,14 @@ pub fn gemm_batched<'a>(
     let per_task = count.div_ceil(tasks);
     let (floats, _) = scratch.parts(words.saturating_mul(tasks), 0);
     let failed = std::sync::Mutex::new(None);
-    fn cut(out: &mut [f32], at: usize) -> (&mut [f32], &mut [f32]) {
-        out.split_at_mut(at.min(out.len()))
-    }
-    let parts = Pieces::new(out, count * size, per_task * size, cut, floats, words);
+    let parts = Pieces::new(
+        out,
+        count * size,
+        per_task * size,
+        cut_elements,
+        floats,
+        words,
+    );
     ctx.parallelism
         .for_each(tasks, parts, |(from, out, floats)| {
             let from = from / size;
