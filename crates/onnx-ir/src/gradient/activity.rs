@@ -36,7 +36,8 @@ pub(super) fn active(graph: &Graph, steps: &[Step], sources: &[ValueId]) -> Vec<
                 GradientKind::Zero => false,
                 GradientKind::Quantizer => true,
                 GradientKind::Graph => !is_discrete(graph, output) || from_integers,
-                GradientKind::Undefined(_) => !is_discrete(graph, output),
+                // Integers may stand for real numbers here too: an error is raised where an adjoint arrives.
+                GradientKind::Undefined(_) => true,
             };
             active[output.index()] |= carries;
         }

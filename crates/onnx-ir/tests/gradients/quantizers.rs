@@ -2,7 +2,7 @@
 
 use crate::harness::{near, run, sound};
 use compress_tensor::{DType, Tensor};
-use onnx_ir::gradient::{GradientRequest, gradient};
+use onnx_ir::gradient::{GradientError, GradientRequest, gradient};
 use onnx_ir::{Catalog, Fact, Graph, Model, Node, ValueId};
 
 const X: [f32; 6] = [-3.0, -0.61, 0.04, 0.33, 1.27, 9.0];
@@ -166,4 +166,104 @@ fn a_scale_of_constant_integers_has_a_gradient() {
     for (f, e) in found.iter().zip(expected) {
         assert!((f - e).abs() < 1e-6, "{found:?}");
     }
+}
+
+/// The model with its quantizers in ONNX Runtime's domain.
+fn in_microsoft_domain(mut model: Model) -> Model {
+    let nodes: Vec<_> = model.graph.nodes().map(|(id, n)| (id, n.clone())).collect();
+    for (id, node) in nodes {
+        if node.op_type.ends_with("quantizeLinear") || node.op_type == "QuantizeLinear" {
+            let node = node.in_domain("com.microsoft");
+            model.graph.replace_node(id, node).unwrap();
+        }
+    }
+    model.opsets.set("com.microsoft", 1);
+    model
+}
+
+#[test]
+fn pairs_of_the_microsoft_domain_have_the_same_gradients() {
+    let scale = Tensor::scalar(0.05f32);
+    let together = pair(scale.clone(), Some(Tensor::scalar(100u8)), None, 1);
+    let found = gradients(&in_microsoft_domain(together), &["x", "scale", "zero"]);
+    assert_near(&found, &by_formula(&[0.05], 100.0, [0.0, 255.0]));
+    let apart = pair(scale, Some(Tensor::scalar(3i8)), Some([3, 2]), 1);
+    let found = gradients(&in_microsoft_domain(apart), &["x", "scale"]);
+    assert_near(&found, &by_formula(&[0.05], 3.0, [-128.0, 127.0])[..2]);
+}
+
+#[test]
+fn quantizing_and_dequantizing_along_different_axes_is_no_pair() {
+    let mut g = Graph::new("crossed");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [2usize, 2]))
+        .unwrap();
+    g.add_input(x);
+    let scale = Tensor::vector(vec![0.01f32, 0.1]);
+    let scale = g.add_initializer("scale", scale).unwrap();
+    let zero = Tensor::vector(vec![0i8; 2]);
+    let zero = g.add_initializer("zero", zero).unwrap();
+    let [q, y] = ["q", "y"].map(|name| g.add_value(name, Fact::Unknown).unwrap());
+    let node = Node::new("QuantizeLinear", [x, scale, zero], [q]);
+    g.add_node(node.with("axis", 0i64)).unwrap();
+    let node = Node::new("DequantizeLinear", [q, scale, zero], [y]);
+    g.add_node(node.with("axis", 1i64)).unwrap();
+    g.add_output(y);
+    let mut model = Model::new(g, 21);
+    model.ir_version = 10;
+    let request = GradientRequest::of(["y"], ["x"]);
+    let (trained, _) = gradient(&model, &request, Catalog::standard()).unwrap();
+    let trained = sound(&trained).unwrap();
+    let x = Tensor::from_vec(&[2, 2], vec![0.5f32, 2.0, 0.5, 2.0]).unwrap();
+    let outputs = run(&trained, &[("x".to_owned(), x)]).unwrap();
+    // `dx = dy * scale[column] / scale[row]`; 2.0 is out of the range of the first row, 1.27, and within that of the second.
+    let found = outputs[1].to_f64_vec().unwrap();
+    for (f, e) in found.iter().zip([1.0, 0.0, 0.1, 1.0]) {
+        assert!((f - e).abs() < 1e-6, "{found:?}");
+    }
+}
+
+#[test]
+fn integers_that_an_operator_without_gradient_writes_do_not_cut_the_path() {
+    let mut g = Graph::new("residual");
+    let x = g
+        .add_value("x", Fact::tensor(DType::F32, [1usize, 1, 2, 2]))
+        .unwrap();
+    g.add_input(x);
+    let scale = g.add_initializer("scale", Tensor::scalar(0.1f32)).unwrap();
+    let zero = g.add_initializer("zero", Tensor::scalar(0u8)).unwrap();
+    let w = Tensor::from_vec(&[1, 1, 1, 1], vec![3u8]).unwrap();
+    let w = g.add_initializer("w", w).unwrap();
+    let [q, c, d, y] = ["q", "c", "d", "y"].map(|n| g.add_value(n, Fact::Unknown).unwrap());
+    g.add_node(Node::new("QuantizeLinear", [x, scale, zero], [q]))
+        .unwrap();
+    let conv = [q, scale, zero, w, scale, zero, scale, zero];
+    g.add_node(Node::new("QLinearConv", conv, [c]).named("conv"))
+        .unwrap();
+    g.add_node(Node::new("DequantizeLinear", [c, scale, zero], [d]))
+        .unwrap();
+    g.add_node(Node::new("Add", [x, d], [y])).unwrap();
+    g.add_output(y);
+    let model = Model::new(g, 17);
+    let request = GradientRequest::of(["y"], ["x"]);
+    let error = gradient(&model, &request, Catalog::standard()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "node conv (QLinearConv) is not differentiable: no gradient of this operator is defined"
+    );
+    // Nothing that is asked for lies behind it.
+    let request = GradientRequest::of(["y"], ["d"]);
+    assert!(gradient(&model, &request, Catalog::standard()).is_ok());
+}
+
+#[test]
+fn values_in_float8_are_refused_while_the_graph_is_built() {
+    let zero = Tensor::from_f32(DType::F8E4M3FN, &[], vec![0.0]).unwrap();
+    let model = pair(Tensor::scalar(0.05f32), Some(zero), None, 1);
+    let request = GradientRequest::of(["y"], ["x"]);
+    let error = gradient(&model, &request, Catalog::standard()).unwrap_err();
+    let GradientError::NotDifferentiable { reason, .. } = &error else {
+        panic!("{error}");
+    };
+    assert!(reason.contains("float8"), "{reason}");
 }

@@ -23,6 +23,7 @@ pub enum BoxFormat {
 
 impl Operator for NonMaxSuppression {
     const SIGNATURE: Signature = Signature::onnx("NonMaxSuppression", &[10, 11]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -15,6 +15,7 @@ pub struct Binarizer {
 
 impl Operator for Binarizer {
     const SIGNATURE: Signature = super::signature("Binarizer", &[1]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {

@@ -5,9 +5,10 @@
 //! 10: per tensor; 13: per axis; 19: float8; 21: 4 and 16 bits, blocks; 23: float4 and `output_dtype`;
 //! 25: 2 bits.
 
-use super::quantize_linear::dtype_attribute;
+use super::quantize_linear::{NO_MINIFLOATS, dtype_attribute};
 use super::rounding::integers;
 use super::spread::Spread;
+use crate::graph::{Attribute, Node};
 use crate::io::code_of_dtype;
 use crate::operator::prelude::*;
 use crate::rewrite::NewNode;
@@ -26,7 +27,7 @@ pub struct DequantizeLinear {
 impl Operator for DequantizeLinear {
     const SIGNATURE: Signature =
         Signature::onnx("DequantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28]);
-    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
+    const GRADIENT: Gradient<Self> = Gradient::Graph(Self::backward);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -83,37 +84,62 @@ impl Operator for DequantizeLinear {
     }
 }
 
-/// Of a pair, both at once: the adjoint of the integers between is not needed.
-fn gradient(op: &DequantizeLinear, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
-    let (q, scale, zero_point) = (cx.input(0), cx.input(1), cx.optional_input(2));
-    let attributes = |op_type: &str| {
-        NewNode::private(op_type)
-            .with("axis", op.axis)
-            .with("block_size", op.block_size as i64)
-    };
-    let quantizer = cx.producer(q).filter(|node| {
-        node.is("QuantizeLinear")
-            && node.input(1) == Some(scale.id())
-            && node.input(2) == zero_point.map(Var::id)
-    });
-    let Some(x) = quantizer.and_then(|node| node.input(0)) else {
-        let inputs = [Some(cx.dy()), Some(q), Some(scale), zero_point];
-        cx.give_outputs(attributes("DequantizeLinearGrad"), &inputs, &[0, 1]);
-        return Ok(());
-    };
-    let mut node = attributes("FakeQuantizeGrad");
-    if let (None, Some(dtype)) = (zero_point, q.fact().dtype) {
-        node = node.with("output_dtype", i64::from(code_of_dtype(dtype).unwrap_or(0)));
-    }
-    let x = cx.var(x);
-    let inputs = [Some(cx.dy()), Some(x), Some(scale), zero_point];
-    let wanted = [cx.wants(0), cx.wants(1), cx.wants(2)];
-    let outputs = cx.nodes(node, &inputs, &wanted);
-    let targets = [Some(x), Some(scale), zero_point];
-    for (target, adjoint) in targets.into_iter().zip(outputs) {
-        if let (Some(target), Some(adjoint)) = (target, adjoint) {
-            cx.give_value(target, adjoint);
+impl DequantizeLinear {
+    /// The adjoints of the quantized values and the scale; of a pair both operators' at once, so that the adjoint of the
+    /// integers between is not needed.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the quantized values are no integers.
+    pub(super) fn backward(&self, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+        let (q, scale, zero_point) = (cx.input(0), cx.input(1), cx.optional_input(2));
+        if q.fact().dtype.is_some_and(|d| !d.is_integer()) {
+            return Err(NO_MINIFLOATS);
         }
+        let attributes = |op_type: &str| {
+            NewNode::private(op_type)
+                .with("axis", self.axis)
+                .with("block_size", self.block_size as i64)
+        };
+        let quantizer = cx.producer(q).filter(|node| self.undoes(node, cx));
+        let Some(x) = quantizer.and_then(|node| node.input(0)) else {
+            let inputs = [Some(cx.dy()), Some(q), Some(scale), zero_point];
+            cx.give_outputs(attributes("DequantizeLinearGrad"), &inputs, &[0, 1]);
+            return Ok(());
+        };
+        let mut node = attributes("FakeQuantizeGrad");
+        if let (None, Some(dtype)) = (zero_point, q.fact().dtype) {
+            node = node.with("output_dtype", i64::from(code_of_dtype(dtype).unwrap_or(0)));
+        }
+        let x = cx.var(x);
+        let inputs = [Some(cx.dy()), Some(x), Some(scale), zero_point];
+        let wanted = [cx.wants(0), cx.wants(1), cx.wants(2)];
+        let outputs = cx.nodes(node, &inputs, &wanted);
+        let targets = [Some(x), Some(scale), zero_point];
+        for (target, adjoint) in targets.into_iter().zip(outputs) {
+            if let (Some(target), Some(adjoint)) = (target, adjoint) {
+                cx.give_value(target, adjoint);
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Whether `node` quantizes by the parameters that this operator dequantizes by, along the same axis.
+    fn undoes(&self, node: &Node, cx: &GradientContext<'_>) -> bool {
+        let (q, scale) = (cx.input(0), cx.input(1));
+        let quantizes = node.op_type == "QuantizeLinear"
+            && (node.is("QuantizeLinear") || node.domain == "com.microsoft");
+        let same_parameters =
+            node.input(1) == Some(scale.id()) && node.input(2) == cx.node().input(2);
+        let attribute = |name: &str, default: i64| match node.attributes.get(name) {
+            Some(Attribute::Int(value)) => *value,
+            _ => default,
+        };
+        let single = |dims: Vec<Dim>| dims.iter().all(|d| d.as_known() == Some(1));
+        let axis = attribute("axis", 1);
+        let same_axis = axis == self.axis
+            || scale.dims().is_some_and(single)
+            || (q.axis(axis).is_some() && q.axis(axis) == q.axis(self.axis));
+        let same_block = attribute("block_size", 0) == self.block_size as i64;
+        quantizes && same_parameters && same_axis && same_block
+    }
 }

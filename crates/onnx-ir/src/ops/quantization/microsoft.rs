@@ -15,6 +15,7 @@ pub struct MicrosoftDequantizeLinear(pub DequantizeLinear);
 
 impl Operator for MicrosoftQuantizeLinear {
     const SIGNATURE: Signature = Signature::microsoft("QuantizeLinear");
+    const GRADIENT: Gradient<Self> = Gradient::Quantizer(|op, cx| op.0.backward(cx));
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         QuantizeLinear::parse(attrs).map(Self)
@@ -32,6 +33,7 @@ impl Operator for MicrosoftQuantizeLinear {
 
 impl Operator for MicrosoftDequantizeLinear {
     const SIGNATURE: Signature = Signature::microsoft("DequantizeLinear");
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| op.0.backward(cx));
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         DequantizeLinear::parse(attrs).map(Self)

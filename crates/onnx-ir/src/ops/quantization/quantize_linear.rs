@@ -12,6 +12,10 @@ use crate::operator::prelude::*;
 use compress_tensor::{CastOptions, Overflow};
 use half::{bf16, f16};
 
+/// Why values in float8 and float4 have no gradient.
+pub(super) const NO_MINIFLOATS: Unsupported =
+    Unsupported("the straight-through estimator is of integers; this one is of float8 or float4");
+
 /// The attributes of `QuantizeLinear`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QuantizeLinear {
@@ -30,16 +34,7 @@ pub struct QuantizeLinear {
 impl Operator for QuantizeLinear {
     const SIGNATURE: Signature =
         Signature::onnx("QuantizeLinear", &[10, 13, 19, 21, 23, 24, 25, 28]);
-    const GRADIENT: Gradient<Self> = Gradient::Quantizer(|_, cx| {
-        let inputs = [
-            Some(cx.dy()),
-            Some(cx.input(0)),
-            Some(cx.input(1)),
-            cx.optional_input(2),
-        ];
-        cx.give_outputs(cx.private_like("QuantizeLinearGrad"), &inputs, &[0, 1]);
-        Ok(())
-    });
+    const GRADIENT: Gradient<Self> = Gradient::Quantizer(Self::backward);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -112,6 +107,24 @@ impl Operator for QuantizeLinear {
 }
 
 impl QuantizeLinear {
+    /// The adjoints of `x` and the scale.
+    ///
+    /// # Errors
+    /// [`Unsupported`] where the result is not known to be made of integers.
+    pub(super) fn backward(&self, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+        if cx.output(0).fact().dtype.is_some_and(|d| !d.is_integer()) {
+            return Err(NO_MINIFLOATS);
+        }
+        let inputs = [
+            Some(cx.dy()),
+            Some(cx.input(0)),
+            Some(cx.input(1)),
+            cx.optional_input(2),
+        ];
+        cx.give_outputs(cx.private_like("QuantizeLinearGrad"), &inputs, &[0, 1]);
+        Ok(())
+    }
+
     /// `x / scale`, rounded to the precision asked for.
     fn quotients(&self, x: &Tensor, scale: &Tensor, spread: Spread) -> Result<Vec<f32>, EvalError> {
         let round: fn(f32) -> f32 = match self.precision {

@@ -10,6 +10,7 @@ pub struct OptionalHasElement;
 
 impl Operator for OptionalHasElement {
     const SIGNATURE: Signature = Signature::onnx("OptionalHasElement", &[15, 18, 28]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)

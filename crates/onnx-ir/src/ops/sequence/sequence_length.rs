@@ -10,6 +10,7 @@ pub struct SequenceLength;
 
 impl Operator for SequenceLength {
     const SIGNATURE: Signature = Signature::onnx("SequenceLength", &[11]);
+    const GRADIENT: Gradient<Self> = Gradient::Zero;
 
     fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self)
