@@ -295,19 +295,19 @@ impl<'g> GradientContext<'g> {
         count.reshape_like(x)
     }
 
-    /// The number of elements of `x` along axes, as a scalar of `x`'s type.
+    /// The number of elements of `x` along axes, as a scalar that [`Var::over`] divides by.
     pub fn count(&self, x: Var<'g>, axes: &[usize]) -> Var<'g> {
         let known = x.dims().and_then(|dims| {
             let sizes = axes.iter().map(|&a| dims.get(a)?.as_known());
             sizes.collect::<Option<Vec<i64>>>()
         });
         if let Some(sizes) = known {
-            return x.number(sizes.into_iter().map(|n| n as f64).product());
+            return x.count(sizes.into_iter().map(|n| n as f64).product());
         }
         let axes: Vec<i64> = axes.iter().map(|&a| a as i64).collect();
         let sizes = x.shape().gather(self.ints(&axes), 0);
         let node = NewNode::new("ReduceProd").with("keepdims", 0i64);
-        sizes.apply(node, &[]).cast(x.dtype())
+        x.count_of(sizes.apply(node, &[]))
     }
 }
 

@@ -102,6 +102,30 @@ impl<'g> Var<'g> {
         self.builder.var(self.builder.number(number, self.dtype()))
     }
 
+    /// The type in which elements of this value are counted: f32 for the half types, in which large counts are not exact or infinite.
+    fn count_dtype(self) -> DType {
+        match self.dtype() {
+            DType::F16 | DType::BF16 => DType::F32,
+            dtype => dtype,
+        }
+    }
+
+    /// A number of elements of this value, as a scalar that [`Var::over`] divides by.
+    pub fn count(self, count: f64) -> Var<'g> {
+        let dtype = self.count_dtype();
+        self.builder.var(self.builder.number(count, dtype))
+    }
+
+    /// As [`Var::count`], of an i64 scalar.
+    pub fn count_of(self, count: Var<'g>) -> Var<'g> {
+        count.cast(self.count_dtype())
+    }
+
+    /// This value divided by a number of elements.
+    pub fn over(self, count: Var<'g>) -> Var<'g> {
+        (self.cast_like(count) / count).cast_like(self)
+    }
+
     /// An i64 vector.
     pub fn ints(self, values: &[i64]) -> Var<'g> {
         self.builder.var(self.builder.ints(values, false))

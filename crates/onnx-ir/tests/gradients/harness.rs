@@ -1,6 +1,6 @@
 //! Gradients against finite differences: `f'(x) = (f(x - 2h) - 8 f(x - h) + 8 f(x + h) - f(x + 2h)) / 12 h`, in f64.
 
-use compress_tensor::Tensor;
+use compress_tensor::{CastOptions, DType, Tensor};
 use onnx_ir::check::{Finding, check_with_facts};
 use onnx_ir::eval::Evaluator;
 use onnx_ir::gradient::{GradientRequest, gradient};
@@ -96,6 +96,10 @@ impl Case {
         let values = spread(shape, low, high, self.inputs.len());
         self.input(Input::Real(values))
     }
+    /// A differentiated input with these values.
+    pub(crate) fn given(self, values: Tensor) -> Self {
+        self.input(Input::Real(values))
+    }
     /// As [`Case::real`], not differentiated.
     pub(crate) fn fed(self, shape: &[usize], low: f64, high: f64) -> Self {
         let values = spread(shape, low, high, self.inputs.len());
@@ -159,6 +163,27 @@ impl Case {
             model.opsets.set(&self.node.domain, 1);
         }
         model
+    }
+
+    /// The names of the differentiated inputs.
+    pub(crate) fn names_of_reals(&self) -> Vec<String> {
+        let inputs = self.inputs.iter().enumerate();
+        inputs
+            .filter(|(_, input)| matches!(input, Input::Real(_)))
+            .map(|(i, _)| format!("x{i}"))
+            .collect()
+    }
+
+    /// The case with inputs of f32 in place of f64.
+    pub(crate) fn single(mut self) -> Self {
+        for input in &mut self.inputs {
+            if let Input::Real(tensor) | Input::Fed(tensor) | Input::Constant(tensor) = input
+                && tensor.dtype() == DType::F64
+            {
+                *tensor = narrowed(tensor);
+            }
+        }
+        self
     }
 
     pub(crate) fn feeds(&self) -> Vec<(String, Tensor)> {
@@ -226,9 +251,7 @@ fn judge_model(case: &Case, symbolic: bool) -> Result<(), String> {
         .iter()
         .map(|&i| spread(forward[i].shape(), -1.5, 2.0, 7 + i))
         .collect();
-    let reals = case.inputs.iter().enumerate();
-    let reals = reals.filter(|(_, input)| matches!(input, Input::Real(_)));
-    let reals: Vec<String> = reals.map(|(i, _)| format!("x{i}")).collect();
+    let reals = case.names_of_reals();
     let request = GradientRequest::of(losses.iter().map(|i| format!("y{i}")), reals.clone());
     let request = request.seeded_by_inputs();
     let (trained, report) =
@@ -276,6 +299,42 @@ fn judge_model(case: &Case, symbolic: bool) -> Result<(), String> {
     Ok(())
 }
 
+fn narrowed(tensor: &Tensor) -> Tensor {
+    tensor.cast(DType::F32, CastOptions::default()).unwrap()
+}
+
+/// Holds the gradients of a case in f32 against those in f64: they are of the type of what they are of, and near.
+pub(crate) fn judge_single(case: &Case) -> Result<(), String> {
+    let narrow = case.clone().single();
+    let run_gradients = |case: &Case| -> Result<Vec<Tensor>, String> {
+        let model = case.model(false);
+        let forward = run(&model, &case.feeds())?;
+        let losses = (0..case.outputs)
+            .filter(|i| !case.ignored.contains(i) && forward[*i].dtype().is_float());
+        let reals = case.names_of_reals();
+        let request = GradientRequest::of(losses.map(|i| format!("y{i}")), reals.clone());
+        let (trained, _) =
+            gradient(&model, &request, Catalog::standard()).map_err(|e| e.to_string())?;
+        let outputs = run(&sound(&trained)?, &case.feeds())?;
+        Ok(outputs[outputs.len() - reals.len()..].to_vec())
+    };
+    let place = |e: String| format!("{:?} in f32: {e}\n  {:?}", case.op(), case.node.attributes);
+    let wide = run_gradients(case).map_err(place)?;
+    let found = run_gradients(&narrow).map_err(place)?;
+    for (found, wide) in found.iter().zip(&wide) {
+        if found.dtype() != DType::F32 {
+            return Err(place(format!("a gradient is of {:?}", found.dtype())));
+        }
+        let (f, w) = (found.to_f64_vec().unwrap(), wide.to_f64_vec().unwrap());
+        let most = w.iter().fold(1f64, |m, v| m.max(v.abs()));
+        let apart = |(f, w): (&f64, &f64)| f.is_nan() || (f - w).abs() > 2e-4 * most;
+        if f.len() != w.len() || f.iter().zip(&w).any(apart) {
+            return Err(place(format!("{f:?}\n  {w:?}")));
+        }
+    }
+    Ok(())
+}
+
 /// Two gradients of `name`, element by element.
 pub(crate) fn near(name: &str, found: &[f64], expected: &[f64]) -> Result<(), String> {
     let most = expected.iter().fold(0f64, |m, v| m.max(v.abs()));
@@ -301,10 +360,14 @@ pub(crate) fn sound(model: &Model) -> Result<Model, String> {
             .as_ref()
             .is_some_and(|op| op.starts_with("modelpress."))
     };
-    // The first stands in ONNX's domain without being of the standard, the second takes no f64 there.
+    // The first stands in ONNX's domain without being of the standard, the second takes no f64 there, the third has a form that is
+    // deprecated.
     let foreign = |f: &Finding| {
         let op = f.place.op.as_deref();
-        matches!(op, Some("SimplifiedLayerNormalization" | "RotaryEmbedding"))
+        matches!(
+            op,
+            Some("SimplifiedLayerNormalization" | "RotaryEmbedding" | "GroupNormalization")
+        )
     };
     let found = findings
         .iter()

@@ -267,3 +267,43 @@ fn values_in_float8_are_refused_while_the_graph_is_built() {
     };
     assert!(reason.contains("float8"), "{reason}");
 }
+
+#[test]
+fn integers_between_the_two_keep_the_type_of_the_adjoint() {
+    for op in ["Relu", "MaxPool"] {
+        let mut g = Graph::new("between");
+        let x = g
+            .add_value("x", Fact::tensor(DType::F32, [1usize, 1, 2, 2]))
+            .unwrap();
+        g.add_input(x);
+        let scale = g.add_initializer("scale", Tensor::scalar(0.1f32)).unwrap();
+        let zero = g.add_initializer("zero", Tensor::scalar(0i8)).unwrap();
+        let [q, m, y] = ["q", "m", "y"].map(|n| g.add_value(n, Fact::Unknown).unwrap());
+        g.add_node(Node::new("QuantizeLinear", [x, scale, zero], [q]))
+            .unwrap();
+        let mut node = Node::new(op, [q], [m]);
+        if op == "MaxPool" {
+            node = node.with("kernel_shape", vec![2i64, 2]);
+        }
+        g.add_node(node).unwrap();
+        g.add_node(Node::new("DequantizeLinear", [m, scale, zero], [y]))
+            .unwrap();
+        g.add_output(y);
+        let model = Model::new(g, 17);
+        let request = GradientRequest::of(["y"], ["x"]);
+        let (trained, _) = gradient(&model, &request, Catalog::standard()).unwrap();
+        let found = trained.fact("grad/x").unwrap().to_string();
+        assert_eq!(found, "f32[1, 1, 2, 2]");
+        let trained = sound(&trained).unwrap();
+        let x = Tensor::from_vec(&[1, 1, 2, 2], vec![-1.0f32, 2.0, 1.0, 0.5]).unwrap();
+        let outputs = run(&trained, &[("x".to_owned(), x)]).unwrap();
+        let expected = match op {
+            "Relu" => [0.0, 1.0, 1.0, 1.0],
+            _ => [0.0, 1.0, 0.0, 0.0],
+        };
+        let found = outputs[1].to_f64_vec().unwrap();
+        for (f, e) in found.iter().zip(expected) {
+            assert!((f - e).abs() < 1e-6, "{op}: {found:?}");
+        }
+    }
+}

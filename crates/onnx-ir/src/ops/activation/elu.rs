@@ -16,7 +16,7 @@ impl Operator for Elu {
     const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
         let x = cx.input(0);
         let rising = x.exp() * f64::from(op.alpha);
-        cx.give(0, x.less(0.0).choose(cx.dy() * rising, cx.dy()));
+        cx.give(0, x.greater(0.0).choose(cx.dy(), cx.dy() * rising));
         Ok(())
     });
 

@@ -17,7 +17,8 @@ impl Operator for LeakyRelu {
         let x = cx.input(0);
         cx.give(
             0,
-            x.less(0.0).choose(cx.dy() * f64::from(op.alpha), cx.dy()),
+            x.greater(0.0)
+                .choose(cx.dy(), cx.dy() * f64::from(op.alpha)),
         );
         Ok(())
     });

@@ -39,12 +39,7 @@ pub(crate) fn log_softmax(lane: &mut [f64]) {
 }
 
 fn gradient(op: &LogSoftmax, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
-    let SoftmaxAxis::Along(axis) = op.axis else {
-        return Err(Unsupported(
-            "softmaxes of several axes are not differentiated",
-        ));
-    };
-    let node = NewNode::private("LogSoftmaxGrad").with("axis", axis);
+    let node = NewNode::private("LogSoftmaxGrad").with("axis", op.axis.single()?);
     cx.give(0, cx.dy().apply(node, &[cx.output(0)]));
     Ok(())
 }

@@ -19,7 +19,7 @@ pub mod softmax_axis;
 pub(crate) mod softplus;
 mod softsign;
 mod swiglu;
-mod swish;
+pub(super) mod swish;
 mod tanh;
 mod thresholded_relu;
 

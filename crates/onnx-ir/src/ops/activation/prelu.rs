@@ -17,9 +17,9 @@ impl Operator for PRelu {
     const SIGNATURE: Signature = Signature::onnx("PRelu", &[1, 6, 7, 9, 16]);
     const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
         let (x, slope, dy) = (cx.input(0), cx.input(1), cx.dy());
-        let below = x.less(0.0);
-        cx.give(0, below.choose(dy * slope, dy));
-        cx.give_broadcast(1, below.choose(dy * x, 0.0));
+        let above = x.greater(0.0);
+        cx.give(0, above.choose(dy, dy * slope));
+        cx.give_broadcast(1, above.choose(0.0, dy * x));
         Ok(())
     });
 

@@ -46,12 +46,7 @@ pub(crate) fn softmax(lane: &mut [f64]) {
 }
 
 fn gradient(op: &Softmax, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
-    let SoftmaxAxis::Along(axis) = op.axis else {
-        return Err(Unsupported(
-            "softmaxes of several axes are not differentiated",
-        ));
-    };
-    let node = NewNode::private("SoftmaxGrad").with("axis", axis);
+    let node = NewNode::private("SoftmaxGrad").with("axis", op.axis.single()?);
     cx.give(0, cx.dy().apply(node, &[cx.output(0)]));
     Ok(())
 }

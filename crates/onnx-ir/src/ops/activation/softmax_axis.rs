@@ -28,6 +28,17 @@ impl SoftmaxAxis {
         })
     }
 
+    /// The axis, of an operator of opset 13 or later, which is all that gradients are built for.
+    ///
+    /// # Errors
+    /// [`Unsupported`] for several axes.
+    pub fn single(self) -> Result<i64, Unsupported> {
+        match self {
+            Self::Along(axis) => Ok(axis),
+            Self::From(_) => Err(Unsupported("it runs along several axes")),
+        }
+    }
+
     /// The output has the type and shape of the input.
     ///
     /// # Errors

@@ -15,9 +15,7 @@ pub struct Swish {
 impl Operator for Swish {
     const SIGNATURE: Signature = Signature::onnx("Swish", &[24]);
     const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
-        let scaled = cx.input(0) * f64::from(op.alpha);
-        let s = scaled.sigmoid();
-        cx.give_slope(s * (1.0 + scaled * (1.0 - s)));
+        cx.give_slope(slope(cx.input(0), op.alpha));
         Ok(())
     });
 
@@ -36,4 +34,11 @@ impl Operator for Swish {
     fn quantization(&self) -> QuantRule {
         QuantRule::OwnScale { inputs: None }
     }
+}
+
+/// `dy / dx = s * (1 + alpha * x * (1 - s))` with `s = sigmoid(alpha * x)`.
+pub(in crate::ops) fn slope(x: Var<'_>, alpha: f32) -> Var<'_> {
+    let scaled = x * f64::from(alpha);
+    let s = scaled.sigmoid();
+    s * (1.0 + scaled * (1.0 - s))
 }

@@ -7,6 +7,7 @@
 mod attention_grad;
 mod batch_normalization_grad;
 mod convolution;
+mod cum_prod_grad;
 mod gather_grad;
 mod gelu_grad;
 mod group_normalization_grad;
@@ -28,13 +29,14 @@ pub use batch_normalization_grad::BatchNormalizationGrad;
 pub use convolution::{
     ConvInputGrad, ConvTransposeInputGrad, ConvTransposeWeightGrad, ConvWeightGrad,
 };
+pub use cum_prod_grad::CumProdGrad;
 pub use gather_grad::GatherGrad;
 pub use gelu_grad::GeluGrad;
 pub use group_normalization_grad::GroupNormalizationGrad;
 pub use lane_normalization_grad::{LayerNormalizationGrad, RmsNormalizationGrad};
 pub use likelihood_grad::{NegativeLogLikelihoodLossGrad, SoftmaxCrossEntropyLossGrad};
 pub use lrn_grad::LrnGrad;
-pub use pooling::{AveragePoolGrad, LpPoolGrad, MaxPoolGrad};
+pub use pooling::{AveragePoolGrad, GlobalMaxPoolGrad, LpPoolGrad, MaxPoolGrad};
 pub use quantization::{DequantizeLinearGrad, FakeQuantizeGrad, QuantizeLinearGrad, QuantizedAxis};
 pub use recurrent::{GruGrad, LstmGrad, RnnGrad};
 pub use reduce_to_shape::ReduceToShape;
@@ -53,10 +55,12 @@ pub(super) const OPS: &[OpEntry] = &[
     OpEntry::of::<ConvTransposeInputGrad>(),
     OpEntry::of::<ConvTransposeWeightGrad>(),
     OpEntry::of::<ConvWeightGrad>(),
+    OpEntry::of::<CumProdGrad>(),
     OpEntry::of::<DequantizeLinearGrad>(),
     OpEntry::of::<FakeQuantizeGrad>(),
     OpEntry::of::<GatherGrad>(),
     OpEntry::of::<GeluGrad>(),
+    OpEntry::of::<GlobalMaxPoolGrad>(),
     OpEntry::of::<GroupNormalizationGrad>(),
     OpEntry::of::<GruGrad>(),
     OpEntry::of::<LayerNormalizationGrad>(),

@@ -3,6 +3,7 @@
 //! * `AveragePoolGrad`: each window's adjoint, divided by the number of elements it counted, goes to all of them; inputs
 //!   `dy`, `shape` (i64, of `x`);
 //! * `MaxPoolGrad`: it goes to the first greatest element; inputs `dy`, `x`;
+//! * `GlobalMaxPoolGrad`: as `MaxPoolGrad` of a window that is all of a plane; inputs `dy`, `x`; no attributes;
 //! * `LpPoolGrad`: `dx += dy * sign(x) * (|x| / y)^(p - 1)`, 0 where `y` is 0; inputs `dy`, `x`, `y`.
 //!
 //! Output: `dx`. Attributes as of the forward operators.
@@ -22,6 +23,10 @@ pub struct AveragePoolGrad(pub AveragePool);
 /// The attributes of `MaxPoolGrad`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MaxPoolGrad(pub MaxPool);
+
+/// `GlobalMaxPoolGrad` has no attributes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GlobalMaxPoolGrad;
 
 /// The attributes of `LpPoolGrad`.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,7 +85,7 @@ impl Operator for MaxPoolGrad {
         MaxPool::parse(attrs).map(Self)
     }
     fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
-        Ok(vec![shaped::like(cx, 1)?])
+        Ok(vec![shaped::adjoint_of(cx, 1)?])
     }
     fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
         let (dy, x) = (cx.tensor(0)?, cx.tensor(1)?);
@@ -97,6 +102,43 @@ impl Operator for MaxPoolGrad {
                 dx[plane + i] += dy;
             }
         })
+    }
+}
+
+impl Operator for GlobalMaxPoolGrad {
+    const SIGNATURE: Signature = Signature::private("GlobalMaxPoolGrad");
+    const GRADIENT: Gradient<Self> = Gradient::Undefined(SECOND_ORDER);
+
+    fn parse(_: &mut Attrs<'_>) -> Result<Self, AttrError> {
+        Ok(Self)
+    }
+    fn infer(&self, cx: &mut InferContext<'_>) -> Result<Vec<Fact>, InferError> {
+        Ok(vec![shaped::adjoint_of(cx, 1)?])
+    }
+    fn eval(&self, cx: &mut EvalContext<'_>) -> Result<Vec<Value>, EvalError> {
+        let (dy, x) = (cx.tensor(0)?, cx.tensor(1)?);
+        let mut pooled = x.shape().to_vec();
+        pooled.iter_mut().skip(2).for_each(|size| *size = 1);
+        shaped::expect(dy, &pooled)?;
+        let (adjoints, values) = (floats(dy)?, floats(x)?);
+        let mut dx = vec![0.0; values.len()];
+        let plane = values.len().checked_div(adjoints.len()).unwrap_or(0);
+        if plane > 0 {
+            let planes = values.chunks(plane).zip(dx.chunks_mut(plane));
+            for ((values, dx), dy) in planes.zip(adjoints) {
+                let first = values.iter().enumerate().reduce(|best, next| {
+                    if next.1 > best.1 || best.1.is_nan() {
+                        next
+                    } else {
+                        best
+                    }
+                });
+                if let Some((at, _)) = first {
+                    dx[at] = dy;
+                }
+            }
+        }
+        Ok(vec![rounded(dy.dtype(), x.shape(), dx)?.into()])
     }
 }
 

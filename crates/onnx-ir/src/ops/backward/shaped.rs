@@ -64,6 +64,12 @@ pub(super) fn like(cx: &InferContext<'_>, index: usize) -> Result<Fact, InferErr
     Ok(TensorFact::with_shape(fact.dtype, fact.shape).into())
 }
 
+/// The fact of an adjoint: of the type of the adjoint that is input 0, and of the shape of input `index`, which may hold integers.
+pub(super) fn adjoint_of(cx: &InferContext<'_>, index: usize) -> Result<Fact, InferError> {
+    let (dy, value) = (cx.tensor(0)?, cx.tensor(index)?);
+    Ok(TensorFact::with_shape(dy.dtype, value.shape).into())
+}
+
 /// [`like`] for each output that the node has.
 pub(super) fn like_each(cx: &InferContext<'_>, indices: &[usize]) -> Result<Vec<Fact>, InferError> {
     let indices = indices.iter().take(cx.output_count().max(1));

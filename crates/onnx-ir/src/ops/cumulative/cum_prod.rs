@@ -10,9 +10,9 @@ pub struct CumProd(pub Running);
 
 impl Operator for CumProd {
     const SIGNATURE: Signature = Signature::onnx("CumProd", &[26]);
-    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
-        // Undefined, as NaN, at elements that are 0.
-        cx.give(0, op.0.back(cx, cx.dy() * cx.output(0)) / cx.input(0));
+    const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
+        let node = cx.private_like("CumProdGrad");
+        cx.give(0, cx.dy().apply(node, &[cx.input(0), cx.input(1)]));
         Ok(())
     });
 

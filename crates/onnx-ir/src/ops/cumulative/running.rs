@@ -45,19 +45,31 @@ impl Running {
 
     pub(super) fn eval(&self, cx: &EvalContext<'_>, total: Total) -> Result<Vec<Value>, EvalError> {
         let x = cx.tensor(0)?;
-        let axes = cx.ints(1)?.ok_or(EvalError::MissingInput { index: 1 })?;
+        let axis = Self::axis(cx, 1, x.rank())?;
+        let y = dispatch!(x.dtype(), T in numbers => match total {
+            Total::Sum => self.along(x, axis, T::ZERO, T::plus),
+            Total::Product => self.along(x, axis, T::ONE, T::times),
+        });
+        Ok(vec![y?.into()])
+    }
+
+    /// The axis that input `index` says.
+    ///
+    /// # Errors
+    /// [`EvalError::MissingInput`], and [`EvalError::Rule`] for what is no axis of a tensor of this rank.
+    pub(in crate::ops) fn axis(
+        cx: &EvalContext<'_>,
+        index: usize,
+        rank: usize,
+    ) -> Result<usize, EvalError> {
+        let axes = cx.ints(index)?.ok_or(EvalError::MissingInput { index })?;
         let &[axis] = axes.as_slice() else {
             return Err(EvalError::rule(
                 "axis must be one number",
                 format_args!("{axes:?}"),
             ));
         };
-        let axis = axis::eval(axis, x.rank())?;
-        let y = dispatch!(x.dtype(), T in numbers => match total {
-            Total::Sum => self.along(x, axis, T::ZERO, T::plus),
-            Total::Product => self.along(x, axis, T::ONE, T::times),
-        });
-        Ok(vec![y?.into()])
+        axis::eval(axis, rank)
     }
 
     fn along<T: Number>(

@@ -70,20 +70,20 @@ fn scalar<T: Element>(index: usize, tensor: &Tensor) -> Result<T, EvalError> {
 }
 
 /// The adjoint goes to the element where it lies within the bounds, else to the bound that it was cut to.
-fn gradient(op: &Clip, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+fn gradient(_: &Clip, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
     let (x, dy) = (cx.input(0), cx.dy());
+    let (min, max) = (cx.optional_input(1), cx.optional_input(2));
+    let mut below = min.map(|min| x.less(min));
+    let mut above = max.map(|max| x.greater(max));
+    if let (Some(min), Some(max), true) = (min, max, cx.wants(1) || cx.wants(2)) {
+        // All elements are `max`.
+        let crossed = min.greater(max);
+        below = below.map(|cut| cut.and(crossed.negated()));
+        above = above.map(|cut| cut.or(crossed));
+    }
     let mut kept = dy;
-    let bounds = [(1, op.min, true), (2, op.max, false)];
-    for (index, attribute, is_lower) in bounds {
-        let bound = match (cx.optional_input(index), attribute) {
-            (Some(bound), _) => bound,
-            (None, Some(bound)) => cx.number(bound.into()),
-            (None, None) => continue,
-        };
-        let cut = match is_lower {
-            true => x.less(bound),
-            false => x.greater(bound),
-        };
+    for (index, cut) in [(1, below), (2, above)] {
+        let Some(cut) = cut else { continue };
         kept = cut.choose(0.0, kept);
         if cx.wants(index) {
             cx.give_broadcast(index, cut.choose(dy, 0.0));

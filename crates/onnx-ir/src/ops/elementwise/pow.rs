@@ -68,17 +68,28 @@ fn wrapping_power<T: Number>(x: T, mut exponent: u64) -> T {
     power
 }
 
-/// `dx = dy * y * x^(y - 1)`, `dy = dz * z * ln(x)`, 0 for the latter where `x` is 0.
+/// `dx = dz * y * x^(y - 1)`, 0 where `y` is 0, and `dy = dz * z * ln(x)`, 0 where `x` is 0 and `y` is not negative: the limits.
 fn gradient(_: &Pow, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
     let (x, dz) = (cx.input(0), cx.dy());
     let exponent = cx.input(1).cast_like(x);
     if cx.wants(0) {
-        cx.give_broadcast(0, dz * exponent * x.pow(exponent - 1.0));
+        let dx = dz * exponent * x.pow(exponent - 1.0);
+        let nowhere_flat = cx
+            .constant(1)
+            .and_then(|e| e.to_f64_vec().ok())
+            .is_some_and(|exponents| !exponents.contains(&0.0));
+        cx.give_broadcast(
+            0,
+            match nowhere_flat {
+                true => dx,
+                false => exponent.equals(0.0).choose(0.0, dx),
+            },
+        );
     }
     if cx.wants(1) {
-        let zero = x.equals(0.0);
-        let log = zero.choose(1.0, x).log();
-        cx.give_broadcast(1, zero.choose(0.0, dz * cx.output(0) * log));
+        let stays_zero = x.equals(0.0).and(exponent.less(0.0).negated());
+        let dy = dz * cx.output(0) * x.log();
+        cx.give_broadcast(1, stays_zero.choose(0.0, dy));
     }
     Ok(())
 }

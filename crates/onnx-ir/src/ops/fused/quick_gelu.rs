@@ -2,6 +2,7 @@
 //! <https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.QuickGelu>
 
 use crate::operator::prelude::*;
+use crate::ops::activation::swish::slope;
 use crate::ops::elementwise::unary;
 
 /// The attributes of `QuickGelu`.
@@ -14,9 +15,7 @@ pub struct QuickGelu {
 impl Operator for QuickGelu {
     const SIGNATURE: Signature = Signature::microsoft("QuickGelu");
     const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
-        let scaled = cx.input(0) * f64::from(op.alpha);
-        let s = scaled.sigmoid();
-        cx.give_slope(s * (1.0 + scaled * (1.0 - s)));
+        cx.give_slope(slope(cx.input(0), op.alpha));
         Ok(())
     });
 

@@ -37,11 +37,6 @@ const RULE: &str = "scales or sizes must be given, positive, one for each axis";
 impl Operator for Resize {
     const SIGNATURE: Signature = Signature::onnx("Resize", &[10, 11, 13, 18, 19]);
     const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
-        if cx.version() < 11 {
-            return Err(Unsupported(
-                "its form before opset 11 is not differentiated",
-            ));
-        }
         let shape = Some(cx.input(0).shape());
         let others = [1, 2, 3].map(|i| cx.optional_input(i));
         let inputs = [Some(cx.dy()), shape, others[0], others[1], others[2]];

@@ -64,9 +64,7 @@ impl Reduction {
             Reduction::Mul => {
                 cx.give(0, cx.again(&[Some(dy), Some(indices), Some(updates)]));
                 if cx.wants(2) {
-                    // Undefined, as NaN, at updates that are 0.
-                    let product = (dy * cx.output(0)).apply(gather, &[indices]);
-                    cx.give(2, product / updates);
+                    cx.give(2, of_factors(cx, gather));
                 }
             }
             Reduction::Max | Reduction::Min => {
@@ -122,6 +120,23 @@ impl Reduction {
         }
         Ok(Tensor::from_vec(data.shape(), out)?)
     }
+}
+
+/// The adjoint of updates that are multiplied in: that of the element that they meet, times its other factors. Zeros are left out
+/// of the product and counted, so that it is right where an update is 0.
+fn of_factors<'g>(cx: &GradientContext<'g>, gather: NewNode) -> Var<'g> {
+    let (data, indices, updates) = (cx.input(0), cx.input(1), cx.input(2));
+    let is_zero = updates.equals(0.0);
+    let nonzero = is_zero.choose(1.0, updates);
+    let product = cx.again(&[Some(data), Some(indices), Some(nonzero)]);
+    let zeros = is_zero.cast_like(updates);
+    let add = NewNode::like(cx.node()).named("").with("reduction", "add");
+    let counts = data
+        .zeros(data.shape())
+        .apply(add, &[indices, zeros])
+        .apply(gather.clone(), &[indices]);
+    let factors = (cx.dy() * product).apply(gather, &[indices]) / nonzero;
+    (counts - zeros).greater(0.0).choose(0.0, factors)
 }
 
 /// Elements that updates can combine with; booleans by `or` and `and`.

@@ -21,10 +21,13 @@ impl Operator for MeanVarianceNormalization {
         let axes: Option<Vec<usize>> = op.axes.iter().map(|&axis| x.axis(axis)).collect();
         let axes = axes.ok_or(Unsupported("the rank of its input is not known"))?;
         let count = cx.count(x, &axes);
+        let (x, dy) = (x.cast_like(count), dy.cast_like(count));
         let centred = x - op.mean(x, count);
         let deviation = op.mean(centred * centred, count).sqrt();
         let root = deviation + 1e-9;
         let along = op.mean(dy * centred, count) / (deviation * root);
+        // Where all elements are equal, moving one does not change the deviation.
+        let along = deviation.equals(0.0).choose(0.0, along);
         cx.give(0, (dy - op.mean(dy, count) - centred * along) / root);
         Ok(())
     });

@@ -14,7 +14,7 @@ impl Operator for GlobalAveragePool {
     const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
         let x = cx.input(0);
         let count = cx.count(x, &global::spatial(x)?);
-        cx.give(0, (cx.dy() / count).expand_like(x));
+        cx.give(0, cx.dy().over(count).expand_like(x));
         Ok(())
     });
 

@@ -141,11 +141,16 @@ fn gradient(op: &Dropout, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
         cx.give(0, cx.dy());
         return Ok(());
     }
+    through_mask(cx, op.ratio);
+    Ok(())
+}
+
+/// `dx = mask * dy / (1 - ratio)`: the mask is output 1, the ratio input 1 or `default`.
+pub(super) fn through_mask(cx: &GradientContext<'_>, default: f32) {
     let dy = cx.dy();
     let kept = match cx.optional_input(1) {
         Some(ratio) => dy.number(1.0) - ratio.cast_like(dy),
-        None => dy.number(1.0 - f64::from(op.ratio)),
+        None => dy.number(1.0 - f64::from(default)),
     };
     cx.give(0, cx.output(1).choose(dy / kept, 0.0));
-    Ok(())
 }

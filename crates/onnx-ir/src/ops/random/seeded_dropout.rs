@@ -6,6 +6,7 @@
 //! Inputs: `x`, `ratio` (a float scalar; 0.5 where it is left out), `seed` (i64 scalar). Outputs: `y`, `mask` (of truth values). Attribute:
 //! `stream` (default 0). Srivastava et al., JMLR 15, 2014; Steele et al., OOPSLA 2014.
 
+use super::dropout::through_mask;
 use crate::operator::prelude::*;
 use crate::ops::elementwise::unary;
 use crate::ops::lanes::{floats, rounded};
@@ -20,12 +21,7 @@ pub struct SeededDropout {
 impl Operator for SeededDropout {
     const SIGNATURE: Signature = Signature::private("SeededDropout");
     const GRADIENT: Gradient<Self> = Gradient::Graph(|_, cx| {
-        let dy = cx.dy();
-        let kept = match cx.optional_input(1) {
-            Some(ratio) => dy.number(1.0) - ratio.cast_like(dy),
-            None => dy.number(0.5),
-        };
-        cx.give(0, cx.output(1).choose(dy / kept, 0.0));
+        through_mask(cx, 0.5);
         Ok(())
     });
 

@@ -100,12 +100,12 @@ impl ReduceAxes {
         }
     }
 
-    /// How many elements of `x` each element of `y` was reduced from, in their type.
+    /// How many elements of `x` each element of `y` was reduced from, as a scalar that [`Var::over`] divides by.
     pub(super) fn each<'g>(&self, x: Var<'g>, y: Var<'g>) -> Var<'g> {
         let count = |v: Var<'_>| element_count(&v.fact().sizes()?);
         match (count(x), count(y)) {
-            (Some(all), Some(left)) if left > 0 => x.number((all / left) as f64),
-            _ => x.size().cast(x.dtype()) / y.size().cast(x.dtype()),
+            (Some(all), Some(left)) if left > 0 => x.count((all / left) as f64),
+            _ => x.count_of(x.size()) / x.count_of(y.size()),
         }
     }
 

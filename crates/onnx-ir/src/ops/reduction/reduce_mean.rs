@@ -17,7 +17,7 @@ impl Operator for ReduceMean {
     const SIGNATURE: Signature = Signature::onnx("ReduceMean", &[1, 11, 13, 18]);
     const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
         let (x, y) = (cx.input(0), cx.output(0));
-        let share = cx.dy() / op.axes.each(x, y);
+        let share = cx.dy().over(op.axes.each(x, y));
         cx.give(0, op.axes.kept(cx, share).expand_like(x));
         Ok(())
     });

@@ -15,12 +15,7 @@ pub struct ReduceProd {
 
 impl Operator for ReduceProd {
     const SIGNATURE: Signature = Signature::onnx("ReduceProd", &[1, 11, 13, 18]);
-    const GRADIENT: Gradient<Self> = Gradient::Graph(|op, cx| {
-        // Undefined, as NaN, at elements that are 0.
-        let scaled = op.axes.kept(cx, cx.dy() * cx.output(0));
-        cx.give(0, scaled / cx.input(0));
-        Ok(())
-    });
+    const GRADIENT: Gradient<Self> = Gradient::Graph(gradient);
 
     fn parse(attrs: &mut Attrs<'_>) -> Result<Self, AttrError> {
         Ok(Self {
@@ -38,4 +33,19 @@ impl Operator for ReduceProd {
         })?;
         Ok(vec![y.into()])
     }
+}
+
+/// `dx_i = dy` times the product of the other elements. Zeros are left out of the product and counted, so that it is right where an
+/// element is 0.
+fn gradient(op: &ReduceProd, cx: &GradientContext<'_>) -> Result<(), Unsupported> {
+    let x = cx.input(0);
+    let is_zero = x.equals(0.0);
+    let nonzero = is_zero.choose(1.0, x);
+    let product = cx.again(&[Some(nonzero), cx.optional_input(1)]);
+    let product = op.axes.kept(cx, product);
+    let zeros = is_zero.cast_like(x);
+    let other_zeros = zeros.reduce_to(product) - zeros;
+    let dx = op.axes.kept(cx, cx.dy()) * product / nonzero;
+    cx.give(0, other_zeros.greater(0.0).choose(0.0, dx));
+    Ok(())
 }

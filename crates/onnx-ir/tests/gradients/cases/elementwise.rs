@@ -66,6 +66,10 @@ pub(crate) fn cases() -> Vec<Case> {
         case("Softmax")
             .real(&[2, 3, 2], -2.0, 2.0)
             .with("axis", 1i64),
+        unary("Softmax", -2.0, 2.0).opset(13),
+        case("Softmax").real(&[0, 3], -2.0, 2.0),
+        case("Relu").real(&[0, 2], -2.0, 2.0),
+        case("Mul").real(&[0, 2], -2.0, 2.0).real(&[2], -2.0, 2.0),
         unary("Softplus", -3.0, 3.0),
         unary("Softsign", -3.0, 3.0),
         unary("Swish", -3.0, 3.0).with("alpha", 1.3f32),

@@ -16,6 +16,8 @@ pub(crate) fn cases() -> Vec<Case> {
         product(&[3], &[3]),
         product(&[2, 3], &[2, 3, 2]),
         product(&[3], &[2, 3, 2]),
+        product(&[0, 3], &[3, 2]),
+        product(&[2, 0], &[0, 3]),
     ];
     for (trans_a, trans_b) in [(false, false), (false, true), (true, false), (true, true)] {
         let a: &[usize] = if trans_a { &[3, 2] } else { &[2, 3] };

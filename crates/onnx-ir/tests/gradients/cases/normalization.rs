@@ -35,6 +35,23 @@ pub(crate) fn cases() -> Vec<Case> {
         normalized("GroupNormalization", &[2, 4, 3], &[4])
             .real(&[4], -1.0, 1.0)
             .with("num_groups", 2i64),
+        // Scale and bias of each group.
+        normalized("GroupNormalization", &[2, 4, 3], &[2])
+            .opset(18)
+            .real(&[2], -1.0, 1.0)
+            .with("num_groups", 2i64),
+        batch(&[3, 2])
+            .opset(14)
+            .fed(&[2], -0.5, 0.5)
+            .fed(&[2], 0.5, 1.5)
+            .with("training_mode", 1i64)
+            .outputs(3)
+            .ignoring(&[1, 2]),
+        batch(&[2, 3, 2])
+            .opset(13)
+            .real(&[3], -0.5, 0.5)
+            .real(&[3], 0.5, 1.5),
+        normalized("LayerNormalization", &[0, 4], &[4]),
         normalized("InstanceNormalization", &[2, 2, 4], &[2]).real(&[2], -1.0, 1.0),
         normalized("SimplifiedLayerNormalization", &[2, 3, 4], &[4])
             .outputs(2)

@@ -24,6 +24,10 @@ pub(crate) fn cases() -> Vec<Case> {
         all.push(reduced().fed_ints(&[1], &[2]).with("keepdims", 0i64));
         all.push(reduced().with("keepdims", 0i64));
         all.push(reduced().without().with("noop_with_empty_axes", 1i64));
+        all.push(reduced().opset(18).ints(&[1], &[-1]));
+        // Nothing to reduce, and nothing that is left.
+        all.push(case(op).real(&[0, 3], low, 1.5).ints(&[1], &[1]));
+        all.push(case(op).real(&[2, 0], low, 1.5).ints(&[1], &[0]));
         if op != "ReduceSum" {
             all.push(
                 reduced()
@@ -31,6 +35,7 @@ pub(crate) fn cases() -> Vec<Case> {
                     .with("axes", vec![-2i64])
                     .with("keepdims", 0i64),
             );
+            all.push(reduced().opset(13));
         }
     }
     all
