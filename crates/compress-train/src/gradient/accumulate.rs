@@ -3,11 +3,11 @@
 /// Sums of gradients, weighted by the samples that each is the mean of.
 ///
 /// With mean losses the gradient of a batch is `Σ nᵢ gᵢ / Σ nᵢ` over its parts of `nᵢ` samples, so that a smaller last part counts for
-/// less.
+/// less. A parameter that has no gradient in a part has `gᵢ = 0` there: `Σ nᵢ` is the same for all.
 #[derive(Clone, Debug)]
 pub struct Accumulator {
     sums: Vec<Vec<f32>>,
-    /// By parameter, so that one that has no gradient in a part is averaged over the others.
+    /// By parameter: the samples of the parts in which it had a gradient.
     weights: Vec<f64>,
 }
 
@@ -74,11 +74,23 @@ impl Accumulator {
         Ok(())
     }
 
-    /// Turns the sums into means, which [`Self::gradient`] then gives.
+    /// Turns the sums into means over the samples of the parameter that had gradients of most, which [`Self::gradient`] then gives.
+    ///
+    /// These are all samples where any parameter has a gradient in every part; where none has, [`Self::finish_over`] takes their number.
     pub fn finish(&mut self) {
+        let total = self.weights.iter().copied().fold(0.0, f64::max);
+        self.divide(total);
+    }
+
+    /// As [`Self::finish`], over `samples` samples.
+    pub fn finish_over(&mut self, samples: usize) {
+        self.divide(samples as f64);
+    }
+
+    fn divide(&mut self, total: f64) {
+        let factor = total as f32;
         for (sum, weight) in self.sums.iter_mut().zip(&mut self.weights) {
             if *weight > 0.0 {
-                let factor = *weight as f32;
                 sum.iter_mut().for_each(|s| *s /= factor);
                 *weight = 1.0;
             }
@@ -124,6 +136,25 @@ mod tests {
         sums.add(0, &[0.0, 4.0], 2).unwrap();
         sums.finish();
         assert_eq!(sums.gradient(0).unwrap(), [0.0, 4.0]);
+    }
+
+    #[test]
+    fn a_part_without_a_gradient_counts_as_one_of_zero() {
+        // Two parts of four samples, the second parameter has a gradient in one: the mean over eight.
+        let mut sums = Accumulator::new([1, 1]);
+        sums.add(0, &[1.0], 4).unwrap();
+        sums.add(1, &[3.0], 4).unwrap();
+        sums.add(0, &[2.0], 4).unwrap();
+        sums.finish();
+        assert_eq!(sums.gradient(0).unwrap(), [1.5]);
+        assert_eq!(sums.gradient(1).unwrap(), [1.5]);
+        // No parameter has a gradient in both.
+        sums.clear();
+        sums.add(0, &[1.0], 4).unwrap();
+        sums.add(1, &[3.0], 2).unwrap();
+        sums.finish_over(6);
+        assert!((sums.gradient(0).unwrap()[0] - 4.0 / 6.0).abs() < 1e-7);
+        assert_eq!(sums.gradient(1).unwrap(), [1.0]);
     }
 
     #[test]

@@ -41,12 +41,17 @@ pub(super) struct Controlled {
     pub(super) decay: f64,
 }
 
-/// `‖w‖` counts as no less than this for each element (root of the mean square), so that weights of zero can leave zero.
-const SMALLEST_WEIGHT: f64 = 1e-3;
+/// `‖w‖` counts as no less than this for each element (root of the mean square), so that weights of zero can leave zero. It lies far
+/// below what a layer of raw pixels has (0.05 / 100), where it would make steps depend on the scale of the inputs after all, and a
+/// layer of zeros that grows by 3 % a step is at 1e-2 after 230 steps.
+const SMALLEST_WEIGHT: f64 = 1e-5;
 
 impl StepControl {
-    /// The clipping under which no step changes a layer by more than the share `share` of its weights, at the largest learning rate of
-    /// the run and with momentum included: `limit = share · (1 − momentum) / learning rate`.
+    /// The clipping under which no gradient changes a layer by more than the share `share` of its weights in a step of
+    /// [`super::Sgd`], at the largest learning rate of the run and with momentum included: `limit = share · (1 − momentum) / learning rate`.
+    ///
+    /// Weight decay `λ` comes on top: it takes away the share `learning rate · λ / (1 − momentum)`. For [`super::Adam`] this is no bound:
+    /// its steps do not depend on the size of gradients, and clipping all of them alike changes nothing; [`super::Lamb`] has a bound of its own.
     ///
     /// At smaller learning rates the bound shrinks with them, so that a schedule still anneals.
     ///
@@ -147,16 +152,19 @@ mod tests {
     #[test]
     fn relative_steps_do_not_know_the_scale_of_the_inputs() {
         // w/s and s·g stand for inputs s times larger.
-        let (w, g) = ([0.3f32, -0.2, 0.5, 0.1], [4.0f32, 1.0, -2.0, 0.5]);
-        let s = 128.0f32;
-        let (scaled_w, scaled_g) = (w.map(|x| x / s), g.map(|x| x * s));
-        for control in [
-            StepControl::Clip { limit: 0.01 },
-            StepControl::Normalize { trust: 0.01 },
-        ] {
-            let share = |w: &[f32], g: &[f32]| control.apply(w, g, 0.0).scale * norm(g) / norm(w);
-            let (one, other) = (share(&w, &g), share(&scaled_w, &scaled_g));
-            assert!((one / other - 1.0).abs() < 1e-9, "{one} {other}");
+        // 1024 brings weights of 0.05 as far down as raw pixels bring those of a wide layer, and further.
+        let (w, g) = ([0.03f32, -0.02, 0.05, 0.01], [4.0f32, 1.0, -2.0, 0.5]);
+        for s in [128.0f32, 1024.0] {
+            let (scaled_w, scaled_g) = (w.map(|x| x / s), g.map(|x| x * s));
+            for control in [
+                StepControl::Clip { limit: 0.01 },
+                StepControl::Normalize { trust: 0.01 },
+            ] {
+                let share =
+                    |w: &[f32], g: &[f32]| control.apply(w, g, 0.0).scale * norm(g) / norm(w);
+                let (one, other) = (share(&w, &g), share(&scaled_w, &scaled_g));
+                assert!((one / other - 1.0).abs() < 1e-9, "{one} {other}");
+            }
         }
     }
 
@@ -186,6 +194,6 @@ mod tests {
     fn weights_of_zero_can_leave_zero() {
         let clip = StepControl::Clip { limit: 0.1 };
         let scale = clip.apply(&[0.0; 4], &[1.0; 4], 0.0).scale;
-        assert!((scale - 0.1 * 2e-3 / 2.0).abs() < 1e-15);
+        assert!((scale - 0.1 * 2e-5 / 2.0).abs() < 1e-18);
     }
 }

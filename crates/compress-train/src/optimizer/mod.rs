@@ -3,7 +3,9 @@
 //! An optimizer is made for a list of parameters ([`Plan`]) and holds all its state from then on; [`Optimizer::update`] works in place
 //! on the caller's slices, one parameter at a time. Every rule is elementwise or needs norms that are summed in a fixed order, so
 //! that results do not depend on the number of threads. The arithmetic is PyTorch's (`torch.optim`, single tensor) in `f32`, without
-//! fused multiply-adds: the same bits on every machine.
+//! fused multiply-adds: sums, products, quotients and square roots, which are rounded alike on every machine. What holds for a whole step (the
+//! `βᵗ` of Adam and LAMB, the cosines and powers of schedules) comes from the platform's mathematical library, which may differ in
+//! the last bit from one platform to another; on one platform a run gives the same bits each time.
 
 mod adam;
 mod control;
@@ -67,7 +69,8 @@ pub trait Optimizer: Send + Sync {
     /// Begins a step; the settings hold for all updates until the next.
     ///
     /// # Errors
-    /// [`OptimizerError::Setting`] for a learning rate or momentum that is not finite or is negative.
+    /// [`OptimizerError::Setting`] for a learning rate or momentum that is not finite or is negative, and for a momentum where
+    /// [`Sgd`] was made without one.
     fn begin_step(&mut self, settings: StepSettings) -> Result<(), OptimizerError>;
 
     /// Changes parameter `index` of the plan in place by its gradient.

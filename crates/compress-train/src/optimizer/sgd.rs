@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct SgdConfig {
-    /// `μ`, of `[0, 1)`.
+    /// `μ`, of `[0, 1)`. With 0 no momentum is kept, and [`StepSettings::momentum`] cannot bring one in.
     pub momentum: f64,
     /// `τ`: how much less than the whole gradient enters the momentum.
     pub dampening: f64,
@@ -93,6 +93,19 @@ impl Sgd {
     }
 }
 
+impl Sgd {
+    /// A momentum needs the memory that an optimizer made without one has not got.
+    fn check_momentum(&self, settings: &StepSettings) -> Result<(), OptimizerError> {
+        let asked = settings.momentum.unwrap_or(0.0);
+        check_setting(
+            "the momentum of a step",
+            asked,
+            asked == 0.0 || self.config.momentum > 0.0,
+            "the optimizer was made without one: give `SgdConfig::momentum` a value above 0, which the schedule's then replaces",
+        )
+    }
+}
+
 /// The coefficients of one step in the precision of the weights.
 #[derive(Clone, Copy)]
 struct Coefficients {
@@ -104,7 +117,7 @@ struct Coefficients {
 }
 
 impl Optimizer for Sgd {
-    kept_in_slots!();
+    kept_in_slots!(Self::check_momentum);
 
     fn update(
         &mut self,
@@ -172,5 +185,41 @@ fn with_momentum(
         let d = c.scale * g + c.decay * *w;
         *b = kept * *b + fresh * d;
         *w += c.rate * (ahead * d + along * *b);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ParameterInfo;
+    use super::*;
+
+    #[test]
+    fn a_scheduled_momentum_takes_the_place_of_one_that_is_kept() {
+        let made = |momentum| {
+            let plan = Plan::new(vec![ParameterInfo::new("w", &[1])], &[]).unwrap();
+            let config = SgdConfig {
+                momentum,
+                ..SgdConfig::default()
+            };
+            Sgd::new(plan, config).unwrap()
+        };
+        let scheduled = |momentum| StepSettings {
+            learning_rate: 1.0,
+            momentum: Some(momentum),
+        };
+        let error = made(0.0).begin_step(scheduled(0.85)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the momentum of a step is 0.85, the optimizer was made without one: give `SgdConfig::momentum` a value above 0, which the schedule's then replaces"
+        );
+        assert!(made(0.0).begin_step(scheduled(0.0)).is_ok());
+        // b = 1, then 0.5 * 1 + 1.
+        let mut sgd = made(0.9);
+        let mut w = [0.0f32];
+        for _ in 0..2 {
+            sgd.begin_step(scheduled(0.5)).unwrap();
+            sgd.update(0, &mut w, &[1.0]).unwrap();
+        }
+        assert_eq!(w, [-2.5]);
     }
 }

@@ -28,6 +28,10 @@ pub(super) struct Slots<const N: usize> {
 /// The part of [`super::Optimizer`] that is alike for all rules of the fields `plan`, `slots` and `settings`.
 macro_rules! kept_in_slots {
     () => {
+        kept_in_slots!(|_: &Self, _: &StepSettings| Ok(()));
+    };
+    // With a rule of its own on the settings of a step.
+    ($check:expr) => {
         fn kind(&self) -> &'static str {
             self.slots.kind()
         }
@@ -38,6 +42,8 @@ macro_rules! kept_in_slots {
 
         fn begin_step(&mut self, settings: StepSettings) -> Result<(), OptimizerError> {
             settings.validate()?;
+            let check: fn(&Self, &StepSettings) -> Result<(), OptimizerError> = $check;
+            check(self, &settings)?;
             self.settings = settings;
             Ok(())
         }
