@@ -20,7 +20,7 @@ pub struct Auc {
 /// 837–845), by ranks as Sun and Xu 2014; from 0 to 1 where one kind has a single sample.
 ///
 /// # Errors
-/// [`MetricError::Lengths`], [`MetricError::NoSamples`], [`MetricError::OneKind`].
+/// [`MetricError::Lengths`], [`MetricError::NoSamples`], [`MetricError::OneKind`]; [`MetricError::NotANumber`] for a score that is NaN.
 ///
 /// # Examples
 /// ```
@@ -39,6 +39,9 @@ pub fn roc_auc(scores: &[f64], is_positive: &[bool]) -> Result<Auc, MetricError>
     }
     if n == 0 {
         return Err(MetricError::NoSamples);
+    }
+    if let Some(sample) = scores.iter().position(|s| s.is_nan()) {
+        return Err(MetricError::NotANumber { sample });
     }
     let of = |wanted: bool| -> Vec<f64> {
         let pairs = scores.iter().zip(is_positive);
@@ -78,8 +81,8 @@ fn placements(values: &[f64], others: &[f64]) -> Vec<f64> {
     let mut sorted = others.to_vec();
     sorted.sort_by(f64::total_cmp);
     let of = |v: &f64| {
-        let less = sorted.partition_point(|o| o.total_cmp(v).is_lt());
-        let not_more = sorted.partition_point(|o| o.total_cmp(v).is_le());
+        let less = sorted.partition_point(|o| o < v);
+        let not_more = sorted.partition_point(|o| o <= v);
         (less + not_more) as f64 / 2.0 / sorted.len() as f64
     };
     values.iter().map(of).collect()
@@ -103,6 +106,21 @@ mod tests {
         // Placements 1 and 3/4 of the positives, 3/4 and 1 of the negatives: each variance 1/32, their sum over two 1/32.
         let spread = Z95 * (1.0f64 / 32.0).sqrt();
         assert!((found.ci95[0] - (0.875 - spread)).abs() < 1e-12 && found.ci95[1] == 1.0);
+    }
+
+    #[test]
+    fn zeros_are_equal_whatever_their_sign() {
+        let found = roc_auc(&[0.0, -0.0, -0.0, 0.0], &[true, false, true, false]).unwrap();
+        assert_eq!(found.value, 0.5);
+        // Infinities have their places.
+        let found = roc_auc(&[f64::INFINITY, f64::NEG_INFINITY], &[true, false]).unwrap();
+        assert_eq!(found.value, 1.0);
+    }
+
+    #[test]
+    fn a_score_that_is_no_number_is_refused() {
+        let error = roc_auc(&[1.0, f64::NAN, 0.0], &[true, true, false]).unwrap_err();
+        assert_eq!(error.to_string(), "the score of sample 1 is NaN");
     }
 
     #[test]

@@ -44,6 +44,12 @@ pub enum MetricError {
         /// The number of classes.
         classes: usize,
     },
+    /// A score that cannot be compared with others.
+    #[error("the score of sample {sample} is NaN")]
+    NotANumber {
+        /// The sample, from 0.
+        sample: usize,
+    },
     /// Samples of one kind only, where two are compared.
     #[error("all samples are {found}: there is nothing to tell apart")]
     OneKind {
