@@ -1,6 +1,6 @@
 //! The one generator behind everything that is drawn: ChaCha with 8 rounds (Bernstein 2008), a function of a key and a counter.
 //!
-//! A stream is named by `(seed, purpose, epoch, index)`, which together are its 256-bit key: no stream depends on how much was drawn
+//! A stream is named by `(seed, purpose, epoch, index)`, which together are its 256-bit key (the nonce counts repetitions): no stream depends on how much was drawn
 //! from another, so that sample 17 of epoch 3 is augmented alike whoever asks for it, and when. The conversions to numbers are
 //! written here, so that they do not change with a library.
 
@@ -63,6 +63,15 @@ impl Random {
             part.copy_from_slice(&word.to_le_bytes());
         }
         Self(ChaCha8Rng::from_seed(key))
+    }
+
+    /// The stream of the same name for repetition `number` of what it is drawn for, independent of that of the others; 0 is this one.
+    ///
+    /// It starts at its beginning, whatever was drawn from this one.
+    #[must_use]
+    pub fn repetition(mut self, number: u32) -> Self {
+        self.0.set_stream(number.into());
+        self
     }
 
     /// The next 32 bits.
@@ -198,6 +207,13 @@ mod tests {
         ] {
             assert_ne!(base, other);
         }
+        let repeated = |n| {
+            Random::new(1, Purpose::Split, 1, 1)
+                .repetition(n)
+                .next_u64()
+        };
+        assert_eq!(repeated(0), base);
+        assert!(repeated(1) != base && repeated(1) != repeated(2));
         assert_ne!(
             first(1, Purpose::Augment(0), 0, 0),
             first(1, Purpose::Augment(1), 0, 0)

@@ -4,6 +4,7 @@ use super::geometry::{check_probability, find};
 use super::images::{Images, Layout, Pixel, no_image, on_pixels};
 use super::{Draws, Transform};
 use crate::data::{Batch, Column, DataError, Kind, Values, check_setting};
+use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
 /// Random brightness and contrast: `v ← b · (m + c (v − m))` with the image's mean `m`, `b` and `c` drawn from `1 ± brightness` and
@@ -53,22 +54,28 @@ impl Transform for Jitter {
         check_probability("the range of the brightness", self.brightness)?;
         check_probability("the range of the contrast", self.contrast)?;
         let Batch {
-            indices, columns, ..
+            indices,
+            repetitions,
+            columns,
+            ..
         } = batch;
         let column = find(columns, &self.images.column)?;
         let layout = self.images.layout(column)?;
-        on_pixels!(column, pixels => self.jitter(pixels, indices, layout, draws));
+        let streams = draws.each(indices, repetitions);
+        on_pixels!(column, pixels => self.jitter(pixels, streams, layout));
         Ok(())
     }
 }
 
 impl Jitter {
-    fn jitter<P: Pixel>(&self, pixels: &mut [P], indices: &[usize], layout: Layout, draws: &Draws) {
-        for (&index, image) in indices
-            .iter()
-            .zip(pixels.chunks_exact_mut(layout.count().max(1)))
-        {
-            let mut random = draws.of(index);
+    fn jitter<P: Pixel>(
+        &self,
+        pixels: &mut [P],
+        streams: impl Iterator<Item = Random>,
+        layout: Layout,
+    ) {
+        let images = pixels.chunks_exact_mut(layout.count().max(1));
+        for (mut random, image) in streams.zip(images) {
             let b = random.between(1.0 - self.brightness, 1.0 + self.brightness);
             let c = random.between(1.0 - self.contrast, 1.0 + self.contrast);
             let mean = image.iter().map(|v| v.to_f64()).sum::<f64>() / image.len() as f64;
@@ -83,23 +90,29 @@ impl Transform for Cutout {
     fn apply(&self, batch: &mut Batch, draws: &Draws) -> Result<(), DataError> {
         check_probability("the probability of a hole", self.probability)?;
         let Batch {
-            indices, columns, ..
+            indices,
+            repetitions,
+            columns,
+            ..
         } = batch;
         let column = find(columns, &self.images.column)?;
         let layout = self.images.layout(column)?;
-        on_pixels!(column, pixels => self.cut(pixels, indices, layout, draws));
+        let streams = draws.each(indices, repetitions);
+        on_pixels!(column, pixels => self.cut(pixels, streams, layout));
         Ok(())
     }
 }
 
 impl Cutout {
-    fn cut<P: Pixel>(&self, pixels: &mut [P], indices: &[usize], layout: Layout, draws: &Draws) {
+    fn cut<P: Pixel>(
+        &self,
+        pixels: &mut [P],
+        streams: impl Iterator<Item = Random>,
+        layout: Layout,
+    ) {
         let fill = P::from_f64(self.fill);
-        for (&index, image) in indices
-            .iter()
-            .zip(pixels.chunks_exact_mut(layout.count().max(1)))
-        {
-            let mut random = draws.of(index);
+        let images = pixels.chunks_exact_mut(layout.count().max(1));
+        for (mut random, image) in streams.zip(images) {
             if !random.coin(self.probability) {
                 continue;
             }
@@ -120,7 +133,8 @@ impl Cutout {
 
 impl Transform for Normalize {
     fn apply(&self, batch: &mut Batch, _: &Draws) -> Result<(), DataError> {
-        let column = find(&mut batch.columns, &self.images.column)?;
+        let Batch { columns, spare, .. } = batch;
+        let column = find(columns, &self.images.column)?;
         let layout = self.images.layout(column)?;
         let mean = by_channel("the number of means", &self.mean, layout.channels)?;
         let deviation = by_channel("the number of deviations", &self.deviation, layout.channels)?;
@@ -143,12 +157,11 @@ impl Transform for Normalize {
                     *v = normalized(at, f64::from(*v));
                 }
             }
-            Values::U8(values) => {
-                let values = values
-                    .iter()
-                    .enumerate()
-                    .map(|(at, &v)| normalized(at, f64::from(v)));
-                column.values = Values::F32(values.collect());
+            Values::U8(bytes) => {
+                let mut values = spare.take_f32();
+                let bytes = bytes.iter().enumerate();
+                values.extend(bytes.map(|(at, &v)| normalized(at, f64::from(v))));
+                spare.keep(std::mem::replace(&mut column.values, Values::F32(values)));
             }
             Values::I64(_) => return Err(no_image(column)),
         }

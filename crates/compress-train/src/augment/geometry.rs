@@ -100,7 +100,10 @@ impl Transform for Flip {
         check_probability("the probability of a horizontal flip", self.horizontal)?;
         check_probability("the probability of a vertical flip", self.vertical)?;
         let Batch {
-            indices, columns, ..
+            indices,
+            repetitions,
+            columns,
+            ..
         } = batch;
         let column = find(columns, &self.images.column)?;
         let layout = self.images.layout(column)?;
@@ -108,15 +111,14 @@ impl Transform for Flip {
             let of = |at| if flipped { length - 1 - at } else { at };
             (0..length).map(|at| Some(of(at))).collect()
         };
-        let mut sources = |index| {
-            let mut random = draws.of(index);
+        let sources = draws.each(indices, repetitions).map(|mut random| {
             let (horizontal, vertical) = (random.coin(self.horizontal), random.coin(self.vertical));
             (horizontal || vertical).then(|| Sources {
                 rows: line(layout.height, vertical),
                 columns: line(layout.width, horizontal),
             })
-        };
-        on_pixels!(column, pixels => rearrange(pixels, indices, layout, layout, 0.0, &mut sources));
+        });
+        on_pixels!(column, pixels => rearrange(pixels, layout, layout, 0.0, sources));
         Ok(())
     }
 }
@@ -124,7 +126,10 @@ impl Transform for Flip {
 impl Transform for RandomCrop {
     fn apply(&self, batch: &mut Batch, draws: &Draws) -> Result<(), DataError> {
         let Batch {
-            indices, columns, ..
+            indices,
+            repetitions,
+            columns,
+            ..
         } = batch;
         let column = find(columns, &self.images.column)?;
         let from = self.images.layout(column)?;
@@ -147,20 +152,19 @@ impl Transform for RandomCrop {
             let of = |at: usize| self.border.source(first + at as isize, size);
             (0..window).map(of).collect()
         };
-        let mut sources = |index| {
-            let mut random = draws.of(index);
+        let sources = draws.each(indices, repetitions).map(|mut random| {
             let top = random.below(down as u64 + 1) as usize;
             let left = random.below(across as u64 + 1) as usize;
             Some(Sources {
                 rows: line(top, height, from.height),
                 columns: line(left, width, from.width),
             })
-        };
+        });
         let fill = match self.border {
             Border::Value(value) => value,
             _ => 0.0,
         };
-        on_pixels!(column, pixels => rearrange(pixels, indices, from, to, fill, &mut sources));
+        on_pixels!(column, pixels => rearrange(pixels, from, to, fill, sources));
         column.field.shape = to.shape(column.field.shape.len());
         Ok(())
     }
@@ -169,20 +173,16 @@ impl Transform for RandomCrop {
 /// Builds each image from the lines and columns that `sources` gives for it; an image without stays, where the sizes allow.
 fn rearrange<P: Pixel>(
     pixels: &mut Vec<P>,
-    indices: &[usize],
     from: Layout,
     to: Layout,
     fill: f64,
-    sources: &mut dyn FnMut(usize) -> Option<Sources>,
+    sources: impl Iterator<Item = Option<Sources>>,
 ) {
     let fill = P::from_f64(fill);
     if from == to {
         let mut image = Vec::with_capacity(from.count());
-        for (&index, sample) in indices
-            .iter()
-            .zip(pixels.chunks_exact_mut(from.count().max(1)))
-        {
-            if let Some(sources) = sources(index) {
+        for (sources, sample) in sources.zip(pixels.chunks_exact_mut(from.count().max(1))) {
+            if let Some(sources) = sources {
                 image.clear();
                 image.extend_from_slice(sample);
                 copy(&image, sample, from, to, fill, &sources);
@@ -190,14 +190,11 @@ fn rearrange<P: Pixel>(
         }
         return;
     }
-    let mut result = vec![fill; indices.len() * to.count()];
     let images = pixels.chunks_exact(from.count().max(1));
-    for ((&index, image), sample) in indices
-        .iter()
-        .zip(images)
-        .zip(result.chunks_exact_mut(to.count().max(1)))
-    {
-        if let Some(sources) = sources(index) {
+    let mut result = vec![fill; images.len() * to.count()];
+    let samples = result.chunks_exact_mut(to.count().max(1));
+    for ((sources, image), sample) in sources.zip(images).zip(samples) {
+        if let Some(sources) = sources {
             copy(image, sample, from, to, fill, &sources);
         }
     }

@@ -3,7 +3,7 @@
 use super::geometry::{check_probability, find};
 use super::images::{Images, Layout, Pixel, no_image, on_pixels};
 use super::{Draws, Transform};
-use crate::data::{Batch, Column, DataError, Kind, Values, check_setting};
+use crate::data::{Batch, Column, DataError, Kind, Spare, Values, check_setting};
 use serde::{Deserialize, Serialize};
 
 /// `x ← λx + (1−λ)x'`, `t ← λt + (1−λ)t'` with another sample `x'` of the batch and `λ` drawn from `Beta(α, α)`
@@ -53,11 +53,9 @@ impl Transform for Mixup {
     fn apply(&self, batch: &mut Batch, draws: &Draws) -> Result<(), DataError> {
         check(self.alpha, self.probability)?;
         let samples = batch.len();
-        let pairings: Vec<Option<Pairing>> = batch
-            .indices
-            .iter()
-            .map(|&index| {
-                let mut random = draws.of(index);
+        let pairings: Vec<Option<Pairing>> = draws
+            .each(&batch.indices, &batch.repetitions)
+            .map(|mut random| {
                 random.coin(self.probability).then(|| Pairing {
                     with: random.below(samples as u64) as usize,
                     share: random.beta(self.alpha, self.alpha),
@@ -80,8 +78,7 @@ impl Transform for CutMix {
         let area = (layout.height * layout.width) as f64;
         let mut boxes = Vec::with_capacity(samples);
         let mut pairings = Vec::with_capacity(samples);
-        for &index in &batch.indices {
-            let mut random = draws.of(index);
+        for mut random in draws.each(&batch.indices, &batch.repetitions) {
             if !random.coin(self.probability) || area == 0.0 {
                 pairings.push(None);
                 boxes.push(None);
@@ -156,14 +153,17 @@ fn mix_labels(
         "it must be 1 or more",
     )?;
     let Batch {
-        indices, columns, ..
+        indices,
+        columns,
+        spare,
+        ..
     } = batch;
     let column = find(columns, name)?;
-    let mut shares = probabilities(column, indices, classes)?;
+    let mut shares = probabilities(column, indices, classes, spare)?;
     blend(&mut shares, classes, pairings);
     column.field.kind = Kind::F32;
     column.field.shape = vec![classes];
-    column.values = Values::F32(shares);
+    spare.keep(std::mem::replace(&mut column.values, Values::F32(shares)));
     Ok(())
 }
 
@@ -171,11 +171,14 @@ fn probabilities(
     column: &Column,
     indices: &[usize],
     classes: usize,
+    spare: &mut Spare,
 ) -> Result<Vec<f32>, DataError> {
     if let Values::F32(values) = &column.values
         && column.field.shape == [classes]
     {
-        return Ok(values.clone());
+        let mut shares = spare.take_f32();
+        shares.extend_from_slice(values);
+        return Ok(shares);
     }
     if column.field.count() != 1 {
         return Err(DataError::Shape {
@@ -193,7 +196,8 @@ fn probabilities(
             found: Kind::F32,
         }),
     };
-    let mut shares = vec![0.0; indices.len() * classes];
+    let mut shares = spare.take_f32();
+    shares.resize(indices.len() * classes, 0.0);
     for (at, &sample) in indices.iter().enumerate() {
         let label = label(at)?;
         let class = usize::try_from(label).ok().filter(|&c| c < classes);

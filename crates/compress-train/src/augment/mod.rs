@@ -1,7 +1,8 @@
 //! Augmentation: random changes of samples, the same for a sample of an epoch wherever and whenever they are made.
 //!
 //! Step `k` draws for sample `i` in epoch `e` from the stream `(seed, Augment(k), e, i)` of [`crate::random`], so that neither threads
-//! nor the order of batches nor other steps matter. Mixing steps ([`Mixup`], [`CutMix`]) also depend on which samples a batch
+//! nor the order of batches nor other steps matter; where a mixture takes a sample several times in an epoch, each time from
+//! another repetition of it. Mixing steps ([`Mixup`], [`CutMix`]) also depend on which samples a batch
 //! holds, which the sampler's seed decides.
 
 mod colour;
@@ -24,15 +25,15 @@ use crate::random::{Purpose, Random};
 /// ```
 /// use compress_train::augment::{Draws, Transform};
 /// use compress_train::data::{Batch, DataError, Values};
+/// use compress_train::random::Random;
 /// struct Hide(f64);
 /// impl Transform for Hide {
 ///     fn apply(&self, batch: &mut Batch, draws: &Draws) -> Result<(), DataError> {
-///         let samples = batch.indices.clone();
+///         let streams: Vec<Random> = draws.each(&batch.indices, &batch.repetitions).collect();
 ///         let column = batch.column_mut("tokens")?;
 ///         let length = column.field.count();
 ///         if let Values::I64(tokens) = &mut column.values {
-///             for (&index, sample) in samples.iter().zip(tokens.chunks_mut(length)) {
-///                 let mut random = draws.of(index);
+///             for (mut random, sample) in streams.into_iter().zip(tokens.chunks_mut(length)) {
 ///                 sample.iter_mut().filter(|_| random.coin(self.0)).for_each(|t| *t = 0);
 ///             }
 ///         }
@@ -57,14 +58,21 @@ pub struct Draws {
 }
 
 impl Draws {
-    /// The stream of a sample, by its index in the data set.
-    pub fn of(&self, index: usize) -> Random {
-        Random::new(
-            self.seed,
-            Purpose::Augment(self.step),
-            self.epoch,
-            index as u64,
-        )
+    /// The streams of the samples of a batch: by their indices in the data set, and how often each came before in the epoch
+    /// ([`Batch::repetitions`]).
+    pub fn each<'a>(
+        &self,
+        indices: &'a [usize],
+        repetitions: &'a [u32],
+    ) -> impl Iterator<Item = Random> + use<'a> {
+        let Self { seed, step, epoch } = *self;
+        let repetitions = repetitions.iter().copied().chain(std::iter::repeat(0));
+        indices
+            .iter()
+            .zip(repetitions)
+            .map(move |(&index, before)| {
+                Random::new(seed, Purpose::Augment(step), epoch, index as u64).repetition(before)
+            })
     }
 }
 

@@ -1,5 +1,6 @@
 use super::*;
-use crate::data::{Column, Field, Kind, Values};
+use crate::data::{ArrayDataset, BatchPlan, Column, Field, Kind, Values, read_batch};
+use compress_tensor::Tensor;
 use proptest::prelude::*;
 
 /// `samples` images of these sizes whose pixels are all different, with labels.
@@ -369,6 +370,53 @@ fn what_cannot_be_augmented_is_told() {
         message(Augmentation::new(0).with(mixup(1.0))),
         "`y` of sample 4 is 7, none of the 3 classes"
     );
+}
+
+#[test]
+fn a_sample_that_comes_again_in_an_epoch_is_augmented_otherwise() {
+    let shape = [2, 5, 4];
+    let mut found = batch(4, &shape, &[3, 7, 3, 3]);
+    found.repetitions = vec![0, 0, 1, 2];
+    all_steps().apply(&mut found).unwrap();
+    let samples: Vec<&[f32]> = x(&found).chunks(40).collect();
+    assert!(samples[0] != samples[2] && samples[0] != samples[3] && samples[2] != samples[3]);
+    // The first time is as in an epoch in which it comes once, a later one alike in any batch.
+    let mut once = batch(2, &shape, &[3, 7]);
+    all_steps().apply(&mut once).unwrap();
+    assert_eq!(x(&once), &x(&found)[..80]);
+    let mut again = batch(1, &shape, &[3]);
+    again.repetitions = vec![2];
+    all_steps().apply(&mut again).unwrap();
+    assert_eq!(x(&again), samples[3]);
+}
+
+#[test]
+fn buffers_go_around_where_a_step_changes_the_type_of_a_column() {
+    let images = Tensor::full(&[2, 1, 3, 4], 9u8).unwrap();
+    let labels = Tensor::vector(vec![1i64, 0]);
+    let dataset = ArrayDataset::new([("x", images), ("y", labels)]).unwrap();
+    let images = Images::nchw("x");
+    let augmentation = Augmentation::new(1)
+        .with(Normalize {
+            images,
+            mean: vec![1.0],
+            deviation: vec![2.0],
+        })
+        .with(mixup(1.0));
+    let mut batch = Batch::default();
+    let mut places = Vec::new();
+    for _ in 0..6 {
+        read_batch(&dataset, &BatchPlan::of(&[0, 1]), &mut batch).unwrap();
+        augmentation.apply(&mut batch).unwrap();
+        let place = |at: usize| batch.columns[at].f32().unwrap().as_ptr();
+        places.push([place(0), place(1)]);
+        assert!(batch.columns[0].f32().unwrap().iter().all(|&v| v == 4.0));
+    }
+    // Both columns may change their buffers with one another.
+    let first = [places[1][0], places[1][1]];
+    for [a, b] in &places[2..] {
+        assert!(first.contains(a) && first.contains(b), "{places:?}");
+    }
 }
 
 proptest! {

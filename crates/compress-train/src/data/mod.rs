@@ -172,8 +172,47 @@ pub struct Batch {
     pub is_last: bool,
     /// The samples, by their index in the data set.
     pub indices: Vec<usize>,
+    /// How often each of them came before in the epoch; empty where none did.
+    pub repetitions: Vec<u32>,
     /// The fields of all samples.
     pub columns: Vec<Column>,
+    pub(crate) spare: Spare,
+}
+
+/// Buffers of the types that columns have at other times: an augmentation that makes numbers of bytes leaves the bytes' one here, and the
+/// next batch the numbers' one. They are no part of what a batch holds.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spare(Vec<Values>);
+
+impl PartialEq for Spare {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Spare {
+    /// An empty buffer of a type, with memory from before where there is some.
+    pub(crate) fn take(&mut self, kind: Kind) -> Values {
+        let found = self.0.iter().position(|values| values.kind() == kind);
+        let Some(at) = found else {
+            return Values::empty(kind);
+        };
+        let mut values = self.0.swap_remove(at);
+        values.resize(0);
+        values
+    }
+
+    /// As [`Self::take`], of numbers.
+    pub(crate) fn take_f32(&mut self) -> Vec<f32> {
+        match self.take(Kind::F32) {
+            Values::F32(numbers) => numbers,
+            _ => Vec::new(),
+        }
+    }
+
+    pub(crate) fn keep(&mut self, values: Values) {
+        self.0.push(values);
+    }
 }
 
 impl Batch {
@@ -212,7 +251,7 @@ impl Batch {
         })
     }
 
-    /// Makes room for samples of these fields; buffers of the right type are kept.
+    /// Makes room for samples of these fields; buffers are kept.
     fn prepare(&mut self, fields: &[Field], samples: usize) {
         self.columns.truncate(fields.len());
         for (at, field) in fields.iter().enumerate() {
@@ -227,10 +266,14 @@ impl Batch {
                 column.field = field.clone();
             }
             if column.values.kind() != field.kind {
-                column.values = Values::empty(field.kind);
+                let fresh = self.spare.take(field.kind);
+                self.spare
+                    .keep(std::mem::replace(&mut column.values, fresh));
             }
             column.values.resize(samples * field.count());
         }
+        // No column needs more than one.
+        self.spare.0.truncate(fields.len());
     }
 }
 
@@ -279,6 +322,7 @@ pub fn read_batch(
 ) -> Result<(), DataError> {
     (batch.epoch, batch.start, batch.is_last) = (plan.epoch, plan.start, plan.is_last);
     batch.indices.clone_from(&plan.indices);
+    batch.repetitions.clone_from(&plan.repetitions);
     batch.prepare(dataset.fields(), plan.indices.len());
     dataset.read(&plan.indices, &mut batch.columns)
 }

@@ -29,7 +29,7 @@ impl Default for LoaderConfig {
 /// Reads and augments the batches of a sampler, without end and in its order, whatever the number of threads.
 ///
 /// Batch `k` is made by thread `k mod threads`. Buffers go around: those of a batch that is handed back by [`Self::recycle`] are
-/// used again, but for columns whose type the augmentation changes.
+/// used again, also where a step of this crate changes the type of a column.
 pub struct Loader {
     job: Arc<Job>,
     sampler: Sampler,

@@ -84,6 +84,8 @@ pub struct BatchPlan {
     pub is_last: bool,
     /// The samples.
     pub indices: Vec<usize>,
+    /// How often each of them came before in the epoch; empty where none did.
+    pub repetitions: Vec<u32>,
 }
 
 impl BatchPlan {
@@ -120,6 +122,8 @@ pub struct Sampler {
     taken: usize,
     /// The order of the epoch at hand.
     order: Vec<usize>,
+    /// How often each sample of it came before; empty where each comes once.
+    repetitions: Vec<u32>,
 }
 
 impl Sampler {
@@ -130,14 +134,15 @@ impl Sampler {
     pub fn new(samples: usize, config: SamplerConfig) -> Result<Self, DataError> {
         let batch = config.batch as f64;
         check_setting("the batch", batch, config.batch > 0, "it must be 1 or more")?;
-        if let Order::Mixture { sources, .. } = &config.order {
-            check_mixture(samples, sources)?;
+        if let Order::Mixture { epoch, sources } = &config.order {
+            check_mixture(samples, *epoch, sources)?;
         }
         let mut sampler = Self {
             samples,
             epoch: 0,
             taken: 0,
             order: Vec::new(),
+            repetitions: Vec::new(),
             config,
         };
         let epoch = sampler.epoch_samples();
@@ -149,7 +154,7 @@ impl Sampler {
             sampler.batches() > 0,
             rule,
         )?;
-        sampler.order = sampler.order_of(0);
+        sampler.begin(0);
         Ok(sampler)
     }
 
@@ -199,9 +204,7 @@ impl Sampler {
     /// The next batch; behind the last of an epoch the next epoch begins.
     pub fn next_batch(&mut self) -> BatchPlan {
         if self.taken >= self.used() {
-            self.epoch += 1;
-            self.taken = 0;
-            self.order = self.order_of(self.epoch);
+            self.begin(self.epoch + 1);
         }
         let start = self.taken;
         let end = (start + self.config.batch).min(self.used());
@@ -211,6 +214,18 @@ impl Sampler {
             start,
             is_last: end == self.used(),
             indices: self.order[start..end].to_vec(),
+            repetitions: match self.repetitions.is_empty() {
+                true => Vec::new(),
+                false => self.repetitions[start..end].to_vec(),
+            },
+        }
+    }
+
+    fn begin(&mut self, epoch: u64) {
+        (self.epoch, self.taken) = (epoch, 0);
+        self.order = self.order_of(epoch);
+        if let Order::Mixture { .. } = self.config.order {
+            self.repetitions = repetitions(&self.order, self.samples);
         }
     }
 
@@ -256,14 +271,13 @@ impl Sampler {
                 });
             }
         }
-        self.epoch = position.epoch;
+        self.begin(position.epoch);
         self.taken = position.taken as usize;
-        self.order = self.order_of(self.epoch);
         Ok(())
     }
 }
 
-fn check_mixture(samples: usize, sources: &[Share]) -> Result<(), DataError> {
+fn check_mixture(samples: usize, epoch: usize, sources: &[Share]) -> Result<(), DataError> {
     let sum: usize = sources.iter().map(|s| s.samples).sum();
     let rule = "they must be those of all sources together";
     check_setting(
@@ -294,7 +308,27 @@ fn check_mixture(samples: usize, sources: &[Share]) -> Result<(), DataError> {
         total,
         total > 0.0,
         "it must be positive",
-    )
+    )?;
+    for (source, count) in sources.iter().zip(counts(epoch, sources)) {
+        check_setting(
+            "the weight of a source",
+            source.weight,
+            count > 0 || source.weight == 0.0,
+            "of which an epoch has no whole sample: it needs more samples, or the source a larger share",
+        )?;
+    }
+    Ok(())
+}
+
+/// For every place of an order, how often its sample came before.
+fn repetitions(order: &[usize], samples: usize) -> Vec<u32> {
+    let mut seen = vec![0; samples];
+    let before = order.iter().map(|&index| {
+        let before = seen[index];
+        seen[index] += 1;
+        before
+    });
+    before.collect()
 }
 
 /// The samples of one epoch of a mixture.

@@ -209,6 +209,53 @@ fn a_mixture_keeps_its_shares_and_goes_through_its_sources() {
 }
 
 #[test]
+fn a_mixture_counts_how_often_a_sample_came_before() {
+    let share = |samples, weight| Share { samples, weight };
+    let sources = vec![share(2, 3.0), share(90, 1.0)];
+    let order = Order::Mixture { epoch: 20, sources };
+    let mut mixed = sampler(92, 8, order, false);
+    let mut seen = vec![0u32; 92];
+    for _ in 0..3 {
+        let plan = mixed.next_batch();
+        for (&index, &before) in plan.indices.iter().zip(&plan.repetitions) {
+            assert_eq!(seen[index], before);
+            seen[index] += 1;
+        }
+        assert_eq!(plan.indices.len(), plan.repetitions.len());
+    }
+    // 15 samples of two that take turns.
+    assert_eq!(seen[0] + seen[1], 15);
+    // The next epoch counts anew, and a sampler that goes on within one counts on.
+    let position = mixed.position();
+    let first = mixed.next_batch();
+    assert!(first.repetitions.contains(&0));
+    let second = mixed.next_batch();
+    mixed.resume(position).unwrap();
+    assert_eq!((mixed.next_batch(), mixed.next_batch()), (first, second));
+    let mut shuffled = sampler(9, 4, Order::Shuffled, false);
+    assert!(shuffled.next_batch().repetitions.is_empty());
+}
+
+#[test]
+fn a_source_that_no_epoch_has_a_sample_of_is_refused() {
+    let share = |samples, weight| Share { samples, weight };
+    let sources = vec![share(10, 1.0), share(10, 0.01)];
+    let make = |epoch| {
+        let sources = sources.clone();
+        let config = SamplerConfig {
+            order: Order::Mixture { epoch, sources },
+            ..SamplerConfig::default()
+        };
+        Sampler::new(20, config).map(|_| ())
+    };
+    assert_eq!(
+        make(20).unwrap_err().to_string(),
+        "the weight of a source is 0.01, of which an epoch has no whole sample: it needs more samples, or the source a larger share"
+    );
+    assert!(make(200).is_ok());
+}
+
+#[test]
 fn settings_of_samplers_are_checked() {
     let make = |samples, config| Sampler::new(samples, config).map(|_| ());
     let config = SamplerConfig::default;
