@@ -1,9 +1,9 @@
 //! Adam and AdamW.
 
-use super::split::over_threads;
+use super::split::{Piece, over_threads, over_threads_once};
 use super::state::{Slots, kept_in_slots};
 use super::{
-    Optimizer, OptimizerError, Plan, StepControl, StepSettings, check_decay, check_positive,
+    Optimizer, OptimizerError, Plan, StepControl, StepSettings, Update, check_decay, check_positive,
 };
 use serde::{Deserialize, Serialize};
 
@@ -145,34 +145,9 @@ impl Optimizer for Adam {
         value: &mut [f32],
         gradient: &[f32],
     ) -> Result<(), OptimizerError> {
-        let config = &self.config;
-        let found = self.plan.settings(
-            index,
-            [value.len(), gradient.len()],
-            self.settings.learning_rate,
-            config.weight_decay,
-            config.control,
-        )?;
-        let (penalty, shrinking) = match config.decay {
-            WeightDecay::Penalty => (found.weight_decay, 0.0),
-            WeightDecay::Decoupled => (0.0, found.weight_decay),
-        };
-        let controlled = found.control.apply(value, gradient, penalty);
-        let (count, [m, v, largest]) = self.slots.advance(index);
-        let (beta1, beta2) = (self.settings.momentum.unwrap_or(config.beta1), config.beta2);
-        let c = Coefficients {
-            scale: controlled.scale as f32,
-            penalty: (controlled.decay * penalty) as f32,
-            shrink: (1.0 - found.learning_rate * shrinking) as f32,
-            beta1: (1.0 - (1.0 - beta1)) as f32,
-            fresh1: (1.0 - beta1) as f32,
-            beta2: beta2 as f32,
-            fresh2: (1.0 - beta2) as f32,
-            correction: correction(beta2, count).sqrt() as f32,
-            epsilon: config.epsilon as f32,
-            rate: (-found.learning_rate / correction(beta1, count)) as f32,
-        };
-        let threads = config.threads;
+        let c = self.coefficients(index, value, gradient)?;
+        let (_, [m, v, largest]) = self.slots.advance(index);
+        let threads = self.config.threads;
         if largest.is_empty() {
             over_threads(threads, gradient, [value, m, v], |g, [w, m, v]| {
                 step(c, g, w, m, v)
@@ -188,6 +163,75 @@ impl Optimizer for Adam {
             );
         }
         Ok(())
+    }
+
+    fn update_all(&mut self, updates: Vec<Update<'_>>) -> Result<(), OptimizerError> {
+        let coefficients = updates
+            .iter()
+            .map(|u| self.coefficients(u.index, u.value, u.gradient))
+            .collect::<Result<Vec<_>, _>>()?;
+        let indices = updates.iter().map(|u| u.index);
+        let slots = self.slots.advance_each(&self.plan, indices)?;
+        let threads = self.config.threads;
+        let all = updates.into_iter().zip(coefficients).zip(slots);
+        if self.config.amsgrad {
+            let pieces = all.map(|((update, settings), [m, v, largest])| Piece {
+                settings,
+                gradient: update.gradient,
+                arrays: [update.value, &mut m[..], &mut v[..], &mut largest[..]],
+            });
+            over_threads_once(threads, pieces.collect(), |c, g, [w, m, v, largest]| {
+                amsgrad_step(c, g, w, m, v, largest);
+            });
+        } else {
+            let pieces = all.map(|((update, settings), [m, v, _])| Piece {
+                settings,
+                gradient: update.gradient,
+                arrays: [update.value, &mut m[..], &mut v[..]],
+            });
+            over_threads_once(threads, pieces.collect(), |c, g, [w, m, v]| {
+                step(c, g, w, m, v);
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Adam {
+    /// What the next update of a parameter is made with.
+    fn coefficients(
+        &self,
+        index: usize,
+        value: &[f32],
+        gradient: &[f32],
+    ) -> Result<Coefficients, OptimizerError> {
+        let config = &self.config;
+        let found = self.plan.settings(
+            index,
+            [value.len(), gradient.len()],
+            self.settings.learning_rate,
+            config.weight_decay,
+            config.control,
+        )?;
+        let (penalty, shrinking) = match config.decay {
+            WeightDecay::Penalty => (found.weight_decay, 0.0),
+            WeightDecay::Decoupled => (0.0, found.weight_decay),
+        };
+        let controlled = found.control.apply(value, gradient, penalty);
+        let count = self.slots.next(index);
+        let (beta1, beta2) = (self.settings.momentum.unwrap_or(config.beta1), config.beta2);
+        Ok(Coefficients {
+            scale: controlled.scale as f32,
+            penalty: (controlled.decay * penalty) as f32,
+            shrink: (1.0 - found.learning_rate * shrinking) as f32,
+            beta1: (1.0 - (1.0 - beta1)) as f32,
+            fresh1: (1.0 - beta1) as f32,
+            beta2: beta2 as f32,
+            fresh2: (1.0 - beta2) as f32,
+            correction: correction(beta2, count).sqrt() as f32,
+            epsilon: config.epsilon as f32,
+            rate: (-found.learning_rate / correction(beta1, count)) as f32,
+        })
     }
 }
 

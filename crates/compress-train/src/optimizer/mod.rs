@@ -46,6 +46,17 @@ impl StepSettings {
     }
 }
 
+/// A parameter, and the gradient that it is changed by.
+#[derive(Debug)]
+pub struct Update<'a> {
+    /// Which parameter of the plan.
+    pub index: usize,
+    /// Its elements.
+    pub value: &'a mut [f32],
+    /// Its gradient.
+    pub gradient: &'a [f32],
+}
+
 /// A rule that changes parameters by their gradients.
 ///
 /// # Examples
@@ -85,6 +96,20 @@ pub trait Optimizer: Send + Sync {
         value: &mut [f32],
         gradient: &[f32],
     ) -> Result<(), OptimizerError>;
+
+    /// Changes several parameters of the plan, to the same bits as [`Self::update`] of one after the other.
+    ///
+    /// [`Sgd`] and [`Adam`] start their threads once for all of them and cut the work evenly, so that many small parameters are
+    /// worth threads too.
+    ///
+    /// # Errors
+    /// Those of [`Self::update`], and [`OptimizerError::NamedTwice`] where these two share the work; they have changed nothing then.
+    fn update_all(&mut self, updates: Vec<Update<'_>>) -> Result<(), OptimizerError> {
+        for update in updates {
+            self.update(update.index, update.value, update.gradient)?;
+        }
+        Ok(())
+    }
 
     /// All that the next steps depend on, beside configuration.
     fn state(&self) -> OptimizerState;

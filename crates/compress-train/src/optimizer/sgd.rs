@@ -1,10 +1,10 @@
 //! Stochastic gradient descent with momentum.
 
-use super::split::over_threads;
+use super::split::{Piece, over_threads, over_threads_once};
 use super::state::{Slots, kept_in_slots};
 use super::{
-    Optimizer, OptimizerError, Plan, StepControl, StepSettings, check_decay, check_positive,
-    check_setting,
+    Optimizer, OptimizerError, Plan, StepControl, StepSettings, Update, check_decay,
+    check_positive, check_setting,
 };
 use serde::{Deserialize, Serialize};
 
@@ -114,6 +114,8 @@ struct Coefficients {
     momentum: f32,
     fresh: f32,
     rate: f32,
+    is_first: bool,
+    looks_ahead: bool,
 }
 
 impl Optimizer for Sgd {
@@ -125,6 +127,59 @@ impl Optimizer for Sgd {
         value: &mut [f32],
         gradient: &[f32],
     ) -> Result<(), OptimizerError> {
+        let c = self.coefficients(index, value, gradient)?;
+        let (_, [momentum]) = self.slots.advance(index);
+        let threads = self.config.threads;
+        if momentum.is_empty() {
+            over_threads(threads, gradient, [value], |g, [w]| plain(c, g, w));
+        } else {
+            over_threads(threads, gradient, [value, momentum], |g, [w, b]| {
+                with_momentum(c, g, w, b);
+            });
+        }
+        Ok(())
+    }
+
+    fn update_all(&mut self, updates: Vec<Update<'_>>) -> Result<(), OptimizerError> {
+        let coefficients = updates
+            .iter()
+            .map(|u| self.coefficients(u.index, u.value, u.gradient))
+            .collect::<Result<Vec<_>, _>>()?;
+        let indices = updates.iter().map(|u| u.index);
+        let slots = self.slots.advance_each(&self.plan, indices)?;
+        let threads = self.config.threads;
+        let all = updates.into_iter().zip(coefficients);
+        if self.config.momentum > 0.0 {
+            let pieces = all
+                .zip(slots)
+                .map(|((update, settings), [momentum])| Piece {
+                    settings,
+                    gradient: update.gradient,
+                    arrays: [update.value, momentum.as_mut_slice()],
+                });
+            over_threads_once(threads, pieces.collect(), |c, g, [w, b]| {
+                with_momentum(c, g, w, b);
+            });
+        } else {
+            let pieces = all.map(|(update, settings)| Piece {
+                settings,
+                gradient: update.gradient,
+                arrays: [update.value],
+            });
+            over_threads_once(threads, pieces.collect(), |c, g, [w]| plain(c, g, w));
+        }
+        Ok(())
+    }
+}
+
+impl Sgd {
+    /// What the next update of a parameter is made with.
+    fn coefficients(
+        &self,
+        index: usize,
+        value: &[f32],
+        gradient: &[f32],
+    ) -> Result<Coefficients, OptimizerError> {
         let config = &self.config;
         let found = self.plan.settings(
             index,
@@ -134,24 +189,15 @@ impl Optimizer for Sgd {
             config.control,
         )?;
         let controlled = found.control.apply(value, gradient, found.weight_decay);
-        let c = Coefficients {
+        Ok(Coefficients {
             scale: controlled.scale as f32,
             decay: (controlled.decay * found.weight_decay) as f32,
             momentum: self.settings.momentum.unwrap_or(config.momentum) as f32,
             fresh: (1.0 - config.dampening) as f32,
             rate: -found.learning_rate as f32,
-        };
-        let (count, [momentum]) = self.slots.advance(index);
-        let threads = config.threads;
-        if momentum.is_empty() {
-            over_threads(threads, gradient, [value], |g, [w]| plain(c, g, w));
-        } else {
-            let (is_first, nesterov) = (count == 1, config.nesterov);
-            over_threads(threads, gradient, [value, momentum], |g, [w, b]| {
-                with_momentum(c, is_first, nesterov, g, w, b);
-            });
-        }
-        Ok(())
+            is_first: self.slots.next(index) == 1,
+            looks_ahead: config.nesterov,
+        })
     }
 }
 
@@ -162,21 +208,14 @@ fn plain(c: Coefficients, gradient: &[f32], value: &mut [f32]) {
     }
 }
 
-fn with_momentum(
-    c: Coefficients,
-    is_first: bool,
-    nesterov: bool,
-    gradient: &[f32],
-    value: &mut [f32],
-    momentum: &mut [f32],
-) {
+fn with_momentum(c: Coefficients, gradient: &[f32], value: &mut [f32], momentum: &mut [f32]) {
     // The first step takes the gradient whole, whatever the dampening.
-    let (kept, fresh) = if is_first {
+    let (kept, fresh) = if c.is_first {
         (0.0, 1.0)
     } else {
         (c.momentum, c.fresh)
     };
-    let (ahead, along) = if nesterov {
+    let (ahead, along) = if c.looks_ahead {
         (1.0, c.momentum)
     } else {
         (0.0, 1.0)

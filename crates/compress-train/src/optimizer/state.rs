@@ -88,6 +88,39 @@ impl<const N: usize> Slots<N> {
         (self.updates[index], &mut self.values[index])
     }
 
+    /// As [`Self::advance`], of several parameters that exist.
+    ///
+    /// # Errors
+    /// [`OptimizerError::NamedTwice`]; nothing is counted then.
+    pub(super) fn advance_each(
+        &mut self,
+        plan: &Plan,
+        indices: impl Iterator<Item = usize>,
+    ) -> Result<Vec<&mut [Vec<f32>; N]>, OptimizerError> {
+        let mut left: Vec<_> = self.values.iter_mut().map(Some).collect();
+        let taken = indices.map(|index| {
+            let slots = left.get_mut(index).and_then(Option::take);
+            let twice = || OptimizerError::NamedTwice {
+                name: plan
+                    .parameters()
+                    .get(index)
+                    .map_or_else(String::new, |p| p.name.clone()),
+            };
+            Ok((index, slots.ok_or_else(twice)?))
+        });
+        let taken: Vec<_> = taken.collect::<Result<_, OptimizerError>>()?;
+        let counted = taken.into_iter().map(|(index, slots)| {
+            self.updates[index] += 1;
+            slots
+        });
+        Ok(counted.collect())
+    }
+
+    /// Which update of a parameter the next one is, from 1.
+    pub(super) fn next(&self, index: usize) -> u64 {
+        self.updates.get(index).map_or(1, |count| count + 1)
+    }
+
     pub(super) fn save(&self, plan: &Plan) -> OptimizerState {
         let mut state = OptimizerState {
             kind: self.kind.to_owned(),
