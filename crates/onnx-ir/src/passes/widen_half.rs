@@ -98,12 +98,36 @@ impl Widening<'_> {
         if !any_half(self.graph) {
             return Ok(());
         }
+        self.round_stored()?;
         for id in self.graph.topological_order()? {
             if self.can_widen(id) {
                 self.widen(id)?;
                 self.changes += 1;
             } else if !self.graph.node(id).is("Cast") {
                 self.keep(id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores halves that are rounded from what is stored anew in every run: converters that keep the types of a model's inputs
+    /// write weights that are among them so.
+    fn round_stored(&mut self) -> Result<(), GraphError> {
+        for id in self.graph.topological_order()? {
+            let node = self.graph.node(id);
+            let (Some(x), Some(y)) = (node.input(0), node.output(0)) else {
+                continue;
+            };
+            let to = self.dtype(y).filter(|&d| is_half(d));
+            let Some(to) = to.filter(|_| node.is("Cast") && !self.stays(y)) else {
+                continue;
+            };
+            let stored = self.graph.constant(x).filter(|t| t.dtype() == DType::F32);
+            let rounded = stored.and_then(|t| t.cast(to, CastOptions::default()).ok());
+            if let Some(rounded) = rounded {
+                self.graph.remove_node(id);
+                self.graph.set_initializer(y, rounded);
+                self.changes += 1;
             }
         }
         Ok(())
@@ -408,5 +432,32 @@ mod tests {
         for (a, b) in of(&plain[0]).iter().zip(&expected) {
             assert!((a - b).abs() <= 1e-3 * b.abs(), "{a} {b}");
         }
+    }
+
+    #[test]
+    fn stored_numbers_that_the_model_rounds_are_stored_rounded() {
+        let mut graph = Graph::new("g");
+        let x = Fact::tensor(DType::F16, [3usize]);
+        let x = graph.add_value("x", x).unwrap();
+        graph.add_input(x);
+        let third = Tensor::from_vec(&[3], vec![1.0f32 / 3.0; 3]).unwrap();
+        let stored = graph.add_initializer("third", third).unwrap();
+        let [rounded, y] = ["rounded", "y"].map(|n| graph.add_value(n, Fact::Unknown).unwrap());
+        let cast = Node::new("Cast", [stored], [rounded]).with("to", 10i64);
+        graph.add_node(cast).unwrap();
+        graph.add_node(Node::new("Mul", [x, rounded], [y])).unwrap();
+        graph.add_output(y);
+        let mut model = Model::new(graph, 19);
+        infer_shapes(&mut model, Catalog::standard()).unwrap();
+        widen(&mut model);
+        let rounded = f16::from_f32(1.0 / 3.0);
+        let of = |name: &str| {
+            let id = model.graph.value_by_name(name).unwrap();
+            model.graph.constant(id).cloned()
+        };
+        let half = of("rounded").unwrap();
+        assert_eq!(half.as_slice::<f16>().unwrap(), [rounded; 3]);
+        let wide = of("rounded.cast").unwrap();
+        assert_eq!(wide.as_slice::<f32>().unwrap(), [rounded.to_f32(); 3]);
     }
 }
