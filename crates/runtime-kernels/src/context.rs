@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use crate::conv::FreshWeights;
 use crate::{Isa, Parallelism};
 
 /// The instruction set to run and the threads to run on.
@@ -50,6 +51,8 @@ pub struct Scratch {
     images: Images,
     /// That of such kernels, a piece for each task.
     inner: Vec<Scratch>,
+    /// Weights that are packed as they come.
+    pub(crate) weights: FreshWeights,
 }
 
 /// Elements to spare so that a slice can start on a cache line: enough for elements of one byte.
@@ -67,7 +70,13 @@ impl Scratch {
         let images =
             4 * self.images.floats.len() + self.images.unsigned.len() + self.images.signed.len();
         let halves = 2 * self.halves.len();
-        4 * (self.floats.len() + self.words.len()) + halves + self.bytes.len() + images + inner
+        let weights = self.weights.bytes();
+        4 * (self.floats.len() + self.words.len())
+            + halves
+            + self.bytes.len()
+            + images
+            + inner
+            + weights
     }
 
     /// Words and bytes at once; the contents are arbitrary.
@@ -178,6 +187,14 @@ impl<T: Copy + Default> AlignedVec<T> {
         let store = vec![T::default(); len + LINE];
         let start = store.as_ptr().align_offset(LINE).min(LINE);
         Self { store, start, len }
+    }
+
+    /// Makes room for `len` elements, whose values are arbitrary.
+    pub(crate) fn resize(&mut self, len: usize) {
+        if self.start + len > self.store.len() {
+            *self = Self::zeroed(len);
+        }
+        self.len = len;
     }
 
     pub(crate) fn as_slice(&self) -> &[T] {

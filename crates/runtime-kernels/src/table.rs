@@ -5,23 +5,26 @@
 //! for bit where the row says [`Agreement::Exact`], and must not depend on the thread count.
 
 mod attention;
+mod backward;
 mod fft;
 mod half;
 mod recurrent;
 mod stages;
 
+use self::Agreement::{Exact, Within};
 use ::half::{bf16, f16};
 
 use crate::conv::{
     ConvEpilogue, ConvParams, ConvShape, Int8Input, Layout, PackedConvF32, PackedConvInt8,
     WinogradTile,
 };
-use crate::elementwise::{Activation, Unary};
+use crate::elementwise::{Activation, Slope, Unary};
 use crate::gemm::{
     Epilogue, FloatOperand, Int8Gemm, Int8Matrix, Int8Operand, NBitsActivations, NBitsMatrix,
     NBitsZeroPoints, PackedF32, PackedInt8, PackedNBits, Side,
 };
 use crate::norm::{Reduce, Softmax};
+use crate::pool::Pool;
 use crate::quantized::{RawOutput, RequantRule, Requantization, ScaleZero};
 use crate::recurrent::Cell;
 use crate::{Context, Isa, KernelError, MatRef, Scratch, conv, elementwise, gemm, norm, quantized};
@@ -54,6 +57,19 @@ impl Kernel {
     /// None are expected: the problem is well formed.
     pub fn run(&self, ctx: &Context) -> Result<Vec<f32>, KernelError> {
         (self.run)(ctx)
+    }
+}
+
+/// A row of the table.
+const fn row(
+    name: &'static str,
+    agreement: Agreement,
+    run: fn(&Context) -> Result<Vec<f32>, KernelError>,
+) -> Kernel {
+    Kernel {
+        name,
+        agreement,
+        run,
     }
 }
 
@@ -164,16 +180,28 @@ pub const KERNELS: &[Kernel] = &[
         agreement: Agreement::Within(1e-5),
         run: half::conv_of_pairs,
     },
-    Kernel {
-        name: "conv/f32-stages",
-        agreement: Agreement::Within(1e-5),
-        run: stages::floats_by_bands,
-    },
-    Kernel {
-        name: "conv/int8-stages",
-        agreement: Agreement::Exact,
-        run: stages::bytes_by_bands,
-    },
+    row("conv/f32-stages", Within(1e-5), stages::floats_by_bands),
+    row("conv/int8-stages", Exact, stages::bytes_by_bands),
+    row(
+        "conv/f32-packing-weights",
+        Within(1e-5),
+        backward::packing_weights,
+    ),
+    row("conv/f32-input-grad", Within(1e-5), |c| {
+        backward::input_grad(c, 1, 2)
+    }),
+    row("conv/f32-input-grad-winograd", Within(1e-4), |c| {
+        backward::input_grad(c, 1, 1)
+    }),
+    row("conv/f32-input-grad-depthwise", Within(1e-5), |c| {
+        backward::input_grad(c, 37, 2)
+    }),
+    row("conv/f32-weight-grad", Within(1e-4), |c| {
+        backward::weight_grad(c, 1, 2)
+    }),
+    row("conv/f32-weight-grad-depthwise", Within(1e-4), |c| {
+        backward::weight_grad(c, 37, 1)
+    }),
     Kernel {
         name: "conv/int8-channels-first",
         agreement: Agreement::Exact,
@@ -209,36 +237,12 @@ pub const KERNELS: &[Kernel] = &[
         agreement: Agreement::Within(1e-6),
         run: |c| unary(c, Unary::Activation(Activation::Tanh)),
     },
-    Kernel {
-        name: "elementwise/f16",
-        agreement: Agreement::Exact,
-        run: half::convert::<f16>,
-    },
-    Kernel {
-        name: "elementwise/bf16",
-        agreement: Agreement::Exact,
-        run: half::convert::<bf16>,
-    },
-    Kernel {
-        name: "norm/softmax",
-        agreement: Agreement::Within(1e-6),
-        run: softmax,
-    },
-    Kernel {
-        name: "attention/f32",
-        agreement: Agreement::Within(1e-5),
-        run: attention::grouped,
-    },
-    Kernel {
-        name: "norm/layer",
-        agreement: Agreement::Within(1e-5),
-        run: layer_norm,
-    },
-    Kernel {
-        name: "norm/sum",
-        agreement: Agreement::Within(1e-5),
-        run: sum,
-    },
+    row("elementwise/f16", Exact, half::convert::<f16>),
+    row("elementwise/bf16", Exact, half::convert::<bf16>),
+    row("norm/softmax", Within(1e-6), softmax),
+    row("attention/f32", Within(1e-5), attention::grouped),
+    row("norm/layer", Within(1e-5), layer_norm),
+    row("norm/sum", Within(1e-5), sum),
     Kernel {
         name: "recurrent/rnn",
         agreement: Agreement::Within(1e-5),
@@ -265,11 +269,40 @@ pub const KERNELS: &[Kernel] = &[
             recurrent::recurrent_of(c, Cell::Lstm { input_forget })
         },
     },
-    Kernel {
-        name: "quantized/linear",
-        agreement: Agreement::Exact,
-        run: quantize,
-    },
+    row("elementwise/relu-grad", Exact, |c| {
+        backward::slope(c, Slope::Relu)
+    }),
+    row("elementwise/gelu-grad", Within(1e-6), |c| {
+        backward::slope(c, Slope::Gelu)
+    }),
+    row("elementwise/gelu-tanh-grad", Within(1e-6), |c| {
+        backward::slope(c, Slope::GeluTanh)
+    }),
+    row("norm/batch-training", Within(1e-5), |c| {
+        backward::batch_norm(c, 1)
+    }),
+    row("norm/batch-training-channels-first", Within(1e-5), |c| {
+        backward::batch_norm(c, 3)
+    }),
+    row(
+        "norm/batch-grad",
+        Within(1e-5),
+        backward::batch_norm_adjoint,
+    ),
+    row("norm/channel-sums", Within(1e-5), backward::sums),
+    row(
+        "norm/layer-grad",
+        Within(1e-5),
+        backward::layer_norm_adjoint,
+    ),
+    row("norm/softmax-grad", Within(1e-6), backward::softmax_adjoint),
+    row("pool/average-grad", Exact, |c| {
+        backward::pool_adjoint(c, Pool::Average)
+    }),
+    row("pool/max-grad", Exact, |c| {
+        backward::pool_adjoint(c, Pool::Max)
+    }),
+    row("quantized/linear", Exact, quantize),
 ];
 
 /// Every kernel on every instruction set of this CPU.

@@ -60,6 +60,26 @@ impl Filters {
         })
     }
 
+    /// Of no weights.
+    pub(super) const EMPTY: Self = Self {
+        layout: Layout::ChannelsLast,
+        groups: 1,
+        out_channels: 0,
+        in_per_group: 0,
+        kernel: [1; 3],
+    };
+
+    /// Of weights that fit a convolution.
+    pub(super) fn of(shape: &ConvShape) -> Self {
+        Self {
+            layout: shape.layout,
+            groups: shape.groups,
+            out_channels: shape.out_channels,
+            in_per_group: shape.in_per_group(),
+            kernel: shape.kernel,
+        }
+    }
+
     /// Refuses a convolution that the weights were not packed for.
     pub(super) fn check(&self, shape: &ConvShape) -> Result<(), KernelError> {
         let [depth, height, width] = self.kernel;

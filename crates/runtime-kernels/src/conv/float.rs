@@ -25,14 +25,14 @@ use crate::{Context, Isa, KernelError, MatRef, Scratch};
 /// Weights of a convolution, packed once for one instruction set and layout.
 #[derive(Clone, Debug)]
 pub struct PackedConvF32 {
-    filters: Filters,
-    groups: Groups,
+    pub(super) filters: Filters,
+    pub(super) groups: Groups,
     /// The weights in the order of the direct loop, where each group has one input channel.
-    depthwise: Vec<f32>,
+    pub(super) depthwise: Vec<f32>,
     /// The transformed weights, in place of `groups`.
-    winograd: Option<winograd::Weights>,
+    pub(super) winograd: Option<winograd::Weights>,
     /// The transformed weights, in place of all of these.
-    fft: Option<fft::Weights>,
+    pub(super) fft: Option<fft::Weights>,
 }
 
 impl PackedConvF32 {

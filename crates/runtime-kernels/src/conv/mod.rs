@@ -6,6 +6,7 @@
 //! taps may be convolved by fewer products ([`WinogradTile`]), with large windows by the fast Fourier transform ([`FftTile`]). Convolutions one behind the other run
 //! together ([`conv_stages`]), so that the images between them stay in the cache.
 
+mod backward;
 mod bands;
 mod depthwise;
 mod depthwise_bytes;
@@ -14,6 +15,7 @@ mod depthwise_rows;
 mod fft;
 mod filters;
 mod float;
+mod fresh;
 mod groups;
 mod image;
 mod int8;
@@ -22,13 +24,17 @@ mod patches;
 mod shape;
 mod winograd;
 
+pub use backward::{conv_input_grad, conv_weight_grad};
 pub use bands::{
     BAND_BYTES, ConvStage, Int8ConvStage, MAX_STAGES, conv_int8_stages, conv_int8_stages_within,
     conv_stages, conv_stages_within,
 };
 pub use fft::FftTile;
 pub use float::{ConvEpilogue, PackedConvF32, conv};
+pub use fresh::{ConvSums, conv_packing_weights};
 pub use int8::conv_int8;
 pub use int8_weights::{Int8Input, PackedConvInt8};
 pub use shape::{ConvParams, ConvShape, Layout};
 pub use winograd::WinogradTile;
+
+pub(crate) use fresh::FreshWeights;

@@ -76,6 +76,16 @@ impl PackedF32 {
     pub(crate) fn panels(&self) -> &Packed<f32> {
         &self.panels
     }
+
+    /// A matrix without elements, to be packed later.
+    pub(crate) fn empty(side: Side) -> Self {
+        let panels = Packed::empty();
+        Self { panels, side }
+    }
+
+    pub(crate) fn panels_mut(&mut self) -> &mut Packed<f32> {
+        &mut self.panels
+    }
 }
 
 /// Rows are the lines of a left operand; columns those of a right one.

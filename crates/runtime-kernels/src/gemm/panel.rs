@@ -67,6 +67,57 @@ impl<W: Copy + Default> Packed<W> {
         })
     }
 
+    /// An operand without elements, to be packed later.
+    pub(crate) fn empty() -> Self {
+        Self {
+            data: AlignedVec::zeroed(0),
+            lines: 0,
+            groups: 0,
+            width: 1,
+        }
+    }
+
+    /// Takes other extents on, in the memory that is there where it suffices; the elements are to be [set](Packed::set).
+    pub(crate) fn reset(&mut self, lines: usize, groups: usize, width: usize) -> Option<()> {
+        let len = lines
+            .div_ceil(width)
+            .checked_mul(width)?
+            .checked_mul(groups)?;
+        self.data.resize(len);
+        (self.lines, self.groups, self.width) = (lines, groups, width);
+        if !lines.is_multiple_of(width) {
+            self.data.as_mut_slice().fill(W::default());
+        }
+        Some(())
+    }
+
+    /// Packs all `lines` of another source, in the memory that is there where it suffices.
+    pub(crate) fn repack(
+        &mut self,
+        source: &dyn PanelSource<W>,
+        lines: usize,
+        groups: usize,
+        width: usize,
+    ) -> Option<()> {
+        self.reset(lines, groups, width)?;
+        let panels = self
+            .data
+            .as_mut_slice()
+            .chunks_exact_mut((width * groups).max(1));
+        for (p, panel) in panels.enumerate() {
+            let lines = p * width..lines.min((p + 1) * width);
+            source.pack(lines, 0..groups, width, panel);
+        }
+        Some(())
+    }
+
+    /// Sets the element of a line and a group.
+    #[inline(always)]
+    pub(crate) fn set(&mut self, line: usize, group: usize, value: W) {
+        let panel = line / self.width * self.groups * self.width;
+        self.data.as_mut_slice()[panel + group * self.width + line % self.width] = value;
+    }
+
     pub(crate) fn lines(&self) -> usize {
         self.lines
     }

@@ -4,6 +4,6 @@ mod gather;
 mod pad;
 mod permute;
 
-pub use gather::gather_rows;
+pub use gather::{gather_rows, gather_rows_grad};
 pub use pad::{Padding, pad};
 pub use permute::permute;

@@ -146,6 +146,36 @@ impl Weights {
         Ok(Self { tile, places })
     }
 
+    /// No weights, to be packed later.
+    pub(super) fn empty(tile: WinogradTile) -> Self {
+        let places = vec![PackedF32::empty(Side::Rhs); tile.patch() * tile.patch()];
+        Self { tile, places }
+    }
+
+    /// Transforms other weights, the taps of an output and an input channel by `taps`, in the memory that is there where it
+    /// suffices; `None` if their size does not fit the address space.
+    pub(super) fn repack(
+        &mut self,
+        isa: Isa,
+        (out_channels, channels): (usize, usize),
+        taps: impl Fn(usize, usize) -> [f32; 9],
+    ) -> Option<()> {
+        let (patch, width) = (self.tile.patch(), Side::Rhs.width(isa));
+        for place in &mut self.places {
+            place.panels_mut().reset(out_channels, channels, width)?;
+        }
+        for channel in 0..channels {
+            for out in 0..out_channels {
+                let lines = transform::filter(self.tile, taps(out, channel).map(f64::from));
+                for (place, at) in self.places.iter_mut().zip(0..) {
+                    let value = lines[at / patch][at % patch];
+                    place.panels_mut().set(out, channel, value as f32);
+                }
+            }
+        }
+        Some(())
+    }
+
     /// Refuses weights that were packed for another instruction set.
     fn check(&self, isa: Isa) -> Result<(), KernelError> {
         let mut widths = self.places.iter().map(|place| place.panels().width());
