@@ -90,6 +90,18 @@ pub(crate) trait Step: Send + Sync {
         ImageOrder::Model
     }
 
+    /// Whether input `index` of a step on images is one, or is spread over images; else it is read as the model has it,
+    /// whatever the order of images.
+    fn reads_image(&self, index: usize) -> bool {
+        let _ = index;
+        true
+    }
+
+    /// Whether the first output of a step on images is one.
+    fn writes_image(&self) -> bool {
+        true
+    }
+
     /// Computes the outputs.
     ///
     /// # Errors
@@ -105,9 +117,10 @@ pub(crate) struct Body {
     pub(crate) captured: Vec<usize>,
 }
 
-/// In which order of axes a step reads and writes images; see [`crate::plan`]. All inputs are images, constants of
-/// three or four axes that are broadcast over images, or constants of one element (the scale and the zero point of a
-/// quantizer, the bounds of `Clip`); the first output is an image.
+/// In which order of axes a step reads and writes images; see [`crate::plan`]. All inputs that are
+/// [read as images](Step::reads_image) are images, constants of three or four axes that are broadcast over images, or constants of
+/// one element (the scale and the zero point of a quantizer, the bounds of `Clip`); the first output is an image, if
+/// [it is one](Step::writes_image).
 pub(crate) enum ImageOrder {
     /// Only in the model's order: `[batch, channels, height, width]`.
     Model,

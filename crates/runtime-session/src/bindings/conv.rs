@@ -1,7 +1,11 @@
 //! `Conv` in f32 with constant weights: `activation(W * x + bias + residual)`.
 
+mod fresh;
 mod weights;
 
+pub(crate) use self::fresh::{
+    Turned, bind_fresh_chain, check_weight, fresh_product, known_shape, sums,
+};
 use self::weights::{Source, packed};
 use super::chain::{self, Chain, Product};
 use super::stages::{self, Stage};
@@ -144,6 +148,11 @@ impl Filter {
         let mut filter = self.clone();
         filter.params.layout = Layout::ChannelsLast;
         filter
+    }
+
+    /// With channels last and no tiles: the form of convolutions whose weights are packed as they run.
+    pub(crate) fn last(node: &Node, weight: &[usize]) -> Option<Self> {
+        Some(Self::of(node, weight)?.with_channels_last())
     }
 
     /// With channels last inside the step for signals, which have one spatial axis, where the products are worth turning

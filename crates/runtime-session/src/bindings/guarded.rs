@@ -41,6 +41,17 @@ pub(crate) trait Partial: Send + Sync {
         ImageOrder::Model
     }
 
+    /// See [`Step::reads_image`].
+    fn reads_image(&self, index: usize) -> bool {
+        let _ = index;
+        true
+    }
+
+    /// See [`Step::writes_image`].
+    fn writes_image(&self) -> bool {
+        true
+    }
+
     /// Whether the step takes these inputs.
     fn accepts(&self, inputs: Inputs<'_>) -> bool;
 
@@ -103,6 +114,14 @@ impl<K: Partial> Step for Guarded<K> {
 
     fn image_order(&self) -> ImageOrder {
         self.kernel.image_order()
+    }
+
+    fn reads_image(&self, index: usize) -> bool {
+        self.kernel.reads_image(index)
+    }
+
+    fn writes_image(&self) -> bool {
+        self.kernel.writes_image()
     }
 
     fn run(&self, cx: &mut StepContext<'_>) -> Result<(), StepError> {

@@ -1,5 +1,7 @@
 //! `MatMul` and `Gemm` in f32: `activation(alpha * A * B + bias + residual)`.
 
+mod turned;
+
 use super::activation::scalar;
 use super::chain::{Chain, Product, residual};
 use super::guarded::{self, Partial, is_f32};
@@ -128,20 +130,23 @@ pub(crate) fn summed(
 /// # Errors
 /// As [`guarded::bind`].
 pub(crate) fn bind_dynamic(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, SessionError> {
-    guarded::bind(selector, id, MatMul)
+    match turned::bind(selector, id) {
+        Some(bound) => Ok(bound),
+        None => guarded::bind(selector, id, MatMul),
+    }
 }
 
 /// The attributes of `Gemm`; those of a `MatMul` are the defaults.
-struct Layer {
-    alpha: f32,
-    beta: f32,
-    trans_a: bool,
-    trans_b: bool,
+pub(crate) struct Layer {
+    pub(crate) alpha: f32,
+    pub(crate) beta: f32,
+    pub(crate) trans_a: bool,
+    pub(crate) trans_b: bool,
     has_bias: bool,
 }
 
 impl Layer {
-    fn of(node: &Node) -> Option<Self> {
+    pub(crate) fn of(node: &Node) -> Option<Self> {
         let plain = Self {
             alpha: 1.0,
             beta: 1.0,

@@ -2,12 +2,15 @@
 
 mod activation;
 mod attention;
+mod backward;
+mod batch_norm;
 mod chain;
 mod choose;
 mod compare;
 mod conv;
 mod elementwise;
 mod gelu;
+mod gemm;
 mod guarded;
 mod layout;
 mod matmul;
@@ -51,13 +54,19 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
     }
     if let Some(chain) = Chain::ending_in(selector, id, &product) {
         let bound = match selector.graph.node(chain.product).op_type.as_str() {
-            "Conv" => conv::bind_chain(selector, id, &chain)?,
+            "Conv" => match conv::bind_chain(selector, id, &chain)? {
+                None => conv::bind_fresh_chain(selector, id, &chain),
+                bound => bound,
+            },
             "MatMulNBits" => nbits::bind_chain(selector, id, &chain)?,
             _ => matmul::bind_chain(selector, id, &chain)?,
         };
         if let Some(bound) = bound {
             return Ok(bound);
         }
+    }
+    if let Some(bound) = backward::bind(selector, id)? {
+        return Ok(bound);
     }
     if let Some(bound) = attention::bind_pattern(selector, id) {
         return Ok(bound);
@@ -69,6 +78,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
         return reference::bind(selector, id);
     }
     let bound = match node.op_type.as_str() {
+        "Gemm" => gemm::bind(selector, id)?,
         "MatMul" => Some(matmul::bind_dynamic(selector, id)?),
         "Identity" => Some(view::bind_identity(selector, id)),
         "Reshape" if node.input(1).is_some() => Some(view::bind_reshape(selector, id)?),
@@ -87,7 +97,10 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
         | "Cast" => compare::bind(selector, id)?,
         "LSTM" | "GRU" | "RNN" => recurrent::bind(selector, id)?,
         op if op.starts_with("Reduce") => reduce::bind(selector, id)?,
-        _ => normalize::bind(selector, id)?,
+        _ => match batch_norm::bind(selector, id)? {
+            None => normalize::bind(selector, id)?,
+            bound => bound,
+        },
     };
     match bound {
         Some(bound) => Ok(bound),
@@ -95,7 +108,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Bound, Ses
     }
 }
 
-/// Whether a node is a product with constant weights whose result is f32. One that can run on integers is not, though its
+/// Whether a node is a product in f32 with constant weights, or a convolution with others. One that can run on integers is not, though its
 /// dequantized weights are constant too: a residual behind it is a step of its own.
 fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     if quantized::is_layer(selector, id) {
@@ -104,4 +117,5 @@ fn product(selector: &mut Selector<'_>, id: NodeId) -> Option<Product> {
     conv::product(selector, id)
         .or_else(|| matmul::product(selector, id))
         .or_else(|| nbits::product(selector, id))
+        .or_else(|| conv::fresh_product(selector, id))
 }

@@ -57,6 +57,13 @@ impl Windows {
             "AveragePool" if node.is("AveragePool") => Pool::Average,
             _ => return None,
         };
+        Self::with_op(node, op)
+    }
+
+    /// The attributes of a node that goes with such a pooling.
+    pub(crate) fn with_op(node: &Node, op: Pool) -> Option<Self> {
+        let mut attrs = Attrs::new(&node.attributes, 1, 0, 0);
+        let padding = op == Pool::AverageWithPadding;
         let kernel = attrs.ints("kernel_shape").ok()?;
         let kernel: Vec<usize> = kernel
             .into_iter()

@@ -111,7 +111,10 @@ impl Assignment<'_> {
     /// Whether a step in either order should read its images with channels last: one of them was written so, and all
     /// others are images or constants that are spread over images.
     fn follows(&self, step: &DraftStep) -> bool {
-        let mut inputs = step.inputs.iter().flatten();
+        let inputs = step.inputs.iter().enumerate();
+        let mut inputs = inputs
+            .filter(|(index, _)| step.step.reads_image(*index))
+            .filter_map(|(_, v)| v.as_ref());
         let fits = |v: &ValueId| match self.layouts.constants.get(v) {
             Some(tensor) => ConstantLast::of(tensor).is_some(),
             None => self.born_last.contains(v) || (self.layouts.is_image)(*v),
@@ -136,10 +139,19 @@ impl Assignment<'_> {
 
     /// Adds a step that reads and writes channels-last images.
     fn place_last(&mut self, mut step: DraftStep) {
-        for input in step.inputs.iter_mut().flatten() {
-            *input = self.channels_last(*input);
+        for (index, input) in step.inputs.iter_mut().enumerate() {
+            let Some(input) = input else { continue };
+            if step.step.reads_image(index) {
+                *input = self.channels_last(*input);
+            } else if self.only_last.contains(input) {
+                self.model_order(*input);
+            }
         }
-        self.write_last(step);
+        if step.step.writes_image() {
+            self.write_last(step);
+        } else {
+            self.steps.push(step);
+        }
     }
 
     /// Adds a step whose first output has its channels last.

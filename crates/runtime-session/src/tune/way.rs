@@ -162,6 +162,14 @@ impl Step for Alone {
         self.0.image_order()
     }
 
+    fn reads_image(&self, index: usize) -> bool {
+        self.0.reads_image(index)
+    }
+
+    fn writes_image(&self) -> bool {
+        self.0.writes_image()
+    }
+
     fn way(&self) -> Way {
         self.0.way()
     }
