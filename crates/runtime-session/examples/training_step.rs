@@ -64,9 +64,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// Tensors by the names of the inputs.
+type Feeds = Vec<(String, Tensor)>;
+
 /// The model that computes the loss and the gradients of all floating-point initializers, which it takes as inputs, and what to
 /// feed it.
-fn step_of(model: Model, batch: usize) -> Result<(Model, Vec<(String, Tensor)>), Box<dyn Error>> {
+fn step_of(model: Model, batch: usize) -> Result<(Model, Feeds), Box<dyn Error>> {
     let catalog = Catalog::standard();
     let (mut model, _) = training_mode(&model, &TrainingMode::default(), catalog)?;
     infer_shapes(&mut model, catalog)?;
