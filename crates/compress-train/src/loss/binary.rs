@@ -1,7 +1,7 @@
 //! Binary cross-entropy over logits.
 
 use super::elementwise::{check, elementwise};
-use super::{Loss, LossError, LossValue, Outputs, Reduction, Targets};
+use super::{Loss, LossError, LossValue, Outputs, Reduction, Scores, Targets};
 use serde::{Deserialize, Serialize};
 
 /// `−(p·t·log σ(y) + (1−t)·log(1−σ(y)))` for logits `y` (the first output) and targets `t` of `[0, 1]`, with the weight `p` of
@@ -28,6 +28,10 @@ impl Default for BinaryCrossEntropy {
 }
 
 impl Loss for BinaryCrossEntropy {
+    fn scores(&self) -> Scores {
+        Scores::BeforeSigmoid
+    }
+
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
         let (p, smoothing) = (self.positive_weight, self.label_smoothing);
         check("the positive weight", p, p >= 0.0, "it must be 0 or more")?;

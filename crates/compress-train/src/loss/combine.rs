@@ -1,6 +1,6 @@
 //! Losses made of losses.
 
-use super::{Loss, LossError, LossValue, Outputs, Targets};
+use super::{Loss, LossError, LossValue, Outputs, Scores, Targets};
 use ndarray::ArrayD;
 
 /// A loss on outputs and targets that are picked by name.
@@ -16,6 +16,10 @@ pub struct OnNamed<L> {
 }
 
 impl<L: Loss> Loss for OnNamed<L> {
+    fn scores(&self) -> Scores {
+        self.loss.scores()
+    }
+
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
         let places = picked(&self.outputs, outputs.len(), |name| outputs.position(name))?;
         let target_places = picked(&self.targets, targets.len(), |name| targets.position(name))?;
@@ -65,6 +69,15 @@ impl WeightedSum {
 }
 
 impl Loss for WeightedSum {
+    /// Those of the first term that asks for other than the given ones.
+    fn scores(&self) -> Scores {
+        let asked = self.terms.iter().map(|(_, _, loss)| loss.scores());
+        asked
+            .into_iter()
+            .find(|&scores| scores != Scores::AsGiven)
+            .unwrap_or_default()
+    }
+
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
         let mut whole = LossValue {
             value: 0.0,

@@ -1,7 +1,7 @@
 //! Cross-entropy over logits.
 
 use super::elementwise::check;
-use super::{Loss, LossError, LossValue, Outputs, Reduction, Target, Targets};
+use super::{Loss, LossError, LossValue, Outputs, Reduction, Scores, Target, Targets};
 use ndarray::{ArrayD, ArrayView1, ArrayViewMut1, Axis};
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +116,10 @@ impl CrossEntropy {
 }
 
 impl Loss for CrossEntropy {
+    fn scores(&self) -> Scores {
+        Scores::BeforeSoftmax
+    }
+
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
         let (name, logits) = outputs.get(0)?;
         let (target_name, target) = targets.get(0)?;

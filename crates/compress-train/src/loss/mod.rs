@@ -193,11 +193,42 @@ pub trait Loss: Send + Sync {
     /// # Errors
     /// [`LossError`] where outputs and targets do not fit one another.
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError>;
+
+    /// Which scores it is written for, where a model ends in a function that makes shares of them.
+    fn scores(&self) -> Scores {
+        Scores::AsGiven
+    }
+}
+
+/// The scores that a loss looks at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scores {
+    /// Those that the model gives.
+    #[default]
+    AsGiven,
+    /// Logits: what stands before a last `Softmax` or `LogSoftmax`.
+    BeforeSoftmax,
+    /// Logits: what stands before a last `Sigmoid`.
+    BeforeSigmoid,
 }
 
 impl<L: Loss + ?Sized> Loss for Box<L> {
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
         (**self).loss(outputs, targets)
+    }
+
+    fn scores(&self) -> Scores {
+        (**self).scores()
+    }
+}
+
+impl<L: Loss + ?Sized> Loss for std::sync::Arc<L> {
+    fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
+        (**self).loss(outputs, targets)
+    }
+
+    fn scores(&self) -> Scores {
+        (**self).scores()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Patterns of parameter names: `*` stands for any characters, `?` for one.
 
 /// Whether the pattern matches the whole name.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut p, mut n) = (0, 0);

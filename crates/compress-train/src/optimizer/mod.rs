@@ -9,7 +9,7 @@
 
 mod adam;
 mod control;
-mod glob;
+pub(crate) mod glob;
 mod input;
 mod lamb;
 mod norms;

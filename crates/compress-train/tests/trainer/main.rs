@@ -1,0 +1,5 @@
+//! Whole models, trained.
+
+mod digits;
+mod learning;
+mod models;
