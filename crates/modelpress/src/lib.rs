@@ -2,14 +2,14 @@
 //!
 //! This crate re-exports the modelpress crates under one roof and adds what joins them: sample arrays
 //! ([`data`]), scores ([`evaluate`]) and the standard order of passes
-//! ([`optimize()`]) and steps as data ([`Recipe`]).
+//! ([`optimize()`]) and steps as data ([`Recipe`], [`training::TrainRecipe`]).
 //!
 //! | module | crate | holds |
 //! |---|---|---|
 //! | [`tensor`] | `compress-tensor` | element types, tensors, quantization parameters, metrics, `.npy` |
 //! | [`ir`] | `onnx-ir` | models, operators, checker, shape inference, passes |
 //! | [`session`] | `runtime-session` | running and measuring models on the CPU |
-//! | [`train`] | `compress-train` | optimizers, schedules, losses, data sources, metrics, checkpoints |
+//! | [`train`] | `compress-train` | the trainer; optimizers, schedules, losses, data sources, metrics, checkpoints |
 //! | [`quant`] | `compress-quant` | calibration, static, dynamic and weight-only quantization |
 //! | `kd` | `compress-kd` | distillation losses and their gradients (feature `kd`, on by default) |
 #![deny(missing_docs)]
@@ -27,6 +27,7 @@ pub mod data;
 pub mod evaluate;
 mod optimize;
 pub mod recipe;
+pub mod training;
 
 pub use optimize::{Defaults, OptimizeError, OptimizeOptions, optimize};
 pub use recipe::{Recipe, RecipeError, RecipeReport};

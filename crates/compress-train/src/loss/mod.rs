@@ -326,6 +326,12 @@ pub enum LossError {
         /// The rule, as in `it must lie in [0, 1)`.
         rule: &'static str,
     },
+    /// A loss from elsewhere cannot be computed.
+    #[error("{reason}")]
+    Foreign {
+        /// What it says.
+        reason: String,
+    },
     /// Arrays of no elements.
     #[error("output `{output}` has no elements")]
     Empty {

@@ -20,6 +20,7 @@ mod loss_node;
 mod metric;
 mod network;
 mod parameters;
+mod predict;
 mod records;
 mod resume;
 
@@ -30,6 +31,7 @@ pub use error::TrainError;
 pub use initialize::Initialization;
 pub use metric::{Metric, Score, TopK};
 pub use network::{Network, NetworkOptions};
+pub use predict::Predict;
 
 use crate::augment::Augmentation;
 use crate::data::Position;

@@ -57,7 +57,7 @@ impl Preprocess {
         Ok(())
     }
 
-    fn changes_numbers(&self) -> bool {
+    pub(crate) fn changes_numbers(&self) -> bool {
         self.offset != 0.0 || self.scale.is_some() || !self.mean.is_empty() || !self.std.is_empty()
     }
 }

@@ -1,0 +1,135 @@
+//! From the numbers of a file to those that a model takes, batch by batch beside the computation.
+
+use crate::data::{Layout, Preprocess};
+use crate::train::augment::{Draws, Transform};
+use crate::train::data::{Batch, DataError, Kind, Values};
+
+/// [`Preprocess`] of one column, after augmentation.
+pub(super) struct Convert {
+    pub(super) column: String,
+    pub(super) preprocess: Preprocess,
+    /// Whether the input that the column feeds takes floats, which alone are converted.
+    pub(super) is_float: bool,
+}
+
+impl Transform for Convert {
+    fn apply(&self, batch: &mut Batch, _: &Draws) -> Result<(), DataError> {
+        let samples = batch.len();
+        let column = batch.column_mut(&self.column)?;
+        let is_nhwc = self.preprocess.layout == Layout::Nhwc && column.field.shape.len() > 1;
+        if is_nhwc {
+            let channels = column.field.shape.pop().unwrap_or(1);
+            let places: usize = column.field.shape.iter().product();
+            column.field.shape.insert(0, channels);
+            column.values = match &column.values {
+                Values::F32(v) => Values::F32(channels_first(v, samples, places, channels)),
+                Values::U8(v) => Values::U8(channels_first(v, samples, places, channels)),
+                Values::I64(v) => Values::I64(channels_first(v, samples, places, channels)),
+            };
+        }
+        if !self.is_float || !self.preprocess.changes_numbers() {
+            return Ok(());
+        }
+        let mut values: Vec<f32> = match &mut column.values {
+            Values::F32(v) => std::mem::take(v),
+            Values::U8(v) => v.iter().map(|&b| f32::from(b)).collect(),
+            Values::I64(v) => v.iter().map(|&n| n as f32).collect(),
+        };
+        let shape = &column.field.shape;
+        let channels = shape.first().copied().unwrap_or(1);
+        for (what, given) in [
+            ("means", self.preprocess.mean.len()),
+            ("deviations", self.preprocess.std.len()),
+        ] {
+            if given > 1 && given != channels {
+                return Err(DataError::Shape {
+                    field: self.column.clone(),
+                    found: shape.clone(),
+                    expected: format!("{given} channels, as many as {what}"),
+                });
+            }
+        }
+        let inner: usize = shape.iter().skip(1).product();
+        for (plane, chunk) in values.chunks_mut(inner.max(1)).enumerate() {
+            let channel = plane % channels.max(1);
+            let pick = |of: &[f64], otherwise: f64| match of {
+                [] => otherwise,
+                [one] => *one,
+                many => many[channel],
+            };
+            let (offset, scale) = (self.preprocess.offset, self.preprocess.scale.unwrap_or(1.0));
+            let (mean, std) = (
+                pick(&self.preprocess.mean, 0.0),
+                pick(&self.preprocess.std, 1.0),
+            );
+            for x in chunk {
+                *x = (((f64::from(*x) + offset) * scale - mean) / std) as f32;
+            }
+        }
+        column.field.kind = Kind::F32;
+        column.values = Values::F32(values);
+        Ok(())
+    }
+}
+
+/// `[samples, places, channels]` as `[samples, channels, places]`.
+fn channels_first<T: Copy>(values: &[T], samples: usize, places: usize, channels: usize) -> Vec<T> {
+    let mut moved = Vec::with_capacity(values.len());
+    for sample in values.chunks(places * channels).take(samples) {
+        for channel in 0..channels {
+            moved.extend(sample.iter().skip(channel).step_by(channels));
+        }
+    }
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tensor::Tensor;
+    use crate::train::augment::Augmentation;
+    use crate::train::data::{ArrayDataset, BatchPlan, read_batch};
+
+    #[test]
+    fn pixels_move_to_channels_and_are_normalized() {
+        let pixels: Vec<u8> = (0..12).collect();
+        let images = Tensor::from_vec(&[1, 2, 2, 3], pixels).unwrap();
+        let data = ArrayDataset::new([("x", images)]).unwrap();
+        let mut preprocess = Preprocess::default();
+        preprocess.layout = Layout::Nhwc;
+        preprocess.offset = 1.0;
+        preprocess.std = vec![1.0, 2.0, 4.0];
+        let convert = Convert {
+            column: "x".into(),
+            preprocess: preprocess.clone(),
+            is_float: true,
+        };
+        let mut batch = Batch::default();
+        read_batch(&data, &BatchPlan::of(&[0]), &mut batch).unwrap();
+        Augmentation::new(0)
+            .with(convert)
+            .apply(&mut batch)
+            .unwrap();
+        let column = batch.column("x").unwrap();
+        assert_eq!(column.field.shape, [3, 2, 2]);
+        let expected = [
+            1.0, 4.0, 7.0, 10.0, 1.0, 2.5, 4.0, 5.5, 0.75, 1.5, 2.25, 3.0,
+        ];
+        assert_eq!(column.f32().unwrap(), expected);
+        preprocess.std.pop();
+        let convert = Convert {
+            column: "x".into(),
+            preprocess,
+            is_float: true,
+        };
+        read_batch(&data, &BatchPlan::of(&[0]), &mut batch).unwrap();
+        let error = Augmentation::new(0)
+            .with(convert)
+            .apply(&mut batch)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`x` has samples of shape [3, 2, 2], needed is 2 channels, as many as deviations"
+        );
+    }
+}

@@ -1,0 +1,286 @@
+//! Training as data: a [`TrainRecipe`] is read from TOML and run on a model.
+//!
+//! ```
+//! use modelpress::training::TrainRecipe;
+//!
+//! let recipe = TrainRecipe::from_toml(r#"
+//!     [samples]
+//!     inputs = ["image=train_x.npy"]
+//!     labels = ["train_y.npy"]
+//!
+//!     [validation]
+//!     inputs = ["image=test_x.npy"]
+//!     labels = ["test_y.npy"]
+//!
+//!     [preprocess]
+//!     layout = "nhwc"
+//!
+//!     [loss]
+//!     kind = "cross-entropy"
+//!     label-smoothing = 0.1
+//!
+//!     [[augment]]
+//!     kind = "crop"
+//!     padding = 4
+//!
+//!     [[augment]]
+//!     kind = "flip"
+//!
+//!     [trainer]
+//!     epochs = 30
+//!     batch = 128
+//!     optimizer = { kind = "sgd", momentum = 0.9, nesterov = true, weight_decay = 5e-4 }
+//!     schedule = { kind = "cosine" }
+//! "#)?;
+//! assert_eq!((recipe.trainer.epochs, recipe.augment.len()), (30, 2));
+//! # Ok::<(), modelpress::training::TrainRecipeError>(())
+//! ```
+
+mod augment;
+mod convert;
+#[cfg(feature = "kd")]
+mod distill;
+mod error;
+mod loss;
+mod samples;
+
+pub use augment::AugmentSpec;
+#[cfg(feature = "kd")]
+pub use distill::{MixedLoss, TEACHER, teacher};
+pub use error::TrainRecipeError;
+pub use loss::LossSpec;
+pub use samples::SampleSpec;
+
+use crate::data::{Layout, Preprocess};
+use crate::ir::{Fact, Model};
+use crate::session::SessionOptions;
+use crate::train::augment::{Augmentation, ChannelOrder, Images};
+use crate::train::data::{Dataset, Subset, split};
+use crate::train::trainer::{Callback, TopK, TrainReport, Trainer, TrainerConfig};
+use convert::Convert;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What a model is trained on, and how.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct TrainRecipe {
+    /// What it is trained on.
+    pub samples: SampleSpec,
+    /// What it is evaluated on after epochs.
+    pub validation: Option<SampleSpec>,
+    /// The share of `samples` that is held out to be evaluated on, where there is no `validation`.
+    pub hold_out: Option<f64>,
+    /// How the numbers of float inputs are converted, after augmentation.
+    pub preprocess: Preprocess,
+    /// What becomes small.
+    pub loss: LossSpec,
+    /// Changes of the samples that are trained on, in their order; of the first image input, and of the first labels where they are
+    /// mixed.
+    pub augment: Vec<AugmentSpec>,
+    /// Settings of the run.
+    pub trainer: TrainerConfig,
+}
+
+impl TrainRecipe {
+    /// Reads a recipe; an unknown setting is an error.
+    ///
+    /// # Errors
+    /// [`TrainRecipeError::Read`] with line and column.
+    pub fn from_toml(text: &str) -> Result<Self, TrainRecipeError> {
+        Ok(toml::from_str(text)?)
+    }
+
+    /// The recipe as TOML.
+    ///
+    /// # Errors
+    /// [`TrainRecipeError::Write`].
+    pub fn to_toml(&self) -> Result<String, TrainRecipeError> {
+        Ok(toml::to_string(self)?)
+    }
+
+    /// The same with relative files taken from `folder`.
+    #[must_use]
+    pub fn within(mut self, folder: &Path) -> Self {
+        self.samples = self.samples.within(folder);
+        self.validation = self.validation.map(|samples| samples.within(folder));
+        let trainer = &mut self.trainer;
+        let checkpoint = trainer.checkpoint.as_mut().map(|c| &mut c.path);
+        let log = trainer.log.as_mut().map(|log| &mut log.path);
+        for path in checkpoint
+            .into_iter()
+            .chain(log)
+            .chain(trainer.curves.as_mut())
+        {
+            *path = folder.join(&path);
+        }
+        self
+    }
+
+    /// A run of this recipe on a model, at its beginning.
+    ///
+    /// # Errors
+    /// [`TrainRecipeError`].
+    pub fn begin(
+        &self,
+        model: &Model,
+        options: &SessionOptions,
+    ) -> Result<TrainingRun, TrainRecipeError> {
+        self.preprocess.validate()?;
+        let data: Arc<dyn Dataset> = Arc::new(self.samples.open(model)?);
+        let (data, held_out) = match (&self.validation, self.hold_out) {
+            (Some(_), Some(_)) => return Err(TrainRecipeError::HeldOutTwice),
+            (Some(validation), None) => {
+                let held_out: Arc<dyn Dataset> = Arc::new(validation.open(model)?);
+                (data, Some(held_out))
+            }
+            (None, Some(share)) => {
+                let fold = split(data.len(), share, self.trainer.seed)?;
+                if fold.validation.is_empty() {
+                    return Err(TrainRecipeError::NothingHeldOut { share });
+                }
+                let held_out = Subset::new(Arc::clone(&data), fold.validation)?;
+                let rest = Subset::new(data, fold.train)?;
+                (
+                    Arc::new(rest) as Arc<dyn Dataset>,
+                    Some(Arc::new(held_out) as Arc<dyn Dataset>),
+                )
+            }
+            (None, None) => (data, None),
+        };
+        let mut trainer =
+            Trainer::with_session(model, self.loss.build(), self.trainer.clone(), options)?
+                .with_augmentation(self.augmentation(model, &*data)?)
+                .with_preparation(self.preparation(Augmentation::new(0), model, &*data));
+        if self.loss.is_classification() {
+            trainer = trainer.with_metric(TopK::default());
+        }
+        Ok(TrainingRun {
+            trainer,
+            data,
+            held_out,
+        })
+    }
+
+    /// Changes of the samples that are trained on, then the conversion.
+    fn augmentation(
+        &self,
+        model: &Model,
+        data: &dyn Dataset,
+    ) -> Result<Augmentation, TrainRecipeError> {
+        let mut all = Augmentation::new(self.trainer.seed);
+        if !self.augment.is_empty() {
+            let is_image = |name: &str| {
+                let field = data.fields().iter().find(|field| field.name == name);
+                field.is_some_and(|field| field.shape.len() >= 2)
+            };
+            let mut inputs = model
+                .graph
+                .required_inputs()
+                .map(|id| model.graph.name_of(id));
+            let image = inputs
+                .find(|name| is_image(name))
+                .ok_or(TrainRecipeError::NoImages)?;
+            let labels = data
+                .fields()
+                .iter()
+                .find(|field| !is_input(model, &field.name));
+            let images = Images {
+                column: image.to_owned(),
+                order: match self.preprocess.layout {
+                    Layout::Nhwc => ChannelOrder::Nhwc,
+                    Layout::Model => ChannelOrder::Nchw,
+                },
+            };
+            let labels = labels.map_or("", |field| field.name.as_str());
+            for step in &self.augment {
+                all = step.add_to(all, &images, labels);
+            }
+        }
+        Ok(self.preparation(all, model, data))
+    }
+
+    /// Other steps, then the conversion of all columns that feed inputs.
+    fn preparation(
+        &self,
+        mut all: Augmentation,
+        model: &Model,
+        data: &dyn Dataset,
+    ) -> Augmentation {
+        for field in data
+            .fields()
+            .iter()
+            .filter(|field| is_input(model, &field.name))
+        {
+            let fact = model.fact(&field.name).and_then(Fact::as_tensor);
+            all = all.with(Convert {
+                column: field.name.clone(),
+                preprocess: self.preprocess.clone(),
+                is_float: fact
+                    .and_then(|f| f.dtype)
+                    .is_none_or(|dtype| dtype.is_float()),
+            });
+        }
+        all
+    }
+}
+
+fn is_input(model: &Model, name: &str) -> bool {
+    let graph = &model.graph;
+    graph
+        .value_by_name(name)
+        .is_some_and(|id| graph.is_input(id))
+}
+
+/// A trainer with its data.
+pub struct TrainingRun {
+    trainer: Trainer,
+    data: Arc<dyn Dataset>,
+    held_out: Option<Arc<dyn Dataset>>,
+}
+
+impl TrainingRun {
+    /// The same with somebody who looks on.
+    #[must_use]
+    pub fn with_callback(mut self, callback: impl Callback + 'static) -> Self {
+        self.trainer = self.trainer.with_callback(callback);
+        self
+    }
+
+    /// Goes on from a checkpoint that a run of the same recipe wrote.
+    ///
+    /// # Errors
+    /// [`TrainRecipeError::Train`].
+    pub fn resume(&mut self, path: impl AsRef<Path>) -> Result<(), TrainRecipeError> {
+        Ok(self.trainer.resume(path)?)
+    }
+
+    /// Trains to the end; gives the model and what it came to.
+    ///
+    /// # Errors
+    /// [`TrainRecipeError::Train`].
+    pub fn finish(&mut self) -> Result<(Model, TrainReport), TrainRecipeError> {
+        let report = self
+            .trainer
+            .fit(Arc::clone(&self.data), self.held_out.as_deref())?;
+        Ok((self.trainer.model()?, report))
+    }
+
+    /// The trainer.
+    pub fn trainer(&self) -> &Trainer {
+        &self.trainer
+    }
+
+    /// The number of samples that are trained on, and held out.
+    pub fn samples(&self) -> (usize, usize) {
+        (
+            self.data.len(),
+            self.held_out.as_ref().map_or(0, |data| data.len()),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests;
