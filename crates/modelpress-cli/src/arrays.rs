@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::numbers::{self, finite, nonzero, positive};
 use clap::{Args, ValueEnum};
-use modelpress::data::{DataOptions, Dataset, InputSpec, Layout};
+use modelpress::data::{DataOptions, Dataset, InputSpec, Layout, Preprocess};
 use modelpress::ir::Model;
 use modelpress::ir::dims::OpenDim;
 
@@ -28,6 +28,14 @@ pub(crate) struct SampleArgs {
     /// Cut, in each batch, the trailing columns in which this mask input is all zero.
     #[arg(long, value_name = "NAME")]
     pub(crate) trim: Option<String>,
+    #[command(flatten)]
+    preprocess: PreprocessArgs,
+}
+
+/// How the numbers of arrays are converted.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Samples")]
+pub(crate) struct PreprocessArgs {
     /// The order of the arrays' axes.
     #[arg(long, value_enum, default_value = "model")]
     layout: LayoutArg,
@@ -64,15 +72,9 @@ pub(crate) struct SampleArgs {
     std: Vec<f64>,
 }
 
-impl SampleArgs {
-    /// The options, with `batch` samples per run unless the user names another number.
-    pub(crate) fn options(&self, batch: usize) -> DataOptions {
-        let mut options = DataOptions::default();
-        options.batch = self.batch;
-        options.preferred_batch = batch;
-        options.limit = self.limit;
-        options.trim = self.trim.clone();
-        let preprocess = &mut options.preprocess;
+impl PreprocessArgs {
+    pub(crate) fn preprocess(&self) -> Preprocess {
+        let mut preprocess = Preprocess::default();
         preprocess.layout = match self.layout {
             LayoutArg::Model => Layout::Model,
             LayoutArg::Nhwc => Layout::Nhwc,
@@ -81,6 +83,36 @@ impl SampleArgs {
         preprocess.scale = self.scale;
         preprocess.mean = self.mean.clone();
         preprocess.std = self.std.clone();
+        preprocess
+    }
+
+    /// The first setting that was given at all.
+    fn given(&self) -> Option<&'static str> {
+        let given = [
+            ("--layout", matches!(self.layout, LayoutArg::Nhwc)),
+            ("--offset", self.offset != 0.0),
+            ("--scale", self.scale.is_some()),
+            ("--mean", !self.mean.is_empty()),
+            ("--std", !self.std.is_empty()),
+        ];
+        given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag)
+    }
+
+    /// Whether any setting was given.
+    pub(crate) fn is_given(&self) -> bool {
+        self.given().is_some()
+    }
+}
+
+impl SampleArgs {
+    /// The options, with `batch` samples per run unless the user names another number.
+    pub(crate) fn options(&self, batch: usize) -> DataOptions {
+        let mut options = DataOptions::default();
+        options.batch = self.batch;
+        options.preferred_batch = batch;
+        options.limit = self.limit;
+        options.trim = self.trim.clone();
+        options.preprocess = self.preprocess.preprocess();
         options
     }
 
@@ -95,13 +127,9 @@ impl SampleArgs {
         let given = [
             ("--limit", self.limit.is_some()),
             ("--trim", self.trim.is_some()),
-            ("--layout", matches!(self.layout, LayoutArg::Nhwc)),
-            ("--offset", self.offset != 0.0),
-            ("--scale", self.scale.is_some()),
-            ("--mean", !self.mean.is_empty()),
-            ("--std", !self.std.is_empty()),
         ];
-        given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag)
+        let given = given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag);
+        given.or_else(|| self.preprocess.given())
     }
 
     pub(crate) fn open(

@@ -12,6 +12,8 @@ use modelpress::quant::graph::{CalibrationError, QuantizeError};
 use modelpress::session::SessionError;
 use modelpress::tensor::TensorError;
 use modelpress::tensor::npy::NpyError;
+use modelpress::train::trainer::TrainError;
+use modelpress::training::TrainRecipeError;
 use std::path::{Path, PathBuf};
 
 /// Why a verb failed.
@@ -80,6 +82,14 @@ pub(crate) enum Error {
     },
     #[error(transparent)]
     Quantize(#[from] QuantizeError),
+    /// A recipe cannot be read.
+    #[error("{}: {source}", path.display())]
+    Recipe {
+        path: PathBuf,
+        source: TrainRecipeError,
+    },
+    #[error(transparent)]
+    Train(TrainRecipeError),
     /// The checker found the model not valid.
     #[error("{}: {errors} errors", path.display())]
     Invalid { path: PathBuf, errors: usize },
@@ -153,6 +163,15 @@ pub(crate) enum Usage {
     NotOnnx { path: PathBuf },
     #[error("--dim: {0}")]
     Dim(DimError),
+    #[error(
+        "there is nothing to train on: give --train NAME=FILE.npy and --labels FILE.npy, or --recipe FILE"
+    )]
+    NothingToTrainOn,
+    #[error("{flag} is for --optimizer {optimizer} only")]
+    OnlyWithOptimizer {
+        flag: &'static str,
+        optimizer: &'static str,
+    },
 }
 
 impl Error {
@@ -162,17 +181,9 @@ impl Error {
             Self::Usage(_) => true,
             Self::Quantize(error) => is_wrong_request(error),
             Self::Calibration(CalibrationError::Prepare(error)) => is_wrong_request(error),
-            Self::Data(error) => matches!(
-                error,
-                DataError::Spec { .. }
-                    | DataError::NoSuchInput { .. }
-                    | DataError::NameNeeded { .. }
-                    | DataError::MissingInput { .. }
-                    | DataError::FedTwice { .. }
-                    | DataError::FixedBatch { .. }
-                    | DataError::Channels { .. }
-                    | DataError::Setting { .. }
-            ),
+            Self::Data(error) => is_wrong_input(error),
+            Self::Recipe { .. } => true,
+            Self::Train(error) => is_wrong_training(error),
             Self::Evaluate(EvaluateError::NoSuchOutput { .. } | EvaluateError::NoMask { .. }) => {
                 true
             }
@@ -194,6 +205,42 @@ impl Error {
     pub(crate) fn file(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::File { path, source }
+    }
+}
+
+/// Whether arrays are asked for that the model does not take.
+fn is_wrong_input(error: &DataError) -> bool {
+    matches!(
+        error,
+        DataError::Spec { .. }
+            | DataError::NoSuchInput { .. }
+            | DataError::NameNeeded { .. }
+            | DataError::MissingInput { .. }
+            | DataError::FedTwice { .. }
+            | DataError::FixedBatch { .. }
+            | DataError::Channels { .. }
+            | DataError::Setting { .. }
+    )
+}
+
+/// Whether the request to train is wrong in itself or for this model.
+fn is_wrong_training(error: &TrainRecipeError) -> bool {
+    match error {
+        TrainRecipeError::Input(error) => is_wrong_input(error),
+        TrainRecipeError::Train(error) => matches!(
+            error,
+            TrainError::Setting { .. }
+                | TrainError::NoSuchWeight { .. }
+                | TrainError::NoSuchOutput { .. }
+                | TrainError::NoSuchScore { .. }
+                | TrainError::FixedBatch { .. }
+                | TrainError::OtherRun { .. }
+                | TrainError::Optimizer(_)
+                | TrainError::Schedule(_)
+                | TrainError::Ema(_)
+        ),
+        TrainRecipeError::Archive(_) | TrainRecipeError::Samples(_) => false,
+        _ => true,
     }
 }
 
@@ -238,6 +285,12 @@ impl From<OptimizeError> for Error {
             OptimizeError::Pass(error) => error.into(),
             other => Self::Optimize(other),
         }
+    }
+}
+
+impl From<TrainRecipeError> for Error {
+    fn from(error: TrainRecipeError) -> Self {
+        Self::Train(error)
     }
 }
 

@@ -28,6 +28,20 @@ impl Progress {
         }
     }
 
+    /// Says how much work is done altogether, and how it goes.
+    pub(crate) fn set(&mut self, done: u64, how: String) {
+        self.bar.set_message(how);
+        let before = self.bar.position();
+        self.add(done.saturating_sub(before) as usize);
+    }
+
+    /// Work that was done before; it does not count for the time that is left.
+    pub(crate) fn after(self, done: u64) -> Self {
+        self.bar.set_position(done);
+        self.bar.reset_eta();
+        self
+    }
+
     /// Counts work that is done.
     pub(crate) fn add(&mut self, done: usize) {
         if !self.shown && self.started.elapsed() > PATIENCE {

@@ -76,6 +76,16 @@ impl Default for Course {
 }
 
 impl Course {
+    /// One cycle with the shape of PyTorch's.
+    pub fn one_cycle() -> Self {
+        Self::OneCycle {
+            rising: rising(),
+            divisor: divisor(),
+            last_divisor: last_divisor(),
+            momentum: None,
+        }
+    }
+
     /// The schedule of a run of `epochs` epochs of `steps` steps each, of which the first `warm_up` rise from zero.
     ///
     /// # Errors

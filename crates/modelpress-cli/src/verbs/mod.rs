@@ -12,6 +12,7 @@ mod inspect;
 mod optimize;
 mod quantize;
 mod run;
+mod train;
 
 use crate::context::Context;
 use crate::error::Error;
@@ -28,6 +29,7 @@ pub(crate) enum Verb {
     Compare(compare::Compare),
     Calibrate(Box<calibrate::Calibrate>),
     Quantize(Box<quantize::Quantize>),
+    Train(Box<train::Train>),
     Conformance(conformance::Conformance),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -45,6 +47,7 @@ impl Verb {
             Self::Compare(verb) => verb.run(cx),
             Self::Calibrate(verb) => verb.run(cx),
             Self::Quantize(verb) => verb.run(cx),
+            Self::Train(verb) => verb.run(cx),
             Self::Conformance(verb) => verb.run(cx),
             Self::Demo(verb) => verb.run(cx),
             Self::Completions(verb) => verb.run(cx),

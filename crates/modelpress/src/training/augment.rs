@@ -84,6 +84,14 @@ fn one() -> f64 {
 }
 
 impl AugmentSpec {
+    /// A crop of the image's own size, out of the image with this many pixels of 0 on each side.
+    pub fn crop(padding: usize) -> Self {
+        Self::Crop {
+            padding,
+            border: Border::default(),
+        }
+    }
+
     /// Adds the step to others, for the images of a column and the labels of another.
     pub(super) fn add_to(&self, all: Augmentation, images: &Images, labels: &str) -> Augmentation {
         let images = images.clone();
