@@ -4,6 +4,9 @@ use compress_tensor::{DType, Tensor};
 use compress_train::random::{Purpose, Random};
 use onnx_ir::{Attribute, Dim, Fact, Graph, Model, Node, ValueId};
 
+/// The outputs of a node are named when it is added.
+const NONE: [ValueId; 0] = [];
+
 /// Builds a graph layer by layer.
 pub(crate) struct Builder {
     pub(crate) graph: Graph,
@@ -65,7 +68,7 @@ impl Builder {
             &[outputs, self.channels, 3, 3],
             bound,
         );
-        let node = Node::new("Conv", [self.at, w], [])
+        let node = Node::new("Conv", [self.at, w], NONE)
             .with("pads", Attribute::Ints(vec![1, 1, 1, 1]))
             .with("strides", Attribute::Ints(vec![stride, stride]))
             .with("kernel_shape", Attribute::Ints(vec![3, 3]));
@@ -79,13 +82,17 @@ impl Builder {
         let parts = [("scale", 1.0), ("bias", 0.0), ("mean", 0.0), ("var", 1.0)];
         let parts =
             parts.map(|(part, value)| self.constant(&format!("{name}.{part}"), channels, value));
-        let node = Node::new("BatchNormalization", [&[self.at], &parts[..]].concat(), []);
+        let node = Node::new(
+            "BatchNormalization",
+            [&[self.at], &parts[..]].concat(),
+            NONE,
+        );
         self.node(node, name);
         self
     }
 
     pub(crate) fn apply(mut self, operator: &str, name: &str) -> Self {
-        let node = Node::new(operator, [self.at], []);
+        let node = Node::new(operator, [self.at], NONE);
         self.node(node, name);
         self
     }
@@ -95,7 +102,7 @@ impl Builder {
             .graph
             .add_initializer("ratio", Tensor::scalar(ratio))
             .unwrap();
-        let node = Node::new("Dropout", [self.at, ratio], []);
+        let node = Node::new("Dropout", [self.at, ratio], NONE);
         self.node(node, name);
         self
     }
@@ -107,7 +114,7 @@ impl Builder {
         let bound = 1.0 / (self.channels as f64).sqrt();
         let w = self.weight("classifier.weight", &[classes, self.channels], bound);
         let b = self.constant("classifier.bias", classes, 0.0);
-        let node = Node::new("Gemm", [self.at, w, b], []).with("transB", 1i64);
+        let node = Node::new("Gemm", [self.at, w, b], NONE).with("transB", 1i64);
         self.node(node, "logits");
         self
     }
