@@ -11,7 +11,7 @@ use crate::{study, venv, workspace};
 
 /// Builds and installs what is missing, then measures; the arguments are the script's.
 pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
-    let python = venv::ensure_with_peers()?;
+    let python = venv::ensure_with("requirements-peers.txt")?;
     let program = study::program()?;
     let script = ["xtask/python/bench_peers.py"];
     let mut command = process::command(&python, &script);

@@ -14,6 +14,8 @@ struct Study {
     name: &'static str,
     about: &'static str,
     form: Form,
+    /// What its script needs beside `requirements.txt`.
+    more: Option<&'static str>,
 }
 
 /// What measures.
@@ -29,46 +31,61 @@ const STUDIES: &[Study] = &[
         name: "int8",
         about: "accuracy and agreement of int8 files in ONNX Runtime [MODEL …]",
         form: Form::Script,
+        more: None,
     },
     Study {
         name: "fidelity",
         about: "how far int8 files of models without labels stay from float [magika|ultraface|silero …]",
         form: Form::Script,
+        more: None,
     },
     Study {
         name: "cost",
         about: "time and peak memory of quantizing beside onnxruntime.quantization [JOB …]",
         form: Form::Script,
+        more: None,
     },
     Study {
         name: "half",
         about: "f16 and bfloat16 models beside f32 and ONNX Runtime [--threads N[,N…]] [--rounds N] [CASE …]",
         form: Form::Script,
+        more: None,
     },
     Study {
         name: "latency",
         about: "time of one run beside ONNX Runtime [--threads N[,N…]] [--rounds N] [CASE …]",
         form: Form::Script,
+        more: None,
     },
     Study {
         name: "latency-model",
         about: "predicted beside measured time [--shapes N] [--threads N] [FILE[:NAME=SIZE,…] …]",
         form: Form::Script,
+        more: None,
     },
     Study {
         name: "products",
         about: "matrix products beside ONNX Runtime [--threads N] [--rounds N] [SHAPE …]",
         form: Form::Script,
+        more: None,
+    },
+    Study {
+        name: "training",
+        about: "accuracy and step time of training beside PyTorch [--threads N[,N…]] [--rounds N] [digits|cifar|steps …]",
+        form: Form::Script,
+        more: Some("requirements-training.txt"),
     },
     Study {
         name: "loading",
         about: "time and memory of loading 1 GiB of weights [--layers N] [--folder FOLDER]",
         form: Form::Program,
+        more: None,
     },
     Study {
         name: "sharing",
         about: "one session run by many threads [--seconds N] [--callers N]",
         form: Form::Program,
+        more: None,
     },
 ];
 
@@ -83,7 +100,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
     };
     let mut command = match study.form {
         Form::Script => {
-            let python = venv::ensure()?;
+            let python = match study.more {
+                Some(requirements) => venv::ensure_with(requirements)?,
+                None => venv::ensure()?,
+            };
             let program = program()?;
             let name = study.name.replace('-', "_");
             let script = format!("xtask/python/{name}_study.py");

@@ -38,12 +38,12 @@ pub(crate) fn ensure() -> Result<PathBuf, Error> {
     Ok(interpreter())
 }
 
-/// The same with what only `cargo xtask bench-peers` needs (`requirements-peers.txt`).
-pub(crate) fn ensure_with_peers() -> Result<PathBuf, Error> {
+/// The same with what a file beside `requirements.txt` names, as `requirements-peers.txt`.
+pub(crate) fn ensure_with(name: &str) -> Result<PathBuf, Error> {
     let python = ensure()?;
-    let requirements = workspace::root().join("xtask/requirements-peers.txt");
+    let requirements = workspace::root().join("xtask").join(name);
     let wanted = std::fs::read(&requirements).map_err(Error::file(&requirements))?;
-    let stamp = folder().join("requirements-peers.txt");
+    let stamp = folder().join(name);
     if std::fs::read(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(python);
     }

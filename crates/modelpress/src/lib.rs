@@ -36,3 +36,8 @@ pub use recipe::{Recipe, RecipeError, RecipeReport};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// The examples of the page on training.
+#[cfg(all(doctest, feature = "kd"))]
+#[doc = include_str!("../../../docs/training.md")]
+struct TrainingPage;

@@ -14,7 +14,7 @@ fn fit(config: TrainerConfig, samples: usize, scale: u8) -> (Trainer, TrainRepor
     let mut trainer = Trainer::new(&digits_cnn(), CrossEntropy::default(), config)
         .unwrap()
         .with_metric(TopK::default());
-    let held_out = dataset(TRAINING..TRAINING + 200, scale);
+    let held_out = dataset(TRAINING..TRAINING + 100, scale);
     let report = trainer
         .fit(Arc::new(dataset(0..samples, scale)), Some(&held_out))
         .unwrap();
@@ -32,16 +32,16 @@ fn accuracies(report: &TrainReport) -> Vec<f64> {
 #[test]
 fn a_small_network_learns_the_digits_from_raw_pixels() {
     let mut config = TrainerConfig::default();
-    (config.epochs, config.batch) = (5, 16);
-    let (_, report) = fit(config, 640, 16);
+    (config.epochs, config.batch) = (8, 16);
+    let (_, report) = fit(config, 320, 16);
     let found = accuracies(&report);
     println!("{found:?}");
-    assert!(found[4] > 0.85, "{found:?}");
-    let train = &report.epochs[4].train;
+    assert!(found[7] > 0.75, "{found:?}");
+    let train = &report.epochs[7].train;
     assert!(train[0].value < report.epochs[0].train[0].value);
     assert_eq!(
         (train[1].name.as_str(), train[1].n, report.watched.as_str()),
-        ("accuracy", 640, "accuracy")
+        ("accuracy", 320, "accuracy")
     );
 }
 
@@ -69,7 +69,7 @@ fn new_weights_learn_with_adam_and_the_best_are_kept() {
     let again = Trainer::new(&model, CrossEntropy::default(), TrainerConfig::default()).unwrap();
     let again = again.with_metric(TopK::default());
     let score = again
-        .evaluate(&dataset(TRAINING..TRAINING + 200, 16))
+        .evaluate(&dataset(TRAINING..TRAINING + 100, 16))
         .unwrap();
     assert_eq!(score[1].value, best.value);
 }

@@ -128,7 +128,7 @@ impl Builder {
 /// Two convolutions with batch normalization, and a classifier of ten.
 pub(crate) fn digits_cnn() -> Model {
     Builder::images(1, 8)
-        .conv("first", 8, 1)
+        .conv("first", 8, 2)
         .norm("first_norm")
         .apply("Relu", "first_relu")
         .conv("second", 16, 2)

@@ -18,7 +18,8 @@ use modelpress::training::{SampleSpec, TrainRecipe};
 use serde::Serialize;
 use settings::TrainArgs;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Train the weights of an ONNX file; what is written is the file with other numbers.
 #[derive(Args)]
@@ -88,6 +89,9 @@ struct Outcome {
     output_bytes: u64,
     /// Of this call.
     seconds: f64,
+    /// The median and the least time from step to step in this call, with what happens between; null for fewer than two steps.
+    step_ms_p50: Option<f64>,
+    step_ms_least: Option<f64>,
     peak_rss_bytes: Option<u64>,
     threads: usize,
 }
@@ -118,9 +122,16 @@ impl Train {
             run.resume(&checkpoint)?;
         }
         let (samples, held_out) = run.samples();
-        let mut run = run.with_callback(Display::default());
+        let times = Arc::new(Mutex::new(Vec::new()));
+        let mut run = run.with_callback(Display {
+            times: Arc::clone(&times),
+            ..Display::default()
+        });
         let (trained, report) = run.finish()?;
         save(&trained, &self.output)?;
+        let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
+        times.sort_unstable();
+        let ms = |at: usize| times.get(at).copied().map(units::milliseconds);
         let TrainReport {
             steps,
             epochs,
@@ -149,6 +160,8 @@ impl Train {
             input_bytes: bytes_on_disk(&self.model)?,
             output_bytes: bytes_on_disk(&self.output)?,
             seconds: started.elapsed().as_secs_f64(),
+            step_ms_p50: ms(times.len() / 2),
+            step_ms_least: ms(0),
             peak_rss_bytes: peak_rss_bytes(),
             threads: cx.threads(),
         };
@@ -221,6 +234,10 @@ impl Train {
 #[derive(Default)]
 struct Display {
     progress: Option<Progress>,
+    /// When the last step ended.
+    last: Option<Instant>,
+    /// The times from step to step.
+    times: Arc<Mutex<Vec<Duration>>>,
 }
 
 impl Callback for Display {

@@ -8,5 +8,6 @@ mod models;
 mod outputs;
 mod program;
 mod quantize;
+mod train;
 mod tuning;
 mod usage;

@@ -1,1 +1,113 @@
-//! Recipes, read.
+//! Recipes, read and refused; the mixed loss.
+
+use super::*;
+
+#[test]
+fn a_recipe_reads_back_as_it_was_written() {
+    let text = "
+        hold_out = 0.1
+        [samples]
+        inputs = ['x=x.npy']
+        labels = ['y.npy', 'weights=w.npy']
+        [preprocess]
+        layout = 'nhwc'
+        mean = [0.5]
+        [loss]
+        kind = 'huber'
+        delta = 2.0
+        [[augment]]
+        kind = 'crop'
+        padding = 2
+        border = 'edge'
+        [[augment]]
+        kind = 'cutmix'
+        classes = 10
+        [trainer]
+        epochs = 3
+        learning-rate = 0.05
+        schedule = { kind = 'one-cycle', rising = 0.2 }
+        optimizer = { kind = 'adam', beta1 = 0.8, decay = 'penalty' }
+        groups = [{ patterns = ['*.bias'], weight_decay = 0.0 }]
+        average = { decay = 0.99 }
+        checkpoint = { path = 'c' }
+        log = { path = 'log.jsonl', format = 'json-lines', every = 10 }
+    ";
+    let recipe = TrainRecipe::from_toml(text).unwrap();
+    assert_eq!(
+        TrainRecipe::from_toml(&recipe.to_toml().unwrap()).unwrap(),
+        recipe
+    );
+    let within = recipe.within(Path::new("folder"));
+    assert_eq!(within.samples.labels[1].to_string(), "weights=folder/w.npy");
+    assert_eq!(
+        within.trainer.checkpoint.unwrap().path,
+        Path::new("folder/c")
+    );
+    assert_eq!(
+        within.trainer.log.unwrap().path,
+        Path::new("folder/log.jsonl")
+    );
+}
+
+#[test]
+fn unknown_settings_are_told() {
+    for (text, expected) in [
+        ("[trainer]\nepoch = 1", "epoch"),
+        ("[loss]\nkind = 'mse'\ndelta = 1.0", "delta"),
+        (
+            "[trainer]\noptimizer = { kind = 'sgd', momentun = 0.9 }",
+            "momentun",
+        ),
+        ("[[augment]]\nkind = 'blur'", "blur"),
+        (
+            "[trainer]\nschedule = { kind = 'cosine', steps = 3 }",
+            "steps",
+        ),
+    ] {
+        let error = TrainRecipe::from_toml(text).unwrap_err().to_string();
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[cfg(feature = "kd")]
+#[test]
+fn the_mixed_loss_is_that_of_the_arrays() {
+    use crate::kd::logits::{KdLoss, kl_divergence};
+    use crate::train::loss::{Loss, Outputs, Target, Targets};
+    use ndarray::{arr1, arr2};
+    let student = arr2(&[[0.1f32, 0.4, -0.2], [1.0, -1.0, 0.3]]);
+    let teacher = arr2(&[[0.0f32, 3.0, -1.0], [2.0, -1.5, 0.5]]);
+    let labels = arr1(&[1i64, 0]);
+    let (dynamic, taught) = (student.clone().into_dyn(), teacher.clone().into_dyn());
+    let classes = labels.clone().into_dyn();
+    let outputs = Outputs::new([("logits", dynamic.view())]);
+    let loss = MixedLoss::new(KdLoss::new(0.7, 3.0));
+    let (value, gradient) = loss.loss.loss(&student, &teacher, &labels).unwrap();
+    let (teacher_target, label_target) = (
+        (TEACHER, Target::Values(taught.view())),
+        ("labels", Target::Classes(classes.view())),
+    );
+    for targets in [
+        [teacher_target.clone(), label_target.clone()],
+        [label_target, teacher_target.clone()],
+    ] {
+        let found = loss.loss(&outputs, &Targets::new(targets)).unwrap();
+        assert_eq!(found.value, value);
+        assert_eq!(
+            found.gradients[0].as_ref(),
+            Some(&gradient.clone().into_dyn())
+        );
+    }
+    let alone = loss
+        .loss(&outputs, &Targets::new([teacher_target]))
+        .unwrap();
+    assert_eq!(
+        alone.value,
+        kl_divergence(&student, &teacher, 3.0).unwrap().0
+    );
+    let error = loss.loss(&outputs, &Targets::default()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "there is no target `teacher`, there are []"
+    );
+}
