@@ -49,7 +49,7 @@ impl Evaluator {
         feeder.check(
             over.data.fields(),
             over.batch,
-            over.data.len() % over.batch == 0,
+            over.data.len().is_multiple_of(over.batch),
         )?;
         let (mut batch, mut outputs) = (Batch::default(), Vec::new());
         let (mut tally, mut values) = (Tally::new(metrics.len()), Vec::new());

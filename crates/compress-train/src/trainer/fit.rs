@@ -67,7 +67,7 @@ impl Trainer {
                 drop_last: config.drop_last,
             },
         )?;
-        let are_whole = config.drop_last || data.len() % config.batch == 0;
+        let are_whole = config.drop_last || data.len().is_multiple_of(config.batch);
         self.network.check(data.fields(), config.batch, are_whole)?;
         if let Some(held_out) = held_out {
             self.network.check(

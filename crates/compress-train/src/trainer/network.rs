@@ -234,7 +234,7 @@ impl Network {
         };
         self.feeder.restore(batch, targets);
         match found {
-            Some(Err(error)) => return Err(error.into()),
+            Some(Err(error)) => Err(error.into()),
             Some(Ok(found)) => {
                 done?;
                 seen?;

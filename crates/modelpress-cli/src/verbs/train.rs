@@ -242,6 +242,11 @@ struct Display {
 
 impl Callback for Display {
     fn on_step(&mut self, end: &StepEnd, _: &Network) -> Flow {
+        let now = Instant::now();
+        if let Some(last) = self.last.replace(now) {
+            let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+            times.push(now - last);
+        }
         let progress = self
             .progress
             .get_or_insert_with(|| Progress::new("train", end.steps as usize).after(end.step - 1));

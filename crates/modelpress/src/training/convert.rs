@@ -95,10 +95,12 @@ mod tests {
         let pixels: Vec<u8> = (0..12).collect();
         let images = Tensor::from_vec(&[1, 2, 2, 3], pixels).unwrap();
         let data = ArrayDataset::new([("x", images)]).unwrap();
-        let mut preprocess = Preprocess::default();
-        preprocess.layout = Layout::Nhwc;
-        preprocess.offset = 1.0;
-        preprocess.std = vec![1.0, 2.0, 4.0];
+        let mut preprocess = Preprocess {
+            layout: Layout::Nhwc,
+            offset: 1.0,
+            std: vec![1.0, 2.0, 4.0],
+            ..Preprocess::default()
+        };
         let convert = Convert {
             column: "x".into(),
             preprocess: preprocess.clone(),
