@@ -73,7 +73,7 @@ impl Trainer {
             self.network.check(
                 held_out.fields(),
                 config.batch,
-                held_out.len() % config.batch == 0,
+                held_out.len().is_multiple_of(config.batch),
             )?;
         }
         let per_epoch = sampler.batches().div_ceil(config.accumulate) as u64;
