@@ -167,6 +167,10 @@ pub(crate) enum Usage {
         "there is nothing to train on: give --train NAME=FILE.npy and --labels FILE.npy, or --recipe FILE"
     )]
     NothingToTrainOn,
+    #[error(
+        "--label-smoothing is for losses of classes only: cross-entropy and binary-cross-entropy"
+    )]
+    SmoothingOfNoClasses,
     #[error("{flag} is for --optimizer {optimizer} only")]
     OnlyWithOptimizer {
         flag: &'static str,

@@ -84,9 +84,11 @@ fn numbers(count: usize, seed: u32) -> Vec<f32> {
 }
 
 fn close(found: &[f32], expected: &[f64], sums: &[f64], what: &str, e: &Extents, isa: Isa) {
-    for (i, ((&found, &expected), sum)) in found.iter().zip(expected).zip(sums).enumerate() {
+    // Winograd's transforms mix the pixels of a patch: a result is off by a share of the magnitudes around it, not of its own.
+    let largest = sums.iter().copied().fold(0.0, f64::max);
+    for (i, ((&found, &expected), &sum)) in found.iter().zip(expected).zip(sums).enumerate() {
         let apart = (f64::from(found) - expected).abs();
-        // Rounding of sums, Winograd's transforms included, is a small share of the sum of magnitudes.
+        let sum = if what == "dw" { sum } else { largest };
         assert!(
             apart <= 2e-6 * (1.0 + sum),
             "{what} on {isa}, {i}: {found} {expected} {e:?}"

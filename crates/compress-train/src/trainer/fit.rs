@@ -122,15 +122,14 @@ impl Trainer {
             add_parts(&mut done.parts, found.parts, weight);
             samples += batch.len();
             (done.epoch, done.ends_epoch) = (batch.epoch, batch.is_last);
+            // While the samples are still there to be named.
+            done.norm = global_norm(self.network.gradients()?.into_iter().map(|g| &*g));
+            if !done.norm.is_finite() {
+                return Err(self.gradient_error(&batch));
+            }
             if accumulate > 1 {
                 for (index, gradient) in self.network.gradients()?.into_iter().enumerate() {
                     self.accumulator.add(index, gradient, batch.len())?;
-                }
-            } else {
-                // While the samples are still there to be named.
-                done.norm = global_norm(self.network.gradients()?.into_iter().map(|g| &*g));
-                if !done.norm.is_finite() {
-                    return Err(self.gradient_error(&batch));
                 }
             }
             loader.recycle(batch);

@@ -5,7 +5,7 @@ use crate::loss::{LossError, Outputs, Target, Targets};
 use crate::metrics::{Mean, wilson_interval};
 use crate::stopping::Better;
 use ndarray::Axis;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A measure of each sample, whose mean is reported.
 ///
@@ -155,12 +155,18 @@ fn largest(values: impl Iterator<Item = f32>) -> usize {
     best.0
 }
 
+/// Reads a number, and `null` as NaN.
+fn number_or_nan<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::NAN))
+}
+
 /// A mean over samples with its confidence interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
     /// What was measured: `loss`, or a metric's name.
     pub name: String,
-    /// The mean.
+    /// The mean. JSON has no numbers that are not finite: they are written as `null`, which is read as NaN.
+    #[serde(deserialize_with = "number_or_nan")]
     pub value: f64,
     /// The number of samples.
     pub n: u64,

@@ -147,7 +147,8 @@ impl Trainer {
         Self::with_session(model, loss, config, &SessionOptions::default())
     }
 
-    /// A trainer whose passes run with these options, as with more threads. Results do not depend on the number of threads.
+    /// A trainer whose passes run with these options, as with more threads. Results do not depend on the number of threads, and
+    /// kernels are chosen by rule, whatever [`SessionOptions::autotune`] says.
     ///
     /// # Errors
     /// As [`Trainer::new`]; [`TrainError::Session`].
@@ -164,6 +165,8 @@ impl Trainer {
             n => n,
         };
         let mut session = session.clone();
+        // What is measured differs from run to run, and with it the bits.
+        session.autotune = None;
         if session.parallelism.is_none() {
             let shared = Parallelism::with_threads(threads).map_err(SessionError::Threads)?;
             session = session.with_parallelism(shared);

@@ -14,6 +14,9 @@ pub(super) struct Convert {
 
 impl Transform for Convert {
     fn apply(&self, batch: &mut Batch, _: &Draws) -> Result<(), DataError> {
+        if !self.is_float {
+            return Ok(());
+        }
         let samples = batch.len();
         let column = batch.column_mut(&self.column)?;
         let is_nhwc = self.preprocess.layout == Layout::Nhwc && column.field.shape.len() > 1;
@@ -27,7 +30,7 @@ impl Transform for Convert {
                 Values::I64(v) => Values::I64(channels_first(v, samples, places, channels)),
             };
         }
-        if !self.is_float || !self.preprocess.changes_numbers() {
+        if !self.preprocess.changes_numbers() {
             return Ok(());
         }
         let mut values: Vec<f32> = match &mut column.values {
@@ -75,7 +78,7 @@ impl Transform for Convert {
 /// `[samples, places, channels]` as `[samples, channels, places]`.
 fn channels_first<T: Copy>(values: &[T], samples: usize, places: usize, channels: usize) -> Vec<T> {
     let mut moved = Vec::with_capacity(values.len());
-    for sample in values.chunks(places * channels).take(samples) {
+    for sample in values.chunks((places * channels).max(1)).take(samples) {
         for channel in 0..channels {
             moved.extend(sample.iter().skip(channel).step_by(channels));
         }
@@ -133,5 +136,32 @@ mod tests {
             error.to_string(),
             "`x` has samples of shape [3, 2, 2], needed is 2 channels, as many as deviations"
         );
+    }
+
+    #[test]
+    fn other_inputs_stay_as_they_are_and_empty_images_pass() {
+        let preprocess = Preprocess {
+            layout: Layout::Nhwc,
+            ..Preprocess::default()
+        };
+        let converted = |values: Tensor, is_float| {
+            let data = ArrayDataset::new([("x", values)]).unwrap();
+            let convert = Convert {
+                column: "x".into(),
+                preprocess: preprocess.clone(),
+                is_float,
+            };
+            let mut batch = Batch::default();
+            read_batch(&data, &BatchPlan::of(&[0]), &mut batch).unwrap();
+            Augmentation::new(0)
+                .with(convert)
+                .apply(&mut batch)
+                .unwrap();
+            batch.column("x").unwrap().field.shape.clone()
+        };
+        let ids = Tensor::from_vec(&[1, 4, 8], vec![1i64; 32]).unwrap();
+        assert_eq!(converted(ids, false), [4, 8]);
+        let empty = Tensor::from_vec(&[1, 0, 4, 3], Vec::<f32>::new()).unwrap();
+        assert_eq!(converted(empty, true), [3, 0, 4]);
     }
 }

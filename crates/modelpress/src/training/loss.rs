@@ -33,10 +33,11 @@ pub enum LossSpec {
         #[serde(default)]
         label_smoothing: f64,
     },
+    // Braces, since serde passes over unknown keys of variants without them.
     /// Mean squared difference.
-    Mse,
+    Mse {},
     /// Mean absolute difference.
-    L1,
+    L1 {},
     /// Huber's.
     Huber {
         /// Where the parabola ends.
@@ -89,8 +90,8 @@ impl LossSpec {
                 label_smoothing: *label_smoothing,
                 reduction,
             }),
-            Self::Mse => Box::new(Mse { reduction }),
-            Self::L1 => Box::new(L1 { reduction }),
+            Self::Mse {} => Box::new(Mse { reduction }),
+            Self::L1 {} => Box::new(L1 { reduction }),
             Self::Huber { delta } => Box::new(Huber {
                 delta: *delta,
                 reduction,
@@ -102,8 +103,14 @@ impl LossSpec {
         }
     }
 
-    /// Whether the labels are classes, so that there is an accuracy.
+    /// Whether all labels are classes, so that there is an accuracy.
     pub fn is_classification(&self) -> bool {
-        matches!(self, Self::CrossEntropy { .. })
+        matches!(
+            self,
+            Self::CrossEntropy {
+                ignored_class: None,
+                ..
+            }
+        )
     }
 }

@@ -154,7 +154,13 @@ impl TrainRecipe {
             Trainer::with_session(model, self.loss.build(), self.trainer.clone(), options)?
                 .with_augmentation(self.augmentation(model, &*data)?)
                 .with_preparation(self.preparation(Augmentation::new(0), model, &*data));
-        if self.loss.is_classification() {
+        // Of one class for each place of an image there is no accuracy of samples.
+        let inputs = model.graph.inputs();
+        let is_input = |name: &str| inputs.iter().any(|&v| model.graph.name_of(v) == name);
+        let fields = data.fields();
+        let labels = fields.iter().find(|field| !is_input(&field.name));
+        let one_each = labels.is_none_or(|field| field.count() == 1);
+        if self.loss.is_classification() && one_each {
             trainer = trainer.with_metric(TopK::default());
         }
         Ok(TrainingRun {

@@ -104,7 +104,8 @@ impl<'a, T> RowTiles<'a, T> {
     #[inline(always)]
     pub(crate) fn next(&mut self, live: usize, height: usize) -> RowTile<'a, T> {
         assert!(live > 0 && live <= self.left && live <= height && height <= MAX_MR);
-        self.left -= live;
+        // The tile goes on by its height, whatever of it is live.
+        self.left = self.left.saturating_sub(height);
         let mut starts = [self.next; MAX_MR];
         // What is behind the live rows may be anywhere: it is computed, as all of a tile is, and replaced below.
         if self.single {
@@ -227,6 +228,16 @@ mod tests {
     fn more_rows_than_there_are_are_refused() {
         let rows = SpacedRows::new(&[0u8; 20], (0, 5, 0), 4, 5);
         rows.tiles(2).next(3, 4);
+    }
+
+    #[test]
+    #[should_panic]
+    fn rows_behind_tiles_that_were_not_full_are_counted() {
+        let rows = SpacedRows::new(&[0u8; 40], (0, 5, 0), 8, 5);
+        let mut tiles = rows.tiles(0);
+        tiles.next(3, 4);
+        tiles.next(4, 4);
+        tiles.next(1, 4);
     }
 
     #[test]

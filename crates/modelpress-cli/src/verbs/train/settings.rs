@@ -26,31 +26,31 @@ pub(super) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = positive)]
     accumulate: Option<usize>,
     /// The highest learning rate; 0.1 for sgd, 0.001 for adam and adamw, 0.01 for lamb unless given.
-    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// The rule by which weights change; sgd unless given.
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerArg>,
     /// The momentum of sgd; 0.9 unless given.
-    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     momentum: Option<f64>,
     /// Nesterov's step, for sgd.
     #[arg(long)]
     nesterov: bool,
     /// The penalty on weights.
-    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     weight_decay: Option<f64>,
     /// How the learning rate goes over the run; cosine unless given.
     #[arg(long, value_enum)]
     schedule: Option<ScheduleArg>,
     /// Epochs in which the learning rate rises first.
-    #[arg(long, value_name = "EPOCHS", value_parser = finite)]
+    #[arg(long, value_name = "EPOCHS", value_parser = finite, allow_negative_numbers = true)]
     warm_up: Option<f64>,
     /// Under sgd no step changes a layer by more than this share of its weights; 0 for plain steps. 0.03 unless given.
-    #[arg(long, value_name = "SHARE", value_parser = finite)]
+    #[arg(long, value_name = "SHARE", value_parser = finite, allow_negative_numbers = true)]
     step_share: Option<f64>,
     /// The largest norm of all gradients together.
-    #[arg(long, value_name = "X", value_parser = finite)]
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     clip_norm: Option<f64>,
     /// What becomes small; cross-entropy unless given.
     #[arg(long, value_enum)]
@@ -135,7 +135,7 @@ enum InitializeArg {
 impl TrainArgs {
     /// Puts what was given in the place of what the recipe says.
     pub(super) fn apply(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
-        self.apply_loss(recipe);
+        self.apply_loss(recipe)?;
         let trainer = &mut recipe.trainer;
         trainer.epochs = self.epochs.unwrap_or(trainer.epochs);
         trainer.batch = self.batch.unwrap_or(trainer.batch);
@@ -184,7 +184,7 @@ impl TrainArgs {
         self.apply_optimizer(&mut recipe.trainer.optimizer)
     }
 
-    fn apply_loss(&self, recipe: &mut TrainRecipe) {
+    fn apply_loss(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
         if let Some(loss) = self.loss {
             recipe.loss = match loss {
                 LossArg::CrossEntropy => LossSpec::default(),
@@ -192,22 +192,24 @@ impl TrainArgs {
                     positive_weight: 1.0,
                     label_smoothing: 0.0,
                 },
-                LossArg::Mse => LossSpec::Mse,
-                LossArg::L1 => LossSpec::L1,
+                LossArg::Mse => LossSpec::Mse {},
+                LossArg::L1 => LossSpec::L1 {},
                 LossArg::Huber => LossSpec::Huber { delta: 1.0 },
                 LossArg::SmoothL1 => LossSpec::SmoothL1 { beta: 1.0 },
             };
         }
-        if let Some(smoothing) = self.label_smoothing
-            && let LossSpec::CrossEntropy {
-                label_smoothing, ..
+        if let Some(smoothing) = self.label_smoothing {
+            match &mut recipe.loss {
+                LossSpec::CrossEntropy {
+                    label_smoothing, ..
+                }
+                | LossSpec::BinaryCrossEntropy {
+                    label_smoothing, ..
+                } => *label_smoothing = smoothing,
+                _ => return Err(Usage::SmoothingOfNoClasses.into()),
             }
-            | LossSpec::BinaryCrossEntropy {
-                label_smoothing, ..
-            } = &mut recipe.loss
-        {
-            *label_smoothing = smoothing;
         }
+        Ok(())
     }
 
     fn apply_optimizer(&self, optimizer: &mut OptimizerConfig) -> Result<(), Error> {
