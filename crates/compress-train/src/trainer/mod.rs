@@ -110,6 +110,8 @@ pub struct Trainer {
     epochs: Vec<EpochEnd>,
     has_stopped: bool,
     kept: Vec<String>,
+    /// What results depend on beside the settings, by name.
+    conditions: BTreeMap<String, String>,
 }
 
 /// What a run came to.
@@ -203,7 +205,16 @@ impl Trainer {
             has_stopped: false,
             kept,
             config,
+            conditions: BTreeMap::new(),
         })
+    }
+
+    /// The same with something that results depend on beside the settings, as the data that it is given or its loss: a checkpoint in which
+    /// another text stands under this name is of another run.
+    #[must_use]
+    pub fn with_condition(mut self, name: impl Into<String>, text: impl Into<String>) -> Self {
+        self.conditions.insert(name.into(), text.into());
+        self
     }
 
     /// The same with a metric, measured beside the loss. The first one is watched unless the settings name another score.

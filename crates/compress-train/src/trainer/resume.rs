@@ -18,6 +18,11 @@ struct Notes {
 
 /// The settings that the weights depend on.
 const SETTINGS: &str = "settings";
+/// Where a condition of [`Trainer::with_condition`] stands.
+fn condition(name: &str) -> String {
+    format!("condition {name}")
+}
+
 /// The rest of [`Notes`].
 const RUN: &str = "run";
 
@@ -48,6 +53,9 @@ impl Trainer {
         checkpoint
             .notes
             .insert(SETTINGS.into(), self.config.fingerprint());
+        let conditions = self.conditions.iter();
+        let conditions = conditions.map(|(name, text)| (condition(name), text.clone()));
+        checkpoint.notes.extend(conditions);
         checkpoint
     }
 
@@ -82,6 +90,16 @@ impl Trainer {
         };
         let settings = note(SETTINGS, "the settings of its run")?;
         compare_settings(&self.config.fingerprint(), settings)?;
+        for (name, expected) in &self.conditions {
+            let found = checkpoint.notes.get(&condition(name));
+            if found != Some(expected) {
+                return Err(TrainError::OtherRun {
+                    what: format!("`{name}`"),
+                    expected: expected.clone(),
+                    found: found.map_or("missing".into(), String::clone),
+                });
+            }
+        }
         let notes = note(RUN, "the state of its run")?;
         let notes: Notes =
             serde_json::from_str(notes).map_err(|source| CheckpointError::State {

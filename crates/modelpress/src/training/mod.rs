@@ -154,6 +154,17 @@ impl TrainRecipe {
             Trainer::with_session(model, self.loss.build(), self.trainer.clone(), options)?
                 .with_augmentation(self.augmentation(model, &*data)?)
                 .with_preparation(self.preparation(Augmentation::new(0), model, &*data));
+        for (name, text) in [
+            ("loss", format!("{:?}", self.loss)),
+            ("augment", format!("{:?}", self.augment)),
+            ("preprocess", format!("{:?}", self.preprocess)),
+            ("hold_out", format!("{:?}", self.hold_out)),
+            ("samples", data.len().to_string()),
+            ("winograd", options.winograd.to_string()),
+            ("fft", options.fft.to_string()),
+        ] {
+            trainer = trainer.with_condition(name, text);
+        }
         // Of one class for each place of an image there is no accuracy of samples.
         let inputs = model.graph.inputs();
         let is_input = |name: &str| inputs.iter().any(|&v| model.graph.name_of(v) == name);
