@@ -51,7 +51,7 @@ struct Program {
     /// Do not sum f32 convolutions with large windows by the fast Fourier transform, which is faster and rounds differently.
     #[arg(long, global = true)]
     no_fft: bool,
-    /// Measure which kernels are fastest on this machine, once per layer, before a model runs (bench, run, eval), and keep that in FILE;
+    /// Measure which kernels are fastest on this machine, once per layer, before a model runs (bench, run, eval, compare), and keep that in FILE;
     /// without one, in the user's cache folder.
     #[arg(long, global = true, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     autotune: Option<Option<PathBuf>>,

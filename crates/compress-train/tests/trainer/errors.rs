@@ -82,6 +82,31 @@ fn numbers_that_are_none_end_the_run_with_their_place() {
 }
 
 #[test]
+fn gradients_that_are_no_numbers_end_the_run_in_every_part_of_a_step() {
+    // Roots of 0: the loss is finite, and the slope is not.
+    let model = Builder::images(1, 8)
+        .conv("first", 4, 2)
+        .apply("Sqrt", "root")
+        .classifier(10)
+        .finish();
+    for accumulate in [1, 2] {
+        let mut config = small();
+        config.accumulate = accumulate;
+        let image = Tensor::from_vec(&[8, 1, 8, 8], vec![0f32; 8 * 64]).unwrap();
+        let data = labelled(image, vec![1; 8]);
+        let mut trainer = Trainer::new(&model, CrossEntropy::default(), config).unwrap();
+        let error = trainer.fit(Arc::new(data), None).unwrap_err();
+        let TrainError::NotFinite { what, samples, .. } = &error else {
+            panic!("{error}");
+        };
+        assert_eq!(
+            (what.as_str(), samples.len()),
+            ("the gradient of `first.weight`", 4)
+        );
+    }
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     let with = |change: &dyn Fn(&mut TrainerConfig)| {
         let mut config = small();

@@ -147,6 +147,32 @@ fn threads_and_kills_change_no_byte() {
     }
 }
 
+/// Layers that are large enough to be shared out to threads.
+#[test]
+fn threads_that_share_the_work_of_kernels_change_no_byte() {
+    let model = Builder::images(1, 8)
+        .conv("first", 32, 1)
+        .norm("norm")
+        .apply("Relu", "relu")
+        .conv("second", 32, 1)
+        .apply("Relu", "second_relu")
+        .classifier(10)
+        .finish();
+    let trained = |threads| {
+        let mut config = TrainerConfig::default();
+        (config.epochs, config.batch) = (2, 32);
+        let options = SessionOptions::default().with_threads(threads);
+        let loss = CrossEntropy::default();
+        let mut trainer = Trainer::with_session(&model, loss, config, &options).unwrap();
+        trainer.fit(Arc::new(dataset(0..96, 1)), None).unwrap();
+        trainer.model().unwrap().to_bytes().unwrap().to_vec()
+    };
+    let expected = trained(1);
+    for threads in [2, 3] {
+        assert!(trained(threads) == expected, "{threads} threads");
+    }
+}
+
 #[test]
 fn a_checkpoint_of_another_run_is_refused() {
     let folder = tempfile::tempdir().unwrap();

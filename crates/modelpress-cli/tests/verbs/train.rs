@@ -91,6 +91,8 @@ fn a_run_that_ended_early_goes_on_to_the_same_bytes() {
         .concat();
         let done = place.json(&run);
         assert_eq!(done["resumed"], resumed);
+        // A run that goes on from its end takes no step.
+        assert_eq!(done["step_ms_p50"].is_null(), resumed);
         assert_eq!(done["epochs"].as_array().unwrap().len(), 3);
         assert!(
             bytes(&place, "t.onnx") == model && bytes(&place, "t.onnx.checkpoint") == checkpoint
@@ -102,6 +104,17 @@ fn a_run_that_ended_early_goes_on_to_the_same_bytes() {
         error.contains("belongs to another run: `learning-rate` is null, here 0.2"),
         "{error}"
     );
+    for (other, named) in [
+        (&["--label-smoothing", "0.2"][..], "`loss`"),
+        (&["--no-winograd"], "`winograd`"),
+    ] {
+        let run = [&TRAIN[..], &["--epochs", "3", "--resume"], other].concat();
+        let error = place.refused(&run);
+        assert!(
+            error.contains("belongs to another run: ") && error.contains(named),
+            "{error}"
+        );
+    }
 }
 
 #[test]
@@ -155,6 +168,8 @@ fn wrong_requests_are_refused_with_what_would_do() {
     assert!(refused(&["--augment", "blur"]).contains("write flip"));
     assert!(refused(&["--augment", "flip"]).contains("two axes or more"));
     assert!(refused(&["--lr", "-1"]).contains("the learning rate is -1"));
+    let smoothed = ["--loss", "mse", "--label-smoothing", "0.1"];
+    assert!(refused(&smoothed).contains("--label-smoothing is for losses of classes only"));
     let same = [
         "train",
         "model.onnx",
