@@ -7,9 +7,10 @@
 
 use super::depthwise::{Depthwise, Pixel, staged_at_most};
 use super::depthwise_rows::{Band, by_bands, tasks};
+use super::depthwise_tiles::{Apart, AtSide, Neighbours, Taps, Way, Whole};
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
-use crate::gemm::direct::{Finishing, Sink};
+use crate::gemm::direct::Finishing;
 use crate::gemm::driver::{Finish, Part};
 use crate::gemm::rows::BLOCK_BYTES;
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
@@ -72,8 +73,10 @@ pub(super) fn run_channels_last<T: Pixel, F: Finish<Float>>(
     let [_, oh, ow] = shape.output;
     let work = ow * shape.out_channels * (shape.taps() + 4);
     let lanes = ctx.isa.tile().nr / 2;
-    // Few pixels at the sides, which take longer one by one than to be staged.
-    let in_place = shape.in_channels.is_multiple_of(lanes) && 4 * (ow - inside(shape).len()) <= ow;
+    // Pixels at the sides take longer one by one than to be staged where they are many.
+    let has_few_at_sides = 4 * (ow - inside(shape).len()) <= ow;
+    let in_place =
+        shape.in_channels.is_multiple_of(lanes) && (has_few_at_sides || is_narrow(shape));
     if let Some(image) = T::floats(image).filter(|_| in_place) {
         by_bands(
             ctx,
@@ -197,21 +200,25 @@ enum Image<'a> {
 }
 
 /// What an output row reads.
-struct Line<'a> {
+pub(super) struct Line<'a> {
     /// From the row of the first tap on.
-    image: &'a [f32],
+    pub(super) image: &'a [f32],
     /// Elements from an image row to the next.
-    row_len: usize,
+    pub(super) row_len: usize,
     /// Elements from a pixel to the next.
-    channels: usize,
+    pub(super) channels: usize,
     /// Columns before the first of the image.
-    left: usize,
+    pub(super) left: usize,
     /// Columns of the image.
-    width: usize,
+    pub(super) width: usize,
     /// The rows of taps that are in the image.
-    taps: Range<usize>,
-    /// The pixels whose windows reach over no side.
-    inside: Range<usize>,
+    pub(super) taps: Range<usize>,
+}
+
+/// Whether a row is one register tile, with windows of three neighbours that reach over both sides.
+fn is_narrow(shape: &ConvShape) -> bool {
+    let one = [shape.strides[2], shape.dilations[2], shape.pads[2]] == [1; 3];
+    one && shape.kernel[2] == 3 && shape.input[2] == shape.output[2] && shape.output[2] <= PIXELS
 }
 
 /// The output columns whose windows reach over neither side of the image.
@@ -229,7 +236,7 @@ impl<'a> Line<'a> {
     fn new<S: Simd>(shape: &ConvShape, band: Band, image: Image<'a>, y: usize) -> Self {
         let [_, h, w] = shape.input;
         let ([_, sy, _], [_, dy, _]) = (shape.strides, shape.dilations);
-        let ([_, kh, _], [_, _, ow]) = (shape.kernel, shape.output);
+        let [_, kh, _] = shape.kernel;
         match image {
             Image::Staged(image) => {
                 let channels = shape.in_channels.next_multiple_of(S::LANES);
@@ -242,17 +249,15 @@ impl<'a> Line<'a> {
                     left: 0,
                     width,
                     taps: 0..kh,
-                    inside: 0..ow,
                 }
             }
             Image::InPlace(image) => {
                 let (channels, row_len) = (shape.in_channels, w * shape.in_channels);
                 let (top, [_, above, left]) = ((band.y + y) * sy, shape.pads);
-                let first = above.saturating_sub(top).div_ceil(dy).min(kh);
-                let end = (h + above)
-                    .saturating_sub(top)
-                    .div_ceil(dy)
-                    .clamp(first, kh);
+                // A division takes longer than a tap.
+                let taps = |rows: usize| if dy == 1 { rows } else { rows.div_ceil(dy) };
+                let first = taps(above.saturating_sub(top)).min(kh);
+                let end = taps((h + above).saturating_sub(top)).clamp(first, kh);
                 let row = band.image * h + (top + first * dy).saturating_sub(above);
                 Self {
                     image: image.get(row * row_len..).unwrap_or_default(),
@@ -261,7 +266,6 @@ impl<'a> Line<'a> {
                     left,
                     width: w,
                     taps: first..end,
-                    inside: inside(shape),
                 }
             }
         }
@@ -280,170 +284,120 @@ simd_dispatch! {
         out: &mut F::Out<'_>,
     ) {
         let [_, _, ow] = shape.output;
-        let nr = 2 * S::LANES;
         let mut tile = [0.0; MAX_MR * MAX_NR];
+        let is_in_place = matches!(image, Image::InPlace(_));
+        let inside = if is_in_place { inside(shape) } else { 0..ow };
+        // Pixels of a register tile, shared out evenly: a row of seven is four and three.
+        let tiles = inside.len().div_ceil(PIXELS).max(1);
+        let step = inside.len().div_ceil(tiles).max(1);
+        let is_adjacent = [shape.kernel[2], shape.strides[2], shape.dilations[2]] == [3, 1, 1];
         for y in 0..band.lines {
             let line = Line::new::<S>(shape, band, image, y);
-            // Pixels of a register tile, shared out evenly: a row of seven is four and three.
-            let tiles = line.inside.len().div_ceil(PIXELS).max(1);
-            let step = line.inside.len().div_ceil(tiles).max(1);
-            let mut x = 0;
-            while x < ow {
-                let inside = line.inside.contains(&x);
-                let pixels = if inside { step.min(line.inside.end - x) } else { 1 };
-                for c in (0..shape.in_channels).step_by(nr) {
-                    let cols = nr.min(shape.in_channels - c);
-                    let taps = Taps { shape, line: &line, weights, x, c };
-                    let pixel = y * ow + x;
-                    let place = Place { row: band.out_row + pixel, col: c, rows: pixels, cols };
-                    let (row, mut taken) = (band.row + pixel, false);
-                    let to = Finishing {
-                        finish,
-                        row,
-                        col: c,
-                        place,
-                        out: &mut *out,
-                        tile: &mut tile,
-                        taken: &mut taken,
-                    };
-                    match (inside, cols > S::LANES) {
-                        (true, true) => taps.pixels::<S, 2>(s, pixels, to),
-                        (true, false) => taps.pixels::<S, 1>(s, pixels, to),
-                        (false, true) => taps.at_side::<S, 2>(s, to),
-                        (false, false) => taps.at_side::<S, 1>(s, to),
-                    }
-                    if !taken {
-                        finish.tile(s, Part::WHOLE, row, c, &tile, place, out);
-                    }
-                }
-                x += pixels;
+            let mut row = Row {
+                taps: Taps { shape, line: &line, weights },
+                finish,
+                row: band.row + y * ow,
+                out_row: band.out_row + y * ow,
+                out: &mut *out,
+                tile: &mut tile,
+            };
+            if is_in_place && is_narrow(shape) {
+                row.tiles_of::<S, Whole>(s, ow, 0..ow);
+                continue;
             }
+            row.tiles::<S, AtSide, 1>(s, 0..inside.start);
+            if is_adjacent {
+                row.pixels::<S, Neighbours>(s, step, inside.clone());
+            } else {
+                row.pixels::<S, Apart>(s, step, inside.clone());
+            }
+            row.tiles::<S, AtSide, 1>(s, inside.end..ow);
         }
     }
 }
 
-/// The operands of one register tile.
-#[derive(Clone, Copy)]
-struct Taps<'a> {
-    shape: &'a ConvShape,
-    line: &'a Line<'a>,
-    weights: &'a [f32],
-    x: usize,
-    c: usize,
+/// A row of the result in the making.
+///
+/// Each way of computing a tile has loops of its own: chosen within the loops, what all of them need would be computed for each.
+struct Row<'a, 'o, F: Finish<Float>> {
+    taps: Taps<'a>,
+    finish: &'a F,
+    /// The first pixel in the result, and in the piece of the result at hand.
+    row: usize,
+    out_row: usize,
+    out: &'a mut F::Out<'o>,
+    tile: &'a mut [f32],
 }
 
-impl Taps<'_> {
-    /// The sums of up to [`PIXELS`] pixels and `V` vectors of channels.
+impl<F: Finish<Float>> Row<'_, '_, F> {
+    /// Pixels in tiles of `step`, and what is left.
     #[inline(always)]
-    fn pixels<S: Simd, const V: usize>(&self, s: S, pixels: usize, to: impl Sink<Float>) {
-        match pixels {
-            1 => self.tile::<S, 1, V>(s, to),
-            2 => self.tile::<S, 2, V>(s, to),
-            3 => self.tile::<S, 3, V>(s, to),
-            4 => self.tile::<S, 4, V>(s, to),
-            5 => self.tile::<S, 5, V>(s, to),
-            _ => self.tile::<S, PIXELS, V>(s, to),
-        }
+    fn pixels<S: Simd, W: Way>(&mut self, s: S, step: usize, pixels: Range<usize>) {
+        let rest = pixels.end - pixels.len() % step;
+        self.tiles_of::<S, W>(s, step, pixels.start..rest);
+        self.tiles_of::<S, W>(s, pixels.end - rest, rest..pixels.end);
     }
 
-    /// The sums of `P` pixels and `V` vectors of channels.
+    /// Pixels in tiles of `step`.
     #[inline(always)]
-    fn tile<S: Simd, const P: usize, const V: usize>(&self, s: S, to: impl Sink<Float>) {
-        let [_, _, kw] = self.shape.kernel;
-        let Line {
-            image, channels, ..
-        } = *self.line;
-        let step = self.shape.strides[2] * channels;
-        let tap_step = self.shape.dilations[2] * channels;
-        let row_step = self.shape.dilations[1] * self.line.row_len;
-        let first = self.x * step - self.line.left * channels + self.c;
-        let mut acc = [[s.splat(0.0); V]; P];
-        if kw == 3 && step == channels && tap_step == channels {
-            for (i, ky) in self.line.taps.clone().enumerate() {
-                let row = &image[first + i * row_step..][..(P + 1) * channels + V * S::LANES];
-                let weights =
-                    &self.weights[3 * ky * channels + self.c..][..2 * channels + V * S::LANES];
-                neighbours::<S, P, V>(s, channels, row, weights, &mut acc);
-            }
-            return to.take(s, &acc);
+    fn tiles_of<S: Simd, W: Way>(&mut self, s: S, step: usize, pixels: Range<usize>) {
+        if pixels.is_empty() {
+            return;
         }
-        let reach = (kw - 1) * tap_step + V * S::LANES;
-        let weight_reach = (kw - 1) * channels + V * S::LANES;
-        for (i, ky) in self.line.taps.clone().enumerate() {
-            let at = first + i * row_step;
-            // Slices of one length, so that one check in the loop serves all pixels.
-            let mut rows = [&image[..0]; P];
-            for (p, row) in rows.iter_mut().enumerate() {
-                *row = &image[at + p * step..][..reach];
-            }
-            let weights = &self.weights[ky * kw * channels + self.c..][..weight_reach];
-            for kx in 0..kw {
-                let w = &weights[kx * channels..][..V * S::LANES];
-                for v in 0..V {
-                    let w = s.load(&w[v * S::LANES..]);
-                    for p in 0..P {
-                        let x = &rows[p][kx * tap_step..][..V * S::LANES];
-                        acc[p][v] = s.fma(s.load(&x[v * S::LANES..]), w, acc[p][v]);
-                    }
-                }
-            }
+        match step {
+            1 => self.tiles::<S, W, 1>(s, pixels),
+            2 => self.tiles::<S, W, 2>(s, pixels),
+            3 => self.tiles::<S, W, 3>(s, pixels),
+            4 => self.tiles::<S, W, 4>(s, pixels),
+            5 => self.tiles::<S, W, 5>(s, pixels),
+            _ => self.tiles::<S, W, PIXELS>(s, pixels),
         }
-        to.take(s, &acc);
     }
-}
 
-impl Taps<'_> {
-    /// The sums of a pixel whose window reaches over a side, and `V` vectors of channels.
+    /// Pixels in tiles of `P`, whole vectors of channels.
     #[inline(always)]
-    fn at_side<S: Simd, const V: usize>(&self, s: S, to: impl Sink<Float>) {
-        let [_, _, kw] = self.shape.kernel;
-        let Line {
-            image,
-            channels,
-            left,
-            width,
-            ..
-        } = *self.line;
-        let row_step = self.shape.dilations[1] * self.line.row_len;
-        let start = self.x * self.shape.strides[2];
-        let mut acc = [[s.splat(0.0); V]; 1];
-        for (i, ky) in self.line.taps.clone().enumerate() {
-            for kx in 0..kw {
-                let column = (start + kx * self.shape.dilations[2]).checked_sub(left);
-                let Some(column) = column.filter(|&x| x < width) else {
-                    continue;
-                };
-                let x = &image[i * row_step + column * channels + self.c..][..V * S::LANES];
-                let w = &self.weights[(ky * kw + kx) * channels + self.c..][..V * S::LANES];
-                for v in 0..V {
-                    let (x, w) = (s.load(&x[v * S::LANES..]), s.load(&w[v * S::LANES..]));
-                    acc[0][v] = s.fma(x, w, acc[0][v]);
-                }
+    fn tiles<S: Simd, W: Way, const P: usize>(&mut self, s: S, pixels: Range<usize>) {
+        let channels = self.taps.shape.in_channels;
+        for x in pixels.step_by(P) {
+            let mut c = 0;
+            while c + S::LANES < channels {
+                self.tile::<S, W, P, 2>(s, x, c, (channels - c).min(2 * S::LANES));
+                c += 2 * S::LANES;
+            }
+            if c < channels {
+                self.tile::<S, W, P, 1>(s, x, c, channels - c);
             }
         }
-        to.take(s, &acc);
     }
-}
 
-/// Adds three taps side by side to the sums of adjacent pixels: each pixel of the image is loaded once for the three.
-#[inline(always)]
-fn neighbours<S: Simd, const P: usize, const V: usize>(
-    s: S,
-    channels: usize,
-    row: &[f32],
-    weights: &[f32],
-    acc: &mut [[S::F; V]; P],
-) {
-    for v in 0..V {
-        let at = |from: &[f32], i: usize| s.load(&from[i * channels + v * S::LANES..]);
-        let taps = [at(weights, 0), at(weights, 1), at(weights, 2)];
-        let (mut left, mut middle) = (at(row, 0), at(row, 1));
-        for (p, acc) in acc.iter_mut().enumerate() {
-            let right = at(row, p + 2);
-            // In the order of the taps.
-            let sum = s.fma(left, taps[0], acc[v]);
-            acc[v] = s.fma(right, taps[2], s.fma(middle, taps[1], sum));
-            (left, middle) = (middle, right);
+    #[inline(always)]
+    fn tile<S: Simd, W: Way, const P: usize, const V: usize>(
+        &mut self,
+        s: S,
+        x: usize,
+        c: usize,
+        cols: usize,
+    ) {
+        let place = Place {
+            row: self.out_row + x,
+            col: c,
+            rows: P,
+            cols,
+        };
+        let (row, mut taken) = (self.row + x, false);
+        let to = Finishing {
+            finish: self.finish,
+            row,
+            col: c,
+            place,
+            out: &mut *self.out,
+            tile: &mut *self.tile,
+            taken: &mut taken,
+        };
+        W::sums::<S, P, V>(s, &self.taps, x, c, to);
+        if !taken {
+            self.finish
+                .tile(s, Part::WHOLE, row, c, self.tile, place, self.out);
         }
     }
 }

@@ -12,6 +12,7 @@ mod depthwise;
 mod depthwise_bytes;
 mod depthwise_last;
 mod depthwise_rows;
+mod depthwise_tiles;
 mod fft;
 mod filters;
 mod float;

@@ -104,9 +104,6 @@ fn run<T: Element, S: Stages<T>>(
     let between = between.map(|len| len.unwrap_or(usize::MAX));
     let between = between.fold(0, usize::saturating_add);
     let fits = between.saturating_mul(size_of::<T>()) <= budget;
-    if fits || !(0..stages.len()).all(|stage| stages.runs_by_rows(stage)) {
-        return run_whole(ctx, scratch, stages, input, out);
-    }
     let work: usize = (0..stages.len())
         .map(|stage| stages.shape(stage))
         .map(|s| product_work(s.batch * s.out_pixels(), s.depth(), s.out_channels))
@@ -114,6 +111,12 @@ fn run<T: Element, S: Stages<T>>(
     let lines = last.batch * oh;
     let tasks = ctx.parallelism.tasks(work, lines);
     let per_task = lines.div_ceil(tasks);
+    // Images that stay in the cache anyway are worth bands where threads then share the stages out once.
+    let is_shared = tasks > 1 && budget < usize::MAX;
+    let is_worth = !fits || (is_shared && shares_evenly(stages, per_task, work / tasks));
+    if !is_worth || !(0..stages.len()).all(|stage| stages.runs_by_rows(stage)) {
+        return run_whole(ctx, scratch, stages, input, out);
+    }
     let row = result_row(last);
     let image = Image {
         input,
@@ -139,6 +142,29 @@ fn run<T: Element, S: Stages<T>>(
     let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.map_or(Ok(()), Err)
 }
+
+/// Whether a task of so many lines, with the rows of earlier stages that its neighbours compute too, takes little more than an even
+/// share of the work.
+fn shares_evenly<T, S: Stages<T>>(stages: &S, per_task: usize, share: usize) -> bool {
+    let last = stages.len() - 1;
+    let oh = stages.shape(last).output[1];
+    // The second task, which has neighbours on both sides where there are more than two.
+    let lines = per_task.min(oh);
+    let from = per_task.min(oh - lines);
+    let mut rows = from..from + lines;
+    let mut work = 0usize;
+    for stage in (0..=last).rev() {
+        let shape = stages.shape(stage);
+        let pixels = rows.len() * shape.output[2];
+        work = work.saturating_add(product_work(pixels, shape.depth(), shape.out_channels));
+        rows = shape.rows_under(&rows);
+    }
+    let work = work.saturating_mul(per_task.div_ceil(lines));
+    work <= share.saturating_add(share / MOST_MORE)
+}
+
+/// The part of an even share of the work that a task may take beyond it, as a divisor.
+const MOST_MORE: usize = 6;
 
 fn check<T, S: Stages<T>>(stages: &S) -> Result<(), KernelError> {
     for stage in 1..stages.len() {
