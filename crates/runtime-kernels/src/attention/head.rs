@@ -201,7 +201,7 @@ fn multiply<S: Simd>(
     (out, stride): (&mut [f32], usize),
 ) {
     let nr = 2 * S::LANES;
-    let tile = walk.of::<Float>(rows, live).tiles(0).next(live, S::MR);
+    let tile = walk.of::<Float>(rows, live).tiles().next(live, S::MR);
     for col in (0..cols).step_by(nr) {
         let panel = &panels[col * walk.words..][..walk.words * nr];
         let to = (&mut out[col..], stride);

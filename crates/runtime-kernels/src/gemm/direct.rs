@@ -264,7 +264,7 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
     if size_of::<A::Weight>() * block.weights.words() > SMALL_WEIGHTS || block.lone {
         for j in (0..block.cols).step_by(nr) {
             let height = height::<S>(block.cols - j);
-            let mut tiles = rows.tiles(0);
+            let mut tiles = rows.tiles();
             for i in (0..block.rows).step_by(height) {
                 let live = height.min(block.rows - i);
                 let of_rows = tiles.next(live, height);
@@ -279,13 +279,16 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
     } else {
         wide
     };
+    let mut panels = [
+        (0..wide, S::MR, rows.tiles()),
+        (wide..block.cols, S::MR_NARROW, rows.tiles()),
+    ];
     for first in (0..block.rows).step_by(ROW_CHUNK) {
         let end = block.rows.min(first + ROW_CHUNK);
-        for (cols, height) in [(0..wide, S::MR), (wide..block.cols, S::MR_NARROW)] {
-            let mut tiles = rows.tiles(first);
-            for i in (first..end).step_by(height) {
-                let live = height.min(end - i);
-                let of_rows = tiles.next(live, height);
+        for (cols, height, tiles) in panels.iter_mut().filter(|(cols, ..)| !cols.is_empty()) {
+            for i in (first..end).step_by(*height) {
+                let live = (end - i).min(*height);
+                let of_rows = tiles.next(live, *height);
                 for j in cols.clone().step_by(nr) {
                     one_tile::<S, A, F>(s, block, finish, (i, live, j), &of_rows, &mut tile, out);
                 }

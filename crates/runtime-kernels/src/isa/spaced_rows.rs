@@ -54,21 +54,14 @@ impl<'a, T> SpacedRows<'a, T> {
         start.checked_add(self.len)
     }
 
-    /// The rows from `first` on, tile by tile.
+    /// The rows tile by tile.
     #[inline(always)]
-    pub(crate) fn tiles(&self, first: usize) -> RowTiles<'a, T> {
-        let (l, x) = match self.line {
-            usize::MAX => (0, first),
-            line => (first / line, first % line),
-        };
-        let start = l
-            .wrapping_mul(self.line_step)
-            .wrapping_add(x.wrapping_mul(self.step));
+    pub(crate) fn tiles(&self) -> RowTiles<'a, T> {
         let back = (self.line - 1).wrapping_mul(self.step);
         RowTiles {
-            next: self.all.as_ptr().wrapping_add(start),
-            left: self.rows.saturating_sub(first),
-            x,
+            next: self.all.as_ptr(),
+            left: self.rows,
+            x: 0,
             line: self.line,
             single: self.line >= self.rows,
             step: self.step,
@@ -191,16 +184,14 @@ mod tests {
             line_step in 0usize..30,
             len in 0usize..6,
             height in 1usize..=MAX_MR,
-            first in 0usize..40,
         ) {
-            let first = first % rows;
             let in_line = if line == 0 { usize::MAX } else { line };
             let place = |r: usize| (r / in_line) * line_step + (r % in_line) * step;
             let size = (0..rows).map(|r| place(r) + len).max().unwrap();
             let all: Vec<usize> = (0..size).collect();
             let spaced = SpacedRows::new(&all, (line, step, line_step), rows, len);
-            let mut tiles = spaced.tiles(first);
-            for from in (first..rows).step_by(height) {
+            let mut tiles = spaced.tiles();
+            for from in (0..rows).step_by(height) {
                 let live = height.min(rows - from);
                 let tile = tiles.next(live, height);
                 for r in 0..MAX_MR {
@@ -220,21 +211,23 @@ mod tests {
     #[should_panic]
     fn columns_behind_the_end_of_the_rows_are_refused() {
         let rows = SpacedRows::new(&[0u8; 20], (0, 5, 0), 4, 5);
-        rows.tiles(0).next(4, 4).columns(4, 2);
+        rows.tiles().next(4, 4).columns(4, 2);
     }
 
     #[test]
     #[should_panic]
     fn more_rows_than_there_are_are_refused() {
         let rows = SpacedRows::new(&[0u8; 20], (0, 5, 0), 4, 5);
-        rows.tiles(2).next(3, 4);
+        let mut tiles = rows.tiles();
+        tiles.next(2, 2);
+        tiles.next(3, 4);
     }
 
     #[test]
     #[should_panic]
     fn rows_behind_tiles_that_were_not_full_are_counted() {
         let rows = SpacedRows::new(&[0u8; 40], (0, 5, 0), 8, 5);
-        let mut tiles = rows.tiles(0);
+        let mut tiles = rows.tiles();
         tiles.next(3, 4);
         tiles.next(4, 4);
         tiles.next(1, 4);

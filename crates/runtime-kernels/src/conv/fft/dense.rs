@@ -313,7 +313,7 @@ simd_dispatch! {
                 let panel = weights.panels().panel(j / nr, 0..blocks.depth);
                 let narrow = blocks.cols - j <= S::LANES;
                 let height = if narrow { S::MR_NARROW } else { S::MR };
-                let mut tiles = walk.of::<Float>(input, rows).tiles(0);
+                let mut tiles = walk.of::<Float>(input, rows).tiles();
                 for i in (0..rows).step_by(height) {
                     let live = height.min(rows - i);
                     let tile = tiles.next(live, height);

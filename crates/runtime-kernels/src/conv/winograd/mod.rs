@@ -427,7 +427,7 @@ simd_dispatch! {
                 let panel = weights.panels().panel(j / nr, 0..channels);
                 let narrow = blocks.cols - j <= S::LANES;
                 let height = if narrow { S::MR_NARROW } else { S::MR };
-                let mut tiles = walk.of::<Float>(input, patches).tiles(0);
+                let mut tiles = walk.of::<Float>(input, patches).tiles();
                 for i in (0..patches).step_by(height) {
                     let live = height.min(patches - i);
                     let tile = tiles.next(live, height);
