@@ -45,7 +45,9 @@ fn case(
 fn cases() -> Vec<Case> {
     let none: (&[usize], &[usize]) = (&[], &[]);
     let same: (&[usize], &[usize]) = (&[1, 1], &[1, 1]);
-    vec![
+    // Rows that are one register tile, one vector of channels and several.
+    let narrow = (1..=7).map(|w| case((2, 80, 80, 80), &[8 - w, w], &[3, 3], &[1, 1], &[], same));
+    let others = vec![
         case((2, 3, 8, 1), &[9, 11], &[3, 3], &[1, 1], &[], same),
         case((1, 3, 16, 1), &[32, 32], &[3, 3], &[2, 2], &[], same),
         case((1, 17, 20, 1), &[5, 7], &[1, 1], &[], &[], none),
@@ -166,7 +168,8 @@ fn cases() -> Vec<Case> {
         ),
         // One output channel per group and several.
         case((1, 4, 12, 4), &[6, 7], &[3, 3], &[1, 1], &[], same),
-    ]
+    ];
+    narrow.chain(others).collect()
 }
 
 fn contexts() -> Vec<Context> {

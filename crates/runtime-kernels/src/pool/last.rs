@@ -6,6 +6,7 @@
 
 use super::float::Pool;
 use super::int8::PoolScales;
+use super::pixels::{Channels, MOST_TAPS, byte_sum, greatest, sum};
 use super::window::PoolShape;
 use crate::error::{check_len, product};
 use crate::quantized::QuantByte;
@@ -40,26 +41,14 @@ pub fn pool_channels_last(
     y: &mut [f32],
 ) -> Result<(), KernelError> {
     for_each_pixel(ctx, shape, channels, x, y, |x, at, y| match op {
-        Pool::Max => {
-            y.fill(f32::NEG_INFINITY);
-            shape.for_each_tap(at, |i| {
-                for (y, &x) in y.iter_mut().zip(&x[i * channels..]) {
-                    *y = if x > *y || x.is_nan() { x } else { *y };
-                }
-            });
-        }
+        Pool::Max => greatest(ctx.isa, shape, at, Channels::all(channels), x, y),
         Pool::Average | Pool::AverageWithPadding => {
-            y.fill(0.0);
-            let mut count = 0usize;
-            shape.for_each_tap(at, |i| {
-                count += 1;
-                for (y, &x) in y.iter_mut().zip(&x[i * channels..]) {
-                    *y += x;
-                }
-            });
-            if op == Pool::AverageWithPadding {
-                count = (0..3).map(|d| shape.padded_taps(d, at[d])).product();
-            }
+            sum(ctx.isa, shape, at, Channels::all(channels), x, y);
+            let taps = |d: usize| match op {
+                Pool::AverageWithPadding => shape.padded_taps(d, at[d]),
+                _ => shape.taps(d, at[d]).len(),
+            };
+            let count: usize = (0..3).map(taps).product();
             y.iter_mut().for_each(|y| *y /= count as f32);
         }
         Pool::Lp { p } => {
@@ -109,14 +98,24 @@ pub fn average_pool_int8_channels_last<T: QuantByte>(
     y: &mut [T],
 ) -> Result<(), KernelError> {
     for_each_pixel(ctx, shape, channels, x, y, |x, at, y| {
+        let count: usize = (0..3).map(|d| shape.taps(d, at[d]).len()).product();
         for (block, y) in y.chunks_mut(BLOCK).enumerate() {
-            let (mut sums, mut count) = ([0i64; BLOCK], 0usize);
+            let from = block * BLOCK;
+            if count <= MOST_TAPS {
+                let (mut sums, x) = ([0; BLOCK], x.get(from..).unwrap_or_default());
+                let channels = Channels {
+                    of: channels,
+                    live: y.len(),
+                };
+                byte_sum(ctx.isa, shape, at, channels, x, &mut sums);
+                for (y, &sum) in y.iter_mut().zip(&sums) {
+                    *y = scales.mean(i64::from(sum), count);
+                }
+                continue;
+            }
+            let mut sums = [0i64; BLOCK];
             shape.for_each_tap(at, |i| {
-                count += 1;
-                for (sum, x) in sums[..y.len()]
-                    .iter_mut()
-                    .zip(&x[i * channels + block * BLOCK..])
-                {
+                for (sum, x) in sums[..y.len()].iter_mut().zip(&x[i * channels + from..]) {
                     *sum += i64::from(x.to_i32());
                 }
             });
@@ -156,6 +155,7 @@ fn for_each_pixel<T: Copy + Send + Sync>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Isa;
     use crate::pool::{average_pool_int8, max_pool_int8, pool};
 
     const CHANNELS: usize = 67;
@@ -187,32 +187,43 @@ mod tests {
 
     #[test]
     fn windows_are_those_of_channels_first_bit_for_bit() {
-        let ctx = Context::default();
-        let x: Vec<f32> = (0..2 * CHANNELS * 20)
+        let mut x: Vec<f32> = (0..2 * CHANNELS * 20)
             .map(|i| ((i * 7919) % 1013) as f32 * 0.37 - 150.0)
             .collect();
-        for op in [
-            Pool::Max,
-            Pool::Average,
-            Pool::AverageWithPadding,
-            Pool::Lp { p: 2.0 },
-        ] {
-            let (mut first, mut y) = (vec![0.0; 2 * CHANNELS * 6], vec![0.0; 2 * CHANNELS * 6]);
-            pool(&ctx, op, &shape(2 * CHANNELS), &x, &mut first).unwrap();
-            pool_channels_last(&ctx, op, &shape(2), CHANNELS, &last(&x, 20), &mut y).unwrap();
-            assert_eq!(y, last(&first, 6), "{op:?}");
+        // Both zeros beside each other, and NaN before and behind numbers.
+        for (i, x) in x.iter_mut().enumerate() {
+            match i % 23 {
+                3 => *x = f32::NAN,
+                7 | 8 => *x = 0.0,
+                9 => *x = -0.0,
+                _ => {}
+            }
+        }
+        let bits = |y: &[f32]| y.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+        for isa in Isa::available() {
+            let ctx = Context::default().with_isa(isa);
+            for op in [
+                Pool::Max,
+                Pool::Average,
+                Pool::AverageWithPadding,
+                Pool::Lp { p: 2.0 },
+            ] {
+                let (mut first, mut y) = (vec![0.0; 2 * CHANNELS * 6], vec![0.0; 2 * CHANNELS * 6]);
+                pool(&ctx, op, &shape(2 * CHANNELS), &x, &mut first).unwrap();
+                pool_channels_last(&ctx, op, &shape(2), CHANNELS, &last(&x, 20), &mut y).unwrap();
+                assert_eq!(bits(&y), bits(&last(&first, 6)), "{op:?}, {isa}");
+            }
         }
     }
 
-    #[test]
-    fn windows_of_bytes_are_those_of_channels_first() {
-        let ctx = Context::default();
-        let x: Vec<u8> = (0..2 * CHANNELS * 20)
-            .map(|i| ((i * 7919) % 251) as u8)
+    fn bytes_are_those_of_channels_first<T: QuantByte + std::fmt::Debug>(ctx: &Context) {
+        let x: Vec<T> = (0..2 * CHANNELS * 20)
+            .map(|i| T::from_bits(((i * 7919) % 251) as u8))
             .collect();
-        let (mut first, mut y) = (vec![0u8; 2 * CHANNELS * 6], vec![0u8; 2 * CHANNELS * 6]);
-        max_pool_int8(&ctx, &shape(2 * CHANNELS), &x, &mut first).unwrap();
-        max_pool_int8_channels_last(&ctx, &shape(2), CHANNELS, &last(&x, 20), &mut y).unwrap();
+        let zero = T::default();
+        let (mut first, mut y) = (vec![zero; 2 * CHANNELS * 6], vec![zero; 2 * CHANNELS * 6]);
+        max_pool_int8(ctx, &shape(2 * CHANNELS), &x, &mut first).unwrap();
+        max_pool_int8_channels_last(ctx, &shape(2), CHANNELS, &last(&x, 20), &mut y).unwrap();
         assert_eq!(y, last(&first, 6));
         let scales = PoolScales {
             x_scale: 0.03,
@@ -220,9 +231,18 @@ mod tests {
             y_scale: 0.02,
             y_zero_point: 11,
         };
-        average_pool_int8(&ctx, &shape(2 * CHANNELS), scales, &x, &mut first).unwrap();
-        average_pool_int8_channels_last(&ctx, &shape(2), scales, CHANNELS, &last(&x, 20), &mut y)
+        average_pool_int8(ctx, &shape(2 * CHANNELS), scales, &x, &mut first).unwrap();
+        average_pool_int8_channels_last(ctx, &shape(2), scales, CHANNELS, &last(&x, 20), &mut y)
             .unwrap();
-        assert_eq!(y, last(&first, 6));
+        assert_eq!(y, last(&first, 6), "{}", ctx.isa);
+    }
+
+    #[test]
+    fn windows_of_bytes_are_those_of_channels_first() {
+        for isa in Isa::available() {
+            let ctx = Context::default().with_isa(isa);
+            bytes_are_those_of_channels_first::<u8>(&ctx);
+            bytes_are_those_of_channels_first::<i8>(&ctx);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod backward;
 mod float;
 mod int8;
 mod last;
+mod pixels;
 mod window;
 
 pub use backward::{average_pool_grad, max_pool_grad};

@@ -110,6 +110,12 @@ impl PoolShape {
         first..room.div_ceil(step).clamp(first, self.kernel[d])
     }
 
+    /// From a tap of dimension `d` to the next.
+    #[inline(always)]
+    pub(crate) fn dilation(&self, d: usize) -> usize {
+        self.dilations[d]
+    }
+
     /// The image coordinate of a tap that [`PoolShape::taps`] gave.
     #[inline(always)]
     pub(crate) fn coordinate(&self, d: usize, at: usize, tap: usize) -> usize {

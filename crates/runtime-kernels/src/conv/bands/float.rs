@@ -52,8 +52,9 @@ pub fn conv_stages(
     conv_stages_within(ctx, scratch, BAND_BYTES, stages, input, out)
 }
 
-/// As [`conv_stages`], with at most `bytes` of images between the stages at a time where that is possible; each stage is computed whole
-/// where they are fewer. The results are the same for any number.
+/// As [`conv_stages`], with at most `bytes` of images between the stages at a time where that is possible. Where they are fewer,
+/// each stage is computed whole, or rows of all stages by each thread if that shares the work evenly; with `usize::MAX`, always whole.
+/// The results are the same for any number.
 ///
 /// # Errors
 /// As [`conv_stages`].

@@ -145,6 +145,65 @@ proptest! {
     }
 }
 
+/// A convolution with one tap, or with one filter per channel and nine, that keeps the size.
+fn square(channels: Option<usize>, kernel: usize) -> Window {
+    Window {
+        channels,
+        kernel: [kernel; 2],
+        stride: [1; 2],
+        dilation: 1,
+        pads: [kernel / 2; 4],
+    }
+}
+
+#[test]
+fn small_images_are_shared_out_by_rows_where_tasks_overlap_little() {
+    let shared = |image: Image, windows: &[Window], threads: usize| {
+        let ctx = Context::new(Parallelism::with_threads(threads).unwrap());
+        let layers = windows.iter().scan(image, |image, window| {
+            let layer = Layer::new(ctx.isa, *image, window)?;
+            image.1 = layer.shape.out_channels;
+            Some(layer)
+        });
+        let layers: Vec<Layer> = layers.collect();
+        let stages: Vec<_> = layers.iter().map(Layer::stage).collect();
+        let (batch, channels, [h, w]) = image;
+        let input = numbers(batch * channels * h * w, 5);
+        let results = [BAND_BYTES, usize::MAX].map(|budget| {
+            let mut out = vec![f32::NAN; layers.last().unwrap().residual.len()];
+            let mut scratch = Scratch::new();
+            run(
+                &ctx,
+                &mut scratch,
+                &Floats(&stages),
+                budget,
+                &input,
+                &mut out,
+            )
+            .unwrap();
+            out
+        });
+        assert_eq!(results[0], results[1]);
+        let floats = Floats(&stages);
+        let work = (0..stages.len()).map(|i| floats.shape(i));
+        let work: usize = work
+            .map(|s| product_work(s.batch * s.out_pixels(), s.depth(), s.out_channels))
+            .sum();
+        let lines = batch * h;
+        let tasks = ctx.parallelism.tasks(work, lines);
+        tasks > 1 && shares_evenly(&floats, lines.div_ceil(tasks), work / tasks)
+    };
+    let blocks = [square(Some(64), 1), square(None, 3), square(Some(64), 1)];
+    for batch in 1..=2 {
+        assert!(shared((batch, 64, [25, 5]), &blocks, 2));
+        assert!(shared((batch, 64, [25, 5]), &blocks[1..], 3));
+        assert!(!shared((batch, 64, [25, 5]), &blocks, 1));
+    }
+    // Of four rows, three are under two.
+    let wide = [square(Some(256), 1), square(None, 3), square(Some(16), 1)];
+    assert!(!shared((1, 64, [4, 40]), &wide, 2));
+}
+
 /// Bytes that look random.
 fn bytes<T: QuantByte>(len: usize, seed: u32) -> Vec<T> {
     let real = numbers(len, seed).into_iter();
@@ -158,18 +217,11 @@ fn images_between_stages_are_not_stored_whole() {
     const SIZE: usize = 96;
     let ctx = Context::default();
     let image = (1, 8, [SIZE, SIZE]);
-    let window = |channels, kernel: usize| Window {
-        channels,
-        kernel: [kernel; 2],
-        stride: [1; 2],
-        dilation: 1,
-        pads: [kernel / 2; 4],
-    };
     let wide = (1, 48, [SIZE, SIZE]);
     let layers = [
-        (image, window(Some(48), 1)),
-        (wide, window(None, 3)),
-        (wide, window(Some(8), 1)),
+        (image, square(Some(48), 1)),
+        (wide, square(None, 3)),
+        (wide, square(Some(8), 1)),
     ];
     let layers = layers.map(|(image, window)| Layer::new(ctx.isa, image, &window).unwrap());
     let stages = layers.each_ref().map(Layer::stage);

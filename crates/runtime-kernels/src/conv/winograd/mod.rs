@@ -33,6 +33,11 @@ pub enum WinogradTile {
     Four,
 }
 
+/// Bytes of weights that are taken to stay in a cache from run to run.
+const CACHED: usize = 2 << 20;
+/// Products of vectors that take as long as a vector of weights from memory.
+const FAR: f64 = 10.0;
+
 impl WinogradTile {
     /// The tile that is expected to be fastest for a convolution, by counting products and transforms; `None` where that
     /// is the direct sum, or where these tiles do not apply.
@@ -44,8 +49,14 @@ impl WinogradTile {
         let lanes = isa.tile().nr / 2;
         let vectors = |channels: usize| channels.div_ceil(lanes) as f64;
         let (read, written) = (vectors(shape.in_channels), vectors(shape.out_channels));
+        // Weights that no cache holds come from memory in every run, once for all images.
+        let weights = |places: f64| {
+            let all = places * shape.in_channels as f64 * written;
+            let far = (all - (CACHED / (4 * lanes)) as f64).max(0.0);
+            far * FAR / shape.batch.max(1) as f64
+        };
         // Declared sizes may be beyond all bounds.
-        let direct = shape.out_pixels() as f64 * shape.depth() as f64 * written;
+        let direct = shape.out_pixels() as f64 * shape.depth() as f64 * written + weights(9.0);
         let cost = |tile: Self| {
             let [_, height, width] = shape.output;
             let tiles = [height, width].map(|size| size.div_ceil(tile.extent()) as f64);
@@ -54,7 +65,8 @@ impl WinogradTile {
             // A product of few rows takes as long as one of more.
             let products = tiles.max(LEAST_ROWS) * places * written;
             let (patch, result) = tile.transform_costs();
-            products + tiles * (patch * read + result * written)
+            let transforms = tiles * (patch * read + result * written);
+            products + transforms + weights((tile.patch() * tile.patch()) as f64)
         };
         let tiles = [Self::Two, Self::Four].map(|tile| (tile, cost(tile)));
         let [two, four] = tiles;
