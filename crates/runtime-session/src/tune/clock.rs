@@ -36,7 +36,7 @@ impl Clock {
     /// The least time of each step on the same inputs, in as many rounds as fit `limit`. Steps that are far behind the best drop out.
     ///
     /// # Errors
-    /// That of the first step; others that fail drop out.
+    /// That of the first step; others that fail drop out, and have no time.
     pub(super) fn least(
         &mut self,
         steps: &[Arc<dyn Step>],
@@ -57,7 +57,7 @@ impl Clock {
                     Ok(_) if round == 0 => {}
                     Ok(time) => least[i] = least[i].min(time.as_secs_f64()),
                     Err(error) if i == 0 => return Err(error),
-                    Err(_) => racing[i] = false,
+                    Err(_) => (racing[i], least[i]) = (false, f64::INFINITY),
                 }
             }
             let best = least.iter().copied().fold(f64::INFINITY, f64::min);
@@ -117,4 +117,52 @@ fn touched(value: &Value) -> u64 {
     };
     let bytes = tensor.bytes();
     bytes.iter().step_by(64).map(|&byte| u64::from(byte)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Runs well so many times.
+    struct Wearing {
+        runs: AtomicUsize,
+        well: usize,
+    }
+
+    impl Wearing {
+        fn step(well: usize) -> Arc<dyn Step> {
+            Arc::new(Self {
+                runs: AtomicUsize::new(0),
+                well,
+            })
+        }
+    }
+
+    impl Step for Wearing {
+        fn kernel(&self) -> &'static str {
+            "wearing"
+        }
+
+        fn run(&self, _: &mut StepContext<'_>) -> Result<(), StepError> {
+            match self.runs.fetch_add(1, Ordering::Relaxed) < self.well {
+                true => Ok(()),
+                false => Err(StepError::TooFewOutputs { index: 0, given: 0 }),
+            }
+        }
+    }
+
+    #[test]
+    fn a_way_that_fails_has_no_time_whenever_it_fails() {
+        let always = usize::MAX;
+        let steps = [always, 0, 1, 2, always].map(Wearing::step);
+        let mut state = RunState::default();
+        let least = |steps: &[Arc<dyn Step>], state: &mut RunState| {
+            Clock::new(0).least(steps, &[], state, Duration::ZERO)
+        };
+        let found = least(&steps, &mut state).unwrap();
+        assert!(found[0].is_finite());
+        assert_eq!(found[1..4], [f64::INFINITY; 3]);
+        assert!(least(&[0, always].map(Wearing::step), &mut state).is_err());
+    }
 }

@@ -163,6 +163,10 @@ impl Tuner {
         if let Some(path) = &options.cache {
             match cache::read(path, &host) {
                 Ok(known) => {
+                    if options.read_only && !path.exists() {
+                        let path = path.display();
+                        book.remark(format!("there is no file {path}: all steps run as by rule"));
+                    }
                     book.known = known;
                     book.writes = !options.read_only;
                 }
@@ -220,7 +224,7 @@ impl Book {
 
 fn ignored(path: &Path, error: &std::io::Error) -> String {
     format!(
-        "the file of choices {} is ignored and left as it is: {error}",
+        "the file of choices {} is ignored and left as it is: {error}; delete it, or name another one",
         path.display()
     )
 }
