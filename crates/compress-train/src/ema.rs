@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Settings of [`Ema`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table with `decay`")]
 #[non_exhaustive]
 pub struct EmaConfig {
     /// `δ`, of `[0, 1)`: the share of the average that each update keeps.

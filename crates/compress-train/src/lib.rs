@@ -14,6 +14,7 @@
 pub mod augment;
 pub mod checkpoint;
 pub mod data;
+pub mod digest;
 pub mod ema;
 pub mod gradient;
 pub mod log;
@@ -25,6 +26,7 @@ pub mod progress;
 pub mod random;
 pub mod schedule;
 pub mod stopping;
+pub mod tagged;
 #[cfg(feature = "graph")]
 pub mod trainer;
 

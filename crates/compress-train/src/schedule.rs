@@ -80,6 +80,13 @@ pub enum Schedule {
         /// What follows.
         then: Box<Schedule>,
     },
+    /// Another schedule as if some steps of it were done.
+    Entered {
+        /// These steps.
+        at: u64,
+        /// The schedule.
+        of: Box<Schedule>,
+    },
 }
 
 /// The shape of a one-cycle schedule: from `base / divisor` up to `base`, then down to `base / divisor / last_divisor`.
@@ -176,6 +183,7 @@ impl Schedule {
                 base * (start + (1.0 - start) * share(step, *steps))
             }
             Self::WarmUp { steps, then, .. } => then.learning_rate(base, step - steps),
+            Self::Entered { at, of } => of.learning_rate(base, step.saturating_add(*at)),
         }
     }
 
@@ -185,6 +193,7 @@ impl Schedule {
             Self::OneCycle(cycle) => cycle.momentum_at(step),
             // The momentum waits for its own schedule where that begins.
             Self::WarmUp { steps, then, .. } => then.momentum(step.saturating_sub(*steps)),
+            Self::Entered { at, of } => of.momentum(step.saturating_add(*at)),
             _ => None,
         }
     }
@@ -224,6 +233,7 @@ impl Schedule {
                 positive("warm-up", "start", *start)?;
                 then.validate()
             }
+            Self::Entered { of, .. } => of.validate(),
         }
     }
 }

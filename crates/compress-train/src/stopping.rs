@@ -18,12 +18,18 @@ pub enum Better {
 
 /// Settings of [`EarlyStopping`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table with `patience`"
+)]
 #[non_exhaustive]
 pub struct StoppingConfig {
     /// Observations without improvement after which to stop; `None` never stops and only knows the best.
     pub patience: Option<u64>,
     /// By how much a value must be better than the best to count.
+    #[serde(alias = "least_gain")]
     pub least_gain: f64,
     /// Which values are better.
     pub better: Better,

@@ -75,15 +75,25 @@ pub(crate) struct PreprocessArgs {
 impl PreprocessArgs {
     pub(crate) fn preprocess(&self) -> Preprocess {
         let mut preprocess = Preprocess::default();
-        preprocess.layout = match self.layout {
-            LayoutArg::Model => Layout::Model,
-            LayoutArg::Nhwc => Layout::Nhwc,
-        };
-        preprocess.offset = self.offset;
-        preprocess.scale = self.scale;
-        preprocess.mean = self.mean.clone();
-        preprocess.std = self.std.clone();
+        self.apply(&mut preprocess);
         preprocess
+    }
+
+    /// Puts what was given in the place of other settings.
+    pub(crate) fn apply(&self, preprocess: &mut Preprocess) {
+        if matches!(self.layout, LayoutArg::Nhwc) {
+            preprocess.layout = Layout::Nhwc;
+        }
+        if self.offset != 0.0 {
+            preprocess.offset = self.offset;
+        }
+        preprocess.scale = self.scale.or(preprocess.scale);
+        if !self.mean.is_empty() {
+            preprocess.mean.clone_from(&self.mean);
+        }
+        if !self.std.is_empty() {
+            preprocess.std.clone_from(&self.std);
+        }
     }
 
     /// The first setting that was given at all.
@@ -96,11 +106,6 @@ impl PreprocessArgs {
             ("--std", !self.std.is_empty()),
         ];
         given.into_iter().find(|(_, g)| *g).map(|(flag, _)| flag)
-    }
-
-    /// Whether any setting was given.
-    pub(crate) fn is_given(&self) -> bool {
-        self.given().is_some()
     }
 }
 

@@ -163,10 +163,18 @@ pub(crate) enum Usage {
     NotOnnx { path: PathBuf },
     #[error("--dim: {0}")]
     Dim(DimError),
+    #[error("--autotune is for bench, run, eval and compare: nothing else here runs as it chooses")]
+    IdleAutotune,
     #[error(
-        "there is nothing to train on: give --train NAME=FILE.npy and --labels FILE.npy, or --recipe FILE"
+        "there is nothing to train on: give --train NAME=FILE.npy, or `inputs` under [samples] of --recipe FILE"
     )]
-    NothingToTrainOn,
+    NoTrainingSamples,
+    #[error(
+        "there are no labels to train on: give --labels FILE.npy, or `labels` under [samples] of --recipe FILE"
+    )]
+    NoTrainingLabels,
+    #[error("--val has no labels: give --val-labels FILE.npy")]
+    NoHeldOutLabels,
     #[error(
         "--label-smoothing is for losses of classes only: cross-entropy and binary-cross-entropy"
     )]
@@ -232,19 +240,28 @@ fn is_wrong_training(error: &TrainRecipeError) -> bool {
     match error {
         TrainRecipeError::Input(error) => is_wrong_input(error),
         TrainRecipeError::Train(error) => matches!(
-            error,
+            without_part(error),
             TrainError::Setting { .. }
                 | TrainError::NoSuchWeight { .. }
                 | TrainError::NoSuchOutput { .. }
                 | TrainError::NoSuchScore { .. }
                 | TrainError::FixedBatch { .. }
                 | TrainError::OtherRun { .. }
+                | TrainError::CurvesWithoutLog
                 | TrainError::Optimizer(_)
                 | TrainError::Schedule(_)
                 | TrainError::Ema(_)
         ),
         TrainRecipeError::Archive(_) | TrainRecipeError::Samples(_) => false,
         _ => true,
+    }
+}
+
+/// What was wrong, of whichever samples.
+fn without_part(error: &TrainError) -> &TrainError {
+    match error {
+        TrainError::HeldOut(error) => without_part(error),
+        error => error,
     }
 }
 

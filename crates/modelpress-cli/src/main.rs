@@ -18,9 +18,10 @@ mod verbs;
 
 use clap::Parser;
 use context::Context;
-use error::Error;
+use error::{Error, Usage};
 use modelpress::session::{Autotune, SessionOptions};
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Makes trained ONNX models small and fast.
@@ -61,6 +62,24 @@ struct Program {
 }
 
 impl Program {
+    /// Refuses `--autotune` where nothing is tuned, and a file without a folder.
+    fn check_autotune(&self) -> Result<(), Error> {
+        let Some(file) = &self.autotune else {
+            return Ok(());
+        };
+        if !self.verb.tunes() {
+            return Err(Usage::IdleAutotune.into());
+        }
+        let folder = file.as_deref().and_then(Path::parent);
+        match folder.filter(|folder| *folder != Path::new("") && !folder.is_dir()) {
+            Some(folder) => {
+                let missing = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");
+                Err(Error::file(folder)(missing))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn session_options(&self) -> SessionOptions {
         let mut options = SessionOptions::default()
             .with_winograd(!self.no_winograd)
@@ -85,7 +104,10 @@ impl Program {
 fn main() -> ExitCode {
     let program = Program::parse();
     let context = Context::new(program.json, program.threads, program.session_options());
-    match program.verb.run(&context) {
+    let done = program
+        .check_autotune()
+        .and_then(|()| program.verb.run(&context));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough.
         Err(Error::Output(e)) if e.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,

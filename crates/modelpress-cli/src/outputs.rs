@@ -5,7 +5,7 @@ use modelpress::data::{InputSpec, Source};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Refuses outputs without a folder to stand in, and outputs that are one file with an input or with each other.
+/// Refuses outputs without a folder to stand in or that no file can be made in, and outputs that are one file with an input or with each other.
 pub(crate) fn check_outputs<'p>(
     inputs: impl IntoIterator<Item = &'p Path>,
     outputs: &[&Path],
@@ -27,6 +27,7 @@ pub(crate) fn check_outputs<'p>(
             let missing = io::Error::new(io::ErrorKind::NotFound, "there is no such folder");
             Error::file(folder)(missing)
         })?;
+        can_be_written(&place).map_err(Error::file(output))?;
         let path = output.to_owned();
         if inputs.contains(&place) {
             return Err(Usage::SameFile { path }.into());
@@ -37,6 +38,14 @@ pub(crate) fn check_outputs<'p>(
         places.push(place);
     }
     Ok(())
+}
+
+/// Makes a file beside the place and takes it away again: what is written goes to a file beside it first.
+fn can_be_written(place: &Path) -> io::Result<()> {
+    let name = format!(".modelpress-{}.probe", std::process::id());
+    let probe = place.with_file_name(name);
+    std::fs::File::create(&probe)?;
+    std::fs::remove_file(probe)
 }
 
 /// Refuses to write a model under a name that says another format.

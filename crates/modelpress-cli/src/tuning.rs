@@ -3,9 +3,10 @@
 use crate::units::milliseconds;
 use modelpress::session::{Session, TunedStep, Tuning};
 use serde::Serialize;
+use std::io::{self, Write};
 use std::time::Duration;
 
-/// The `autotune` object of `bench`, `run` and `eval`.
+/// The `autotune` object of `bench`, `run` and `eval`, and those of `compare`.
 #[derive(Serialize)]
 pub(crate) struct TuningReport {
     /// Steps that were measured; the others were in the file, or run as by rule.
@@ -49,8 +50,16 @@ impl TuningReport {
         })
     }
 
+    /// Its line in the text of a verb.
+    pub(crate) fn print(of: Option<&Self>, out: &mut dyn Write) -> io::Result<()> {
+        match of {
+            Some(report) => writeln!(out, "autotune    {}", report.text()),
+            None => Ok(()),
+        }
+    }
+
     /// As in `12 of 40 steps measured in 3.21 s, 5 run otherwise than by rule`.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         let otherwise = self.steps.iter().filter(|s| s.chosen != s.rule).count();
         format!(
             "{} of {} steps measured in {:.2} s, {otherwise} run otherwise than by rule",

@@ -189,7 +189,7 @@ fn core(model: &Model, id: NodeId, config: &QuantizeConfig, form: Bias) -> Verdi
     let element = constant.map(|t| t.dtype()).or_else(|| dtype(weight_value));
     if element.is_some_and(|d| d != DType::F32) {
         return Verdict::Skip(format!(
-            "its weight is {}, only f32 is quantized",
+            "its weight is {}, only f32 is quantized: export the model in float32",
             element.map_or("?", |d| d.name())
         ));
     }

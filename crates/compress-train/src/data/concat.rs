@@ -125,6 +125,11 @@ impl<D: Dataset> Dataset for Subset<D> {
         self.dataset.fields()
     }
 
+    fn row(&self, index: usize) -> usize {
+        let inner = self.indices.get(index);
+        inner.map_or(index, |&inner| self.dataset.row(inner))
+    }
+
     fn read(&self, indices: &[usize], columns: &mut [Column]) -> Result<(), DataError> {
         check_indices(indices, self.indices.len())?;
         let inner: Vec<usize> = indices.iter().map(|&i| self.indices[i]).collect();

@@ -290,6 +290,12 @@ pub trait Dataset: Send + Sync {
     /// What each sample has.
     fn fields(&self) -> &[Field];
 
+    /// What errors call a sample: the row, from 0, of the arrays that it is read from. A part of a data set knows that of the whole; the
+    /// index unless said otherwise.
+    fn row(&self, index: usize) -> usize {
+        index
+    }
+
     /// Reads samples into columns that have room for them: one column for each field, in their order.
     ///
     /// # Errors
@@ -304,6 +310,10 @@ impl<D: Dataset + ?Sized> Dataset for std::sync::Arc<D> {
 
     fn fields(&self) -> &[Field] {
         (**self).fields()
+    }
+
+    fn row(&self, index: usize) -> usize {
+        (**self).row(index)
     }
 
     fn read(&self, indices: &[usize], columns: &mut [Column]) -> Result<(), DataError> {
@@ -357,6 +367,16 @@ fn check_columns(fields: &[Field], samples: usize, columns: &[Column]) -> Result
         }
     }
     Ok(())
+}
+
+impl DataError {
+    /// The same with a sample that a step names by its index called by its row.
+    pub(crate) fn in_rows_of(mut self, data: &dyn Dataset) -> Self {
+        if let Self::NoSuchClass { sample: at, .. } | Self::Sample { index: at, .. } = &mut self {
+            *at = data.row(*at);
+        }
+        self
+    }
 }
 
 /// Why samples cannot be read or changed.
@@ -464,7 +484,7 @@ pub enum DataError {
     NoSuchClass {
         /// The field.
         field: String,
-        /// The sample, by its index in the data set.
+        /// The sample: its index in the data set, or its [row](Dataset::row) where the data set is known.
         sample: usize,
         /// The label.
         label: i64,
@@ -497,7 +517,7 @@ pub enum DataError {
     /// A sample that a caller's closure could not make.
     #[error("sample {index}: {source}")]
     Sample {
-        /// The index.
+        /// Its index in the data set, or its [row](Dataset::row) where the data set is known.
         index: usize,
         /// The closure's error.
         source: Box<dyn std::error::Error + Send + Sync>,

@@ -52,6 +52,7 @@ impl Job {
         self.augmentation
             .as_ref()
             .map_or(Ok(()), |a| a.apply(batch))
+            .map_err(|error| error.in_rows_of(&*self.dataset))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Binary cross-entropy over logits.
 
 use super::elementwise::{check, elementwise};
-use super::{Loss, LossError, LossValue, Outputs, Reduction, Scores, Targets};
+use super::{Loss, LossError, LossValue, Outputs, Reduction, Scores, Target, Targets};
 use serde::{Deserialize, Serialize};
 
 /// `−(p·t·log σ(y) + (1−t)·log(1−σ(y)))` for logits `y` (the first output) and targets `t` of `[0, 1]`, with the weight `p` of
-/// positives; computed from the logits, so that it stays finite at any of them.
+/// positives; computed from the logits, so that it stays finite at any of them. Whole numbers and truth values are targets too: 0 and 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BinaryCrossEntropy {
@@ -42,6 +42,7 @@ impl Loss for BinaryCrossEntropy {
             is_share,
             "it must lie in [0, 1]",
         )?;
+        check_truths(targets)?;
         elementwise(outputs, targets, self.reduction, |y, t| {
             let t = t * (1.0 - smoothing) + 0.5 * smoothing;
             let weight = 1.0 + (p - 1.0) * t;
@@ -50,6 +51,23 @@ impl Loss for BinaryCrossEntropy {
             let value = (1.0 - t) * y + weight * softplus;
             (value, (1.0 - t) - weight * sigmoid(-y))
         })
+    }
+}
+
+/// Whole numbers are 0 or 1.
+fn check_truths(targets: &Targets<'_>) -> Result<(), LossError> {
+    let (name, Target::Classes(numbers)) = targets.get(0)? else {
+        return Ok(());
+    };
+    let mut all = numbers.iter().copied().enumerate();
+    match all.find(|(_, number)| !(0..=1).contains(number)) {
+        None => Ok(()),
+        Some((position, class)) => Err(LossError::NoSuchClass {
+            target: name.to_owned(),
+            class,
+            position,
+            classes: 2,
+        }),
     }
 }
 

@@ -1,13 +1,13 @@
 //! Cross-entropy over logits.
 
 use super::elementwise::check;
-use super::{Loss, LossError, LossValue, Outputs, Reduction, Scores, Target, Targets};
+use super::{Loss, LossError, LossValue, Outputs, Reduction, Scores, Target, Targets, are_alike};
 use ndarray::{ArrayD, ArrayView1, ArrayViewMut1, Axis};
 use serde::{Deserialize, Serialize};
 
 /// `−Σ_c a_c log softmax(y)_c` of the first output, logits `[N, C, …]`, and the first target.
 ///
-/// Targets are numbers of classes `[N, …]` or probabilities of the output's shape. With classes
+/// Targets are numbers of classes `[N, …]`, also with axes of length 1 between, as `[N, 1]`, or probabilities of the output's shape. With classes
 /// `a = (1−ε) w_t onehot(t) + ε/C · w`, and the mean is over the sum of the weights `w_t` of all samples whose class is not
 /// ignored; with probabilities `a = w ((1−ε) t + ε/C)`, and the mean is over the samples. As `torch.nn.CrossEntropyLoss`. Where every
 /// sample is ignored the loss is 0.
@@ -139,18 +139,7 @@ impl Loss for CrossEntropy {
                 output: name.to_owned(),
             });
         }
-        let mut expected = logits.shape().to_vec();
-        if matches!(target, Target::Classes(_)) {
-            expected.remove(axis);
-        }
-        if target.shape() != expected {
-            return Err(LossError::Shape {
-                what: "target",
-                name: target_name.to_owned(),
-                found: target.shape().to_vec(),
-                expected: format!("{expected:?}"),
-            });
-        }
+        check_target(target_name, target, logits.shape(), axis)?;
         let mut gradient = ArrayD::<f32>::zeros(logits.raw_dim());
         let rows = logits
             .lanes(Axis(axis))
@@ -187,6 +176,36 @@ impl Loss for CrossEntropy {
             self.scale(total) * sum,
             gradient,
         ))
+    }
+}
+
+/// Checks that a target is of classes or shares of classes of all samples.
+fn check_target(
+    name: &str,
+    target: &Target<'_>,
+    shares: &[usize],
+    axis: usize,
+) -> Result<(), LossError> {
+    let mut classes = shares.to_vec();
+    classes.remove(axis);
+    let found = target.shape();
+    match target {
+        Target::Classes(_) if found == classes || are_alike(found, &classes) => Ok(()),
+        Target::Classes(_) => Err(LossError::Shape {
+            what: "target",
+            name: name.to_owned(),
+            found: found.to_vec(),
+            expected: format!(
+                "classes of shape {classes:?}, or shares of classes, floating-point numbers of shape {shares:?}"
+            ),
+        }),
+        Target::Values(_) if found == shares => Ok(()),
+        Target::Values(_) => Err(LossError::NoClasses {
+            target: name.to_owned(),
+            found: found.to_vec(),
+            classes,
+            shares: shares.to_vec(),
+        }),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Losses that are sums over elements: squared, absolute, Huber's and the smooth absolute difference.
+//!
+//! The target is of the output's shape, axes of length 1 aside (`[N]` for `[N, 1]`); whole numbers count as values.
 
-use super::{Loss, LossError, LossValue, Outputs, Reduction, Targets};
-use ndarray::{ArrayD, Zip};
+use super::{Loss, LossError, LossValue, Outputs, Reduction, Target, Targets, are_alike};
+use ndarray::{ArrayD, CowArray, Zip};
 use serde::{Deserialize, Serialize};
 
 /// The squared difference `(y − t)²` of the first output and the first target.
@@ -132,15 +134,21 @@ pub(super) fn elementwise(
     f: impl Fn(f64, f64) -> (f64, f64),
 ) -> Result<LossValue, LossError> {
     let (name, y) = outputs.get(0)?;
-    let (target, t) = targets.values(0)?;
-    if y.shape() != t.shape() {
-        return Err(LossError::Shape {
-            what: "target",
-            name: target.to_owned(),
-            found: t.shape().to_vec(),
-            expected: format!("{:?}", y.shape()),
-        });
+    let (target, t) = targets.get(0)?;
+    let misfit = || LossError::Shape {
+        what: "target",
+        name: target.to_owned(),
+        found: t.shape().to_vec(),
+        expected: format!("{:?}", y.shape()),
+    };
+    if y.shape() != t.shape() && !are_alike(y.shape(), t.shape()) {
+        return Err(misfit());
     }
+    let t = match t {
+        Target::Values(values) => CowArray::from(values.view()),
+        Target::Classes(numbers) => CowArray::from(numbers.mapv(|number| number as f32)),
+    };
+    let t = t.to_shape(y.raw_dim()).map_err(|_| misfit())?;
     if y.is_empty() {
         return Err(LossError::Empty {
             output: name.to_owned(),
@@ -153,7 +161,7 @@ pub(super) fn elementwise(
     let mut gradient = ArrayD::<f32>::zeros(y.raw_dim());
     Zip::from(&mut gradient)
         .and(y)
-        .and(t)
+        .and(&t)
         .for_each(|g, &y, &t| {
             *g = (scale * f(f64::from(y), f64::from(t)).1) as f32;
         });

@@ -139,6 +139,15 @@ impl<'a> Targets<'a> {
     }
 }
 
+/// Whether two shapes of as many samples differ by axes of length 1 only, so that elements of both go together in C order.
+fn are_alike(a: &[usize], b: &[usize]) -> bool {
+    let wide = |shape: &[usize]| -> Vec<usize> {
+        let rest = shape.iter().skip(1).copied();
+        rest.filter(|&size| size != 1).collect()
+    };
+    a.first() == b.first() && wide(a) == wide(b)
+}
+
 fn position<'a>(
     what: &'static str,
     name: &str,
@@ -258,12 +267,20 @@ pub enum Reduction {
     Sum,
 }
 
+/// What is missing, where that is known.
+fn missing(what: &str, count: usize) -> &'static str {
+    match (what, count) {
+        ("target", 0) => ": the samples have no labels beside what feeds the model's inputs",
+        _ => "",
+    }
+}
+
 /// Why a loss cannot be computed.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossError {
     /// Fewer outputs or targets than the loss looks at.
-    #[error("the loss needs {what} {index}, there are {count}")]
+    #[error("the loss needs {what} {index}, there are {count}{}", missing(what, *count))]
     Missing {
         /// `output` or `target`.
         what: &'static str,
@@ -293,6 +310,20 @@ pub enum LossError {
         found: Vec<usize>,
         /// What fits, as in `[8, 10]`.
         expected: String,
+    },
+    /// Labels that are neither classes nor shares of classes.
+    #[error(
+        "target `{target}` holds floating-point numbers of shape {found:?}: the loss needs classes, whole numbers (int64) of shape {classes:?}, or shares of classes, floating-point numbers of shape {shares:?}"
+    )]
+    NoClasses {
+        /// The target.
+        target: String,
+        /// Its shape.
+        found: Vec<usize>,
+        /// The shape of classes.
+        classes: Vec<usize>,
+        /// The shape of their shares.
+        shares: Vec<usize>,
     },
     /// Classes where values are needed.
     #[error("target `{target}` holds {found}, the loss needs {expected}")]

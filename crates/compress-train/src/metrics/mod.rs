@@ -90,12 +90,17 @@ pub fn top_k(
     let mut correct = 0;
     for (sample, (row, &label)) in scores.rows().into_iter().zip(labels).enumerate() {
         let class = class_of(sample, label, classes)?;
-        let own = row[class];
-        let is_ahead = |&(c, &score): &(usize, &f32)| score > own || (score == own && c < class);
-        let ahead = row.iter().enumerate().filter(is_ahead).count();
-        correct += usize::from(ahead < k && !own.is_nan());
+        correct += usize::from(is_among(row.iter().copied(), class, k));
     }
     Accuracy::new(correct, samples).ok_or(MetricError::NoSamples)
+}
+
+/// Whether a class is among the `k` largest of the scores of a sample; of equal ones the first counts as larger.
+pub(crate) fn is_among(scores: impl Iterator<Item = f32> + Clone, class: usize, k: usize) -> bool {
+    let own = scores.clone().nth(class).unwrap_or(f32::NAN);
+    let is_ahead = |&(c, score): &(usize, f32)| score > own || (score == own && c < class);
+    let ahead = scores.enumerate().filter(is_ahead).count();
+    ahead < k && !own.is_nan()
 }
 
 fn class_of(sample: usize, label: i64, classes: usize) -> Result<usize, MetricError> {

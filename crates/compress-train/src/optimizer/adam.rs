@@ -1,6 +1,6 @@
 //! Adam and AdamW.
 
-use super::split::{Piece, over_threads, over_threads_once};
+use super::split::{over_threads, over_threads_once, pieces};
 use super::state::{Slots, kept_in_slots};
 use super::{
     Optimizer, OptimizerError, Plan, StepControl, StepSettings, Update, check_decay, check_positive,
@@ -20,7 +20,7 @@ pub enum WeightDecay {
 
 /// Settings of [`Adam`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct AdamConfig {
     /// `β₁`, of the mean of gradients.
@@ -30,6 +30,7 @@ pub struct AdamConfig {
     /// `ε`, added to the root of the mean square.
     pub epsilon: f64,
     /// `λ`.
+    #[serde(alias = "weight_decay")]
     pub weight_decay: f64,
     /// How `λ` acts.
     pub decay: WeightDecay,
@@ -173,25 +174,14 @@ impl Optimizer for Adam {
         let indices = updates.iter().map(|u| u.index);
         let slots = self.slots.advance_each(&self.plan, indices)?;
         let threads = self.config.threads;
-        let all = updates.into_iter().zip(coefficients).zip(slots);
         if self.config.amsgrad {
-            let pieces = all.map(|((update, settings), [m, v, largest])| Piece {
-                settings,
-                gradient: update.gradient,
-                arrays: [update.value, &mut m[..], &mut v[..], &mut largest[..]],
-            });
-            over_threads_once(threads, pieces.collect(), |c, g, [w, m, v, largest]| {
+            let pieces = pieces(updates, coefficients, slots);
+            over_threads_once(threads, pieces, |c, g, [w, m, v, largest]| {
                 amsgrad_step(c, g, w, m, v, largest);
             });
         } else {
-            let pieces = all.map(|((update, settings), [m, v, _])| Piece {
-                settings,
-                gradient: update.gradient,
-                arrays: [update.value, &mut m[..], &mut v[..]],
-            });
-            over_threads_once(threads, pieces.collect(), |c, g, [w, m, v]| {
-                step(c, g, w, m, v);
-            });
+            let pieces = pieces(updates, coefficients, slots);
+            over_threads_once(threads, pieces, |c, g, [w, m, v]| step(c, g, w, m, v));
         }
         Ok(())
     }

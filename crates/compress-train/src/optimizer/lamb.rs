@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Settings of [`Lamb`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct LambConfig {
     /// `β₁`, of the mean of gradients.
@@ -21,6 +21,7 @@ pub struct LambConfig {
     /// `ε`, added to the root of the mean square.
     pub epsilon: f64,
     /// `λ`.
+    #[serde(alias = "weight_decay")]
     pub weight_decay: f64,
     /// Threads for large parameters.
     pub threads: usize,

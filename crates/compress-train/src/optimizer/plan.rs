@@ -31,13 +31,20 @@ impl ParameterInfo {
 ///
 /// A parameter belongs to the first group that it matches, and to [`Group::default`] if there is none.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table with `patterns`"
+)]
 pub struct Group {
     /// Patterns of names.
     pub patterns: Vec<String>,
     /// Multiplies the learning rate of the schedule.
+    #[serde(alias = "learning_rate")]
     pub learning_rate: f64,
     /// Takes the place of the optimizer's weight decay.
+    #[serde(alias = "weight_decay")]
     pub weight_decay: Option<f64>,
     /// Takes the place of the optimizer's step control.
     pub control: Option<StepControl>,

@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum.
 
-use super::split::{Piece, over_threads, over_threads_once};
+use super::split::{over_threads, over_threads_once, pieces};
 use super::state::{Slots, kept_in_slots};
 use super::{
     Optimizer, OptimizerError, Plan, StepControl, StepSettings, Update, check_decay,
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// Settings of [`Sgd`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[non_exhaustive]
 pub struct SgdConfig {
     /// `μ`, of `[0, 1)`. With 0 no momentum is kept, and [`StepSettings::momentum`] cannot bring one in.
@@ -20,6 +20,7 @@ pub struct SgdConfig {
     /// Whether the step looks ahead along the momentum (Sutskever et al. 2013).
     pub nesterov: bool,
     /// `λ`: the penalty `λ/2 · ‖w‖²`, whose gradient is added.
+    #[serde(alias = "weight_decay")]
     pub weight_decay: f64,
     /// How the gradients of tensors are rescaled.
     pub control: StepControl,
@@ -148,25 +149,12 @@ impl Optimizer for Sgd {
         let indices = updates.iter().map(|u| u.index);
         let slots = self.slots.advance_each(&self.plan, indices)?;
         let threads = self.config.threads;
-        let all = updates.into_iter().zip(coefficients);
         if self.config.momentum > 0.0 {
-            let pieces = all
-                .zip(slots)
-                .map(|((update, settings), [momentum])| Piece {
-                    settings,
-                    gradient: update.gradient,
-                    arrays: [update.value, momentum.as_mut_slice()],
-                });
-            over_threads_once(threads, pieces.collect(), |c, g, [w, b]| {
-                with_momentum(c, g, w, b);
-            });
+            let pieces = pieces(updates, coefficients, slots);
+            over_threads_once(threads, pieces, |c, g, [w, b]| with_momentum(c, g, w, b));
         } else {
-            let pieces = all.map(|(update, settings)| Piece {
-                settings,
-                gradient: update.gradient,
-                arrays: [update.value],
-            });
-            over_threads_once(threads, pieces.collect(), |c, g, [w]| plain(c, g, w));
+            let pieces = pieces(updates, coefficients, slots);
+            over_threads_once(threads, pieces, |c, g, [w]| plain(c, g, w));
         }
         Ok(())
     }

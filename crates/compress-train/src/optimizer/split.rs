@@ -1,5 +1,7 @@
 //! Elementwise work over threads: contiguous parts, so that no result depends on how many.
 
+use super::Update;
+
 /// Elements that are worth a thread of their own: about 0.1 ms of work.
 const WORTH_A_THREAD: usize = 1 << 17;
 
@@ -50,6 +52,25 @@ impl<C: Copy, const N: usize> Piece<'_, C, N> {
                 .map(|array| array.split_off_mut(..count).unwrap_or_default()),
         }
     }
+}
+
+/// Parameters of a step: the value, and the first of their slots, as many as `job` works on.
+pub(super) fn pieces<'a, C, const SLOTS: usize, const N: usize>(
+    updates: Vec<Update<'a>>,
+    settings: Vec<C>,
+    slots: Vec<&'a mut [Vec<f32>; SLOTS]>,
+) -> Vec<Piece<'a, C, N>> {
+    let all = updates.into_iter().zip(settings).zip(slots);
+    let piece = |((update, settings), slots): ((Update<'a>, C), &'a mut [Vec<f32>; SLOTS])| {
+        let slots = slots.iter_mut().map(Vec::as_mut_slice);
+        let mut arrays = std::iter::once(update.value).chain(slots);
+        Piece {
+            settings,
+            gradient: update.gradient,
+            arrays: std::array::from_fn(|_| arrays.next().unwrap_or_default()),
+        }
+    };
+    all.map(piece).collect()
 }
 
 /// Calls `job` with all pieces, or parts of them, over threads that are started once and have as many elements each.

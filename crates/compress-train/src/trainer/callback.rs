@@ -10,7 +10,8 @@ pub enum Flow {
     /// The run goes on.
     #[default]
     Continue,
-    /// The run ends here, as if this were its last step; a checkpoint is written where checkpoints are.
+    /// The run ends here, as if this were its last step: the model is evaluated, the epoch is told as it then stands, and a checkpoint is
+    /// written where checkpoints are.
     Stop,
 }
 

@@ -11,12 +11,18 @@ use crate::optimizer::{
     SgdConfig, StepControl,
 };
 use crate::stopping::StoppingConfig;
+use onnx_ir::gradient::ActivationBudget;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Settings of a [`Trainer`](super::Trainer).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table of settings"
+)]
 #[non_exhaustive]
 pub struct TrainerConfig {
     /// How often all samples are gone through.
@@ -26,25 +32,33 @@ pub struct TrainerConfig {
     /// Batches whose gradients are averaged for one step.
     pub accumulate: usize,
     /// Whether a last batch of fewer samples is left out.
+    #[serde(alias = "drop_last")]
     pub drop_last: bool,
     /// The seed of all that is drawn.
     pub seed: u64,
     /// The highest learning rate; that of [`OptimizerConfig::learning_rate`] unless given.
+    #[serde(alias = "learning_rate")]
     pub learning_rate: Option<f64>,
     /// How the learning rate goes.
+    #[serde(deserialize_with = "crate::tagged::one")]
     pub schedule: Course,
     /// Epochs in which the learning rate rises first.
+    #[serde(alias = "warm_up")]
     pub warm_up: f64,
     /// The rule by which weights change.
+    #[serde(deserialize_with = "crate::tagged::one")]
     pub optimizer: OptimizerConfig,
     /// Settings of some parameters.
     pub groups: Vec<Group>,
     /// Under SGD no step changes a layer by more than this share of its weights (`StepControl::within`), so that models train whatever
     /// the scale of their inputs; 0 for plain steps. A control of the optimizer's own or of a group takes its place.
+    #[serde(alias = "step_share")]
     pub step_share: f64,
     /// The largest norm of all gradients together.
+    #[serde(alias = "clip_norm")]
     pub clip_norm: Option<f64>,
     /// The largest element of a gradient.
+    #[serde(alias = "clip_value")]
     pub clip_value: Option<f32>,
     /// Averages of weights, which are then evaluated and written.
     pub average: Option<EmaConfig>,
@@ -57,12 +71,19 @@ pub struct TrainerConfig {
     /// The outputs that the loss looks at; see [`NetworkOptions::outputs`].
     pub outputs: Vec<String>,
     /// See [`NetworkOptions::statistics_momentum`].
+    #[serde(alias = "statistics_momentum")]
     pub statistics_momentum: Option<f32>,
     /// See [`NetworkOptions::freeze_statistics`].
+    #[serde(alias = "freeze_statistics")]
     pub freeze_statistics: bool,
     /// See [`NetworkOptions::no_dropout`].
+    #[serde(alias = "no_dropout")]
     pub no_dropout: bool,
+    /// Bytes that activations may take, by estimate: what does not fit is computed anew in the backward pass, to the same gradients.
+    #[serde(alias = "activation_memory")]
+    pub activation_memory: Option<u64>,
     /// Epochs from one evaluation on the held-out samples to the next; the last epoch always ends in one.
+    #[serde(alias = "evaluate_every")]
     pub evaluate_every: u64,
     /// The score that tells which weights are best: `loss` or a metric, of the held-out samples where there are some.
     pub watch: Option<String>,
@@ -104,6 +125,7 @@ impl Default for TrainerConfig {
             statistics_momentum: None,
             freeze_statistics: false,
             no_dropout: false,
+            activation_memory: None,
             evaluate_every: 1,
             watch: None,
             stopping: None,
@@ -129,7 +151,11 @@ pub enum Keep {
 
 /// Where and how often checkpoints are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table with the `path` of a file"
+)]
 pub struct CheckpointConfig {
     /// The file, which each checkpoint replaces.
     pub path: PathBuf,
@@ -140,7 +166,11 @@ pub struct CheckpointConfig {
 
 /// Where and how a log is written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table with the `path` of a file"
+)]
 pub struct LogConfig {
     /// The file.
     pub path: PathBuf,
@@ -158,9 +188,14 @@ fn one() -> u64 {
 
 /// The rule by which weights change.
 ///
-/// In files the settings that are left out are those of PyTorch's optimizer of this name, as `momentum = 0` for SGD.
+/// In files the settings that are left out are those of PyTorch's optimizer of this name, as `momentum = 0` for SGD; the weight decay of
+/// `adam` is AdamW's unless `decay` says otherwise.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    expecting = "a table with a `kind` of optimizer"
+)]
 #[non_exhaustive]
 pub enum OptimizerConfig {
     /// Gradient descent with momentum; the default, with momentum 0.9.
@@ -224,7 +259,7 @@ impl TrainerConfig {
     /// Checks the settings that no other part checks.
     ///
     /// # Errors
-    /// [`TrainError::Setting`].
+    /// [`TrainError::Setting`], [`TrainError::CurvesWithoutLog`].
     pub fn validate(&self) -> Result<(), TrainError> {
         let at_least_one = "it must be 1 or more";
         check(
@@ -286,6 +321,9 @@ impl TrainerConfig {
                 rule,
             )?;
         }
+        if self.curves.is_some() && self.log.is_none() {
+            return Err(TrainError::CurvesWithoutLog);
+        }
         if let Some(log) = &self.log {
             check(
                 "the number of steps of a row",
@@ -311,6 +349,10 @@ impl TrainerConfig {
             statistics_momentum: self.statistics_momentum,
             freeze_statistics: self.freeze_statistics,
             no_dropout: self.no_dropout,
+            activations: self.activation_memory.map(|bytes| ActivationBudget {
+                bytes,
+                symbol: self.batch,
+            }),
         }
     }
 
@@ -336,7 +378,7 @@ impl TrainerConfig {
     pub(super) fn fingerprint(&self) -> String {
         let mut same = self.clone();
         (same.checkpoint, same.log, same.curves) = (None, None, None);
-        same.readers = 0;
+        (same.readers, same.activation_memory) = (0, None);
         serde_json::to_string(&same).unwrap_or_default()
     }
 }

@@ -4,8 +4,17 @@ use crate::schedule::{Annealing, OneCycle, Schedule, ScheduleError};
 use serde::{Deserialize, Serialize};
 
 /// How the learning rate goes over a run; the lengths follow from that of the run.
+///
+/// Epochs that are named (`every`, `milestones`) count from the beginning of the run, those of the warm-up too; what goes on from step to
+/// step (cosine, exponential, polynomial, one cycle) begins behind the warm-up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table with a `kind` of schedule"
+)]
 pub enum Course {
     /// It stays.
     Constant,
@@ -48,7 +57,7 @@ pub enum Course {
         #[serde(default = "divisor")]
         divisor: f64,
         /// The first over the last learning rate.
-        #[serde(default = "last_divisor")]
+        #[serde(default = "last_divisor", alias = "last_divisor")]
         last_divisor: f64,
         /// The lowest and the highest momentum, which moves against it.
         #[serde(default)]
@@ -126,7 +135,7 @@ impl Course {
             Self::MultiStep { milestones, factor } => Schedule::MultiStep {
                 milestones: milestones
                     .iter()
-                    .map(|&m| Ok(setting(m, "milestone")?.saturating_sub(warm_up)))
+                    .map(|&m| setting(m, "milestone"))
                     .collect::<Result<_, ScheduleError>>()?,
                 factor: *factor,
             },
@@ -151,6 +160,16 @@ impl Course {
                 three_phases: false,
                 momentum: *momentum,
             }),
+        };
+        let counts_from_the_start =
+            matches!(schedule, Schedule::Step { .. } | Schedule::MultiStep { .. });
+        let schedule = if warm_up > 0 && counts_from_the_start {
+            Schedule::Entered {
+                at: warm_up,
+                of: Box::new(schedule),
+            }
+        } else {
+            schedule
         };
         let schedule = if warm_up > 0 {
             // The first step is not lost: it takes its share of the way up.
@@ -207,6 +226,18 @@ mod tests {
             ),
             (1.0, 0.5)
         );
+        // Epochs count alike in both.
+        let step = Course::Step {
+            every: 2.0,
+            factor: 0.5,
+        };
+        let step = step.schedule(4, 10, 1.0).unwrap();
+        for at in 10..40 {
+            assert_eq!(
+                step.learning_rate(1.0, at),
+                milestones.learning_rate(1.0, at)
+            );
+        }
     }
 
     #[test]

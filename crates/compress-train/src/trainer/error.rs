@@ -1,7 +1,7 @@
 //! Why a model cannot be trained.
 
 use crate::checkpoint::CheckpointError;
-use crate::data::{DataError, Kind};
+use crate::data::{Column, DataError, Kind};
 use crate::ema::EmaError;
 use crate::gradient::AccumulatorError;
 use crate::log::LogError;
@@ -37,7 +37,7 @@ pub enum TrainError {
     },
     /// No weights of f32 lead to the outputs.
     #[error(
-        "there is nothing to train: no f32 initializer that is not frozen leads to the observed outputs (weights in `Constant` nodes are not trained)"
+        "there is nothing to train: no f32 initializer that is not frozen leads to the observed outputs (weights in `Constant` nodes and of f16 are not trained; `train` names weights that are not found)"
     )]
     NothingToTrain,
     /// An output that the model does not have.
@@ -48,9 +48,28 @@ pub enum TrainError {
         /// The outputs.
         outputs: Vec<String>,
     },
+    /// Weights lead to the outputs, but none by way of real numbers.
+    #[error(
+        "there is nothing to train: no gradient passes node {node} on the way from `{weight}` to the outputs"
+    )]
+    Blocked {
+        /// The first weight.
+        weight: String,
+        /// The node.
+        node: String,
+    },
     /// A model without outputs that a loss can look at.
-    #[error("the model has no output of f32")]
-    NoOutput,
+    #[error(
+        "the model has no output of f32, but {}: models are trained in f32, export it so, or name values of f32 that the loss is to \
+         look at (`outputs` of a recipe)", if outputs.is_empty() { "none at all" } else { outputs }
+    )]
+    NoOutput {
+        /// Its outputs with their types.
+        outputs: String,
+    },
+    /// A run that did not come as far as the loss.
+    #[error("the run of the model did not reach the loss")]
+    NoLoss,
     /// The trained weights do not fit the model that was given.
     #[error("`{name}` has shape {found:?} in the model, {expected:?} in training")]
     Misfit {
@@ -91,12 +110,12 @@ pub enum TrainError {
     },
     /// A number that the type of an input does not hold.
     #[error(
-        "field `{field}` holds {found} in sample {sample}, which an input of {expected} cannot hold"
+        "field `{field}` holds {found} in row {sample}, which an input of {expected} cannot hold"
     )]
     Range {
         /// The field.
         field: String,
-        /// The sample, by its place in the batch.
+        /// The sample: its [row](crate::data::Dataset::row), from 0.
         sample: usize,
         /// The number.
         found: i64,
@@ -115,7 +134,7 @@ pub enum TrainError {
     },
     /// A loss, gradient or weight that is no number any more.
     #[error(
-        "{what} is {found} in step {step} (epoch {epoch}, samples {samples:?}){place}: try a smaller learning rate or a step control"
+        "{what} is {found} in step {step} (epoch {epoch}, rows {samples:?}){place}: try a smaller learning rate or a step control"
     )]
     NotFinite {
         /// What it is: `the loss`, or `the gradient of ` and a name.
@@ -126,17 +145,42 @@ pub enum TrainError {
         step: u64,
         /// The epoch, from 0.
         epoch: u64,
-        /// The first samples of the batch, by their index in the data.
+        /// The first samples of the batch: their [rows](crate::data::Dataset::row), from 0.
         samples: Vec<usize>,
         /// Where in the model the first such value stands, as `; the first such value is …`; empty where it is not known.
         place: String,
     },
+    /// A sample that holds NaN or an infinity.
+    #[error("field `{field}` holds {found} in row {sample}: samples must be of finite numbers")]
+    SampleNotFinite {
+        /// The field.
+        field: String,
+        /// The sample: its [row](crate::data::Dataset::row), from 0.
+        sample: usize,
+        /// NaN or an infinity.
+        found: f32,
+    },
+    /// A label that is none of the classes.
+    #[error("target `{target}` holds class {class} in row {sample}, the output tells 0 to {} apart", classes.saturating_sub(1))]
+    NoSuchClass {
+        /// The target.
+        target: String,
+        /// The label.
+        class: i64,
+        /// The number of classes.
+        classes: usize,
+        /// The sample: its [row](crate::data::Dataset::row), from 0.
+        sample: usize,
+    },
+    /// Held-out samples that the model cannot be evaluated on.
+    #[error("held-out samples: {0}")]
+    HeldOut(Box<TrainError>),
     /// A measure that is no number.
-    #[error("metric `{metric}` of sample {sample} is {found}")]
+    #[error("metric `{metric}` of row {sample} is {found}")]
     Metric {
         /// The metric.
         metric: String,
-        /// The sample, by its place in the batch.
+        /// The sample: its [row](crate::data::Dataset::row), from 0.
         sample: usize,
         /// What was found.
         found: f64,
@@ -171,6 +215,9 @@ pub enum TrainError {
         /// What the checkpoint has.
         found: String,
     },
+    /// Curves without a log.
+    #[error("curves are drawn from the log: give `log` too (--log FILE)")]
+    CurvesWithoutLog,
     /// A file cannot be written.
     #[error("{}: {source}", path.display())]
     File {
@@ -215,6 +262,45 @@ pub enum TrainError {
     /// The graph refuses a change.
     #[error(transparent)]
     Graph(#[from] onnx_ir::graph::GraphError),
+}
+
+impl TrainError {
+    /// The same with samples called otherwise, as by their rows instead of their indices.
+    pub(super) fn with_samples(mut self, call: impl Fn(usize) -> usize) -> Self {
+        match &mut self {
+            Self::Range { sample, .. }
+            | Self::SampleNotFinite { sample, .. }
+            | Self::NoSuchClass { sample, .. }
+            | Self::Metric { sample, .. } => *sample = call(*sample),
+            Self::NotFinite { samples, .. } => samples.iter_mut().for_each(|s| *s = call(*s)),
+            _ => {}
+        }
+        self
+    }
+
+    /// The same for a place in a batch of these samples and targets: the sample instead.
+    pub(super) fn in_batch(self, targets: &[Column], indices: &[usize]) -> Self {
+        let found = match self {
+            Self::Loss(LossError::NoSuchClass {
+                target,
+                class,
+                position,
+                classes,
+            }) => {
+                let count = targets.iter().find(|c| c.field.name == target);
+                let count = count.map_or(1, |column| column.field.count().max(1));
+                Self::NoSuchClass {
+                    target,
+                    class,
+                    classes,
+                    sample: position / count,
+                }
+            }
+            other @ Self::Metric { .. } => other,
+            other => return other,
+        };
+        found.with_samples(|at| indices.get(at).copied().unwrap_or(at))
+    }
 }
 
 /// Checks that a setting keeps its rule.

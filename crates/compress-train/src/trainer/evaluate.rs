@@ -33,7 +33,7 @@ impl Evaluator {
         Ok(Self { model, names })
     }
 
-    /// Scores of the model with other weights over all samples in order: the loss, then the metrics.
+    /// Scores of the model with other weights over samples in order: the loss, then the metrics.
     pub(super) fn run<'a>(
         &self,
         weights: impl Iterator<Item = (&'a str, &'a Tensor)>,
@@ -53,7 +53,8 @@ impl Evaluator {
         )?;
         let (mut batch, mut outputs) = (Batch::default(), Vec::new());
         let (mut tally, mut values) = (Tally::new(metrics.len()), Vec::new());
-        for start in (0..over.data.len()).step_by(over.batch) {
+        let starts = (0..over.data.len()).step_by(over.batch);
+        for start in starts.take(over.batches) {
             let end = over.data.len().min(start + over.batch);
             let plan = BatchPlan {
                 start,
@@ -63,15 +64,20 @@ impl Evaluator {
             };
             read_batch(over.data, &plan, &mut batch)?;
             if let Some(preparation) = over.preparation {
-                preparation.apply(&mut batch)?;
+                preparation
+                    .apply(&mut batch)
+                    .map_err(|error| error.in_rows_of(over.data))?;
             }
-            let columns = feeder.fill(&mut batch)?;
+            let columns = feeder.fill(&mut batch).map_err(|e| over.in_rows(e))?;
             let feeds: Vec<(&str, Tensor)> = feeder.feeds().collect();
             session.run_into(&feeds, &mut outputs)?;
             drop(feeds);
             let samples = end - start;
             let given: Vec<&Tensor> = outputs.iter().collect();
-            let found = loss_node::evaluate(loss, &self.names, &given, &columns, samples)??;
+            let found = loss_node::evaluate(loss, &self.names, &given, &columns, samples)?
+                .map_err(|error| {
+                    over.in_rows(TrainError::from(error).in_batch(&columns, &plan.indices))
+                })?;
             tally.add_loss(found.value, samples);
             let mut views = Vec::with_capacity(outputs.len());
             for (name, output) in self.names.iter().zip(&outputs) {
@@ -79,7 +85,9 @@ impl Evaluator {
             }
             let seen = Outputs::new(views);
             let targets = targets(&columns, samples)?;
-            tally.add(metrics, &seen, &targets, samples, &mut values)?;
+            tally
+                .add(metrics, &seen, &targets, samples, &mut values)
+                .map_err(|error| over.in_rows(error.in_batch(&columns, &plan.indices)))?;
             feeder.restore(&mut batch, columns);
         }
         Ok(tally.scores(metrics))
@@ -91,4 +99,12 @@ pub(super) struct Samples<'a> {
     pub(super) data: &'a dyn Dataset,
     pub(super) preparation: Option<&'a Augmentation>,
     pub(super) batch: usize,
+    /// Batches at most.
+    pub(super) batches: usize,
+}
+
+impl Samples<'_> {
+    fn in_rows(&self, error: TrainError) -> TrainError {
+        error.with_samples(|index| self.data.row(index))
+    }
 }

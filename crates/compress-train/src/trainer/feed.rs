@@ -92,9 +92,25 @@ impl Feeder {
         Ok(())
     }
 
+    /// The first number of a batch that is not finite.
+    pub(super) fn not_finite(batch: &Batch) -> Option<TrainError> {
+        batch.columns.iter().find_map(|column| {
+            let Values::F32(values) = &column.values else {
+                return None;
+            };
+            let at = values.iter().position(|v| !v.is_finite())?;
+            let sample = at / column.field.count().max(1);
+            Some(TrainError::SampleNotFinite {
+                field: column.field.name.clone(),
+                sample: batch.indices.get(sample).copied().unwrap_or(sample),
+                found: values[at],
+            })
+        })
+    }
+
     /// Takes the columns that feed inputs; numbers of the input's own type are moved, not copied. Gives the others back as targets.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<Vec<Column>, TrainError> {
-        let samples = batch.len();
+        let (samples, indices) = (batch.len(), &batch.indices);
         for (port, tensor) in self.ports.iter().zip(&mut self.tensors) {
             let fields = || batch.columns.iter().map(|c| c.field.name.clone()).collect();
             let at = batch.columns.iter().position(|c| c.field.name == port.name);
@@ -105,7 +121,8 @@ impl Feeder {
             let column = &mut batch.columns[at];
             let mut shape = vec![samples];
             shape.extend(&column.field.shape);
-            fill(port, column, &shape, tensor)?;
+            fill(port, column, &shape, tensor)
+                .map_err(|e| e.with_samples(|at| indices.get(at).copied().unwrap_or(at)))?;
         }
         let mut targets = Vec::new();
         for column in &mut batch.columns {

@@ -3,6 +3,7 @@
 use super::callback::{EpochEnd, Flow, StepEnd};
 use super::error::TrainError;
 use super::evaluate::Samples;
+use super::feed::Feeder;
 use super::loss_node::targets;
 use super::metric::Tally;
 use super::records::Records;
@@ -70,11 +71,8 @@ impl Trainer {
         let are_whole = config.drop_last || data.len().is_multiple_of(config.batch);
         self.network.check(data.fields(), config.batch, are_whole)?;
         if let Some(held_out) = held_out {
-            self.network.check(
-                held_out.fields(),
-                config.batch,
-                held_out.len().is_multiple_of(config.batch),
-            )?;
+            // What cannot be evaluated is told before the first step.
+            self.evaluate_held_out(held_out, 1)?;
         }
         let per_epoch = sampler.batches().div_ceil(config.accumulate) as u64;
         let run = Run {
@@ -93,9 +91,15 @@ impl Trainer {
             ..LoaderConfig::default()
         };
         let mut records = Records::open(config, &self.metrics, held_out.is_some(), self.step)?;
-        let mut loader = Loader::new(data, self.augmentation.clone(), sampler, &readers);
+        let mut loader = Loader::new(
+            Arc::clone(&data),
+            self.augmentation.clone(),
+            sampler,
+            &readers,
+        );
         while self.step < run.steps && !self.has_stopped {
-            let done = self.train_step(&mut loader, &run)?;
+            let done = self.train_step(&mut loader, &run);
+            let done = done.map_err(|error| error.with_samples(|index| data.row(index)))?;
             self.position = Some(loader.position());
             self.after_step(done, &run, &mut records)?;
         }
@@ -162,26 +166,30 @@ impl Trainer {
         let pass = self.step * self.config.accumulate as u64 + part as u64;
         let draw = Random::new(self.config.seed, Purpose::Model, 0, pass).next_u64() as i64;
         let samples = batch.len();
-        let names = self.network.observed_names();
         let (tally, metrics) = (&mut self.tally, &self.metrics);
-        let found = self.network.observe(batch, draw, |outputs, columns| {
-            if metrics.is_empty() {
-                return Ok(());
-            }
-            let mut views = Vec::with_capacity(outputs.len());
-            for (name, output) in names.iter().zip(outputs) {
-                views.push((name.as_str(), output.view::<f32>()?));
-            }
-            let targets = targets(columns, samples)?;
-            tally.add(
-                metrics,
-                &Outputs::new(views),
-                &targets,
-                samples,
-                &mut Vec::new(),
-            )
-        })?;
+        let found = self
+            .network
+            .observe(batch, draw, |names, outputs, columns| {
+                if metrics.is_empty() {
+                    return Ok(());
+                }
+                let mut views = Vec::with_capacity(outputs.len());
+                for (name, output) in names.iter().zip(outputs) {
+                    views.push((name.as_str(), output.view::<f32>()?));
+                }
+                let targets = targets(columns, samples)?;
+                tally.add(
+                    metrics,
+                    &Outputs::new(views),
+                    &targets,
+                    samples,
+                    &mut Vec::new(),
+                )
+            })?;
         if !found.value.is_finite() {
+            if let Some(error) = Feeder::not_finite(batch) {
+                return Err(error);
+            }
             let place = self.network.first_not_finite(batch, draw);
             let place =
                 place.map(|name| format!("; the first value that is not finite is `{name}`"));
@@ -212,15 +220,13 @@ impl Trainer {
             momentum: run.schedule.momentum(self.step),
         };
         self.optimizer.begin_step(settings)?;
-        let (optimizer, ema) = (&mut self.optimizer, &mut self.ema);
-        self.network
-            .update(|index, value, gradient| -> Result<(), TrainError> {
-                optimizer.update(index, value, gradient)?;
-                match ema {
-                    Some(ema) => Ok(ema.update(index, value)?),
-                    None => Ok(()),
-                }
-            })
+        self.optimizer.update_all(self.network.updates()?)?;
+        if let Some(ema) = &mut self.ema {
+            for index in 0..self.network.parameters().len() {
+                ema.update(index, self.network.value(index))?;
+            }
+        }
+        Ok(())
     }
 
     /// Tells what was done, evaluates, watches, saves.
@@ -244,7 +250,8 @@ impl Trainer {
         for callback in &mut self.callbacks {
             self.has_stopped |= callback.on_step(&end, &self.network) == Flow::Stop;
         }
-        let epoch = if done.ends_epoch {
+        // A run that is stopped ends its epoch here.
+        let epoch = if done.ends_epoch || self.has_stopped {
             Some(self.end_epoch(done.epoch, run)?)
         } else {
             None
@@ -258,7 +265,7 @@ impl Trainer {
             }
             self.save()?;
             records.draw()?;
-        } else if is_due || self.has_stopped {
+        } else if is_due {
             self.save()?;
         }
         Ok(())
@@ -267,10 +274,10 @@ impl Trainer {
     fn end_epoch(&mut self, epoch: u64, run: &Run<'_>) -> Result<EpochEnd, TrainError> {
         let train = self.tally.scores(&self.metrics);
         self.tally = Tally::new(self.metrics.len());
-        let is_due =
-            (epoch + 1).is_multiple_of(self.config.evaluate_every) || self.step >= run.steps;
+        let is_last = self.step >= run.steps || self.has_stopped;
+        let is_due = (epoch + 1).is_multiple_of(self.config.evaluate_every) || is_last;
         let validation = match run.held_out.filter(|_| is_due) {
-            Some(data) => self.evaluate(data)?,
+            Some(data) => self.evaluate_held_out(data, usize::MAX)?,
             None => Vec::new(),
         };
         let end = EpochEnd {
@@ -307,11 +314,30 @@ impl Trainer {
     /// # Errors
     /// Those of running the model, of reading samples and of the loss.
     pub fn evaluate(&self, data: &dyn Dataset) -> Result<Vec<super::Score>, TrainError> {
+        self.evaluate_batches(data, usize::MAX)
+    }
+
+    fn evaluate_held_out(
+        &self,
+        data: &dyn Dataset,
+        batches: usize,
+    ) -> Result<Vec<super::Score>, TrainError> {
+        self.evaluate_batches(data, batches)
+            .map_err(|error| TrainError::HeldOut(Box::new(error)))
+    }
+
+    /// As [`Trainer::evaluate`], over so many batches at most.
+    fn evaluate_batches(
+        &self,
+        data: &dyn Dataset,
+        batches: usize,
+    ) -> Result<Vec<super::Score>, TrainError> {
         let weights = self.weights()?;
         let samples = Samples {
             data,
             preparation: self.preparation.as_ref(),
             batch: self.config.batch,
+            batches,
         };
         let weights = weights.iter().map(|(name, value)| (name.as_str(), value));
         self.evaluator
@@ -320,6 +346,9 @@ impl Trainer {
 
     /// The error of the first gradient that is not finite.
     fn gradient_error(&mut self, batch: &Batch) -> TrainError {
+        if let Some(error) = Feeder::not_finite(batch) {
+            return error;
+        }
         let names: Vec<String> = self
             .network
             .parameters()

@@ -2,7 +2,7 @@
 
 use super::error::TrainError;
 use crate::loss::{LossError, Outputs, Target, Targets};
-use crate::metrics::{Mean, wilson_interval};
+use crate::metrics::{Mean, is_among, wilson_interval};
 use crate::stopping::Better;
 use ndarray::Axis;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -136,10 +136,8 @@ impl Metric for TopK {
             }
         };
         for (row, label) in scores.axis_iter(Axis(0)).zip(labels) {
-            let own = row.iter().nth(label).copied().unwrap_or(f32::NAN);
-            let is_ahead = |&(c, &s): &(usize, &f32)| s > own || (s == own && c < label);
-            let ahead = row.iter().enumerate().filter(is_ahead).count();
-            values.push(f64::from(u8::from(ahead < self.k && !own.is_nan())));
+            let is_right = is_among(row.iter().copied(), label, self.k);
+            values.push(f64::from(u8::from(is_right)));
         }
         Ok(())
     }

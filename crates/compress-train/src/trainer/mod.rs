@@ -19,6 +19,7 @@ mod initialize;
 mod loss_node;
 mod metric;
 mod network;
+mod observed;
 mod parameters;
 mod predict;
 mod records;
@@ -35,6 +36,7 @@ pub use predict::Predict;
 
 use crate::augment::Augmentation;
 use crate::data::Position;
+use crate::digest;
 use crate::ema::Ema;
 use crate::gradient::Accumulator;
 use crate::loss::Loss;
@@ -48,6 +50,9 @@ use runtime_session::{Parallelism, SessionError, SessionOptions};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+/// The condition that the weights to begin with are the same.
+const MODEL: &str = "weights of the model";
 
 /// Trains an ONNX model.
 ///
@@ -173,6 +178,9 @@ impl Trainer {
             let shared = Parallelism::with_threads(threads).map_err(SessionError::Threads)?;
             session = session.with_parallelism(shared);
         }
+        let initializers = model.graph.initializers();
+        let initializers = initializers.map(|(id, tensor)| (model.graph.name_of(id), tensor));
+        let weights = digest::of_tensors(initializers);
         let options = config.network_options();
         let mut network = Network::new(model, Arc::clone(&loss), &options, &session)?;
         let kept =
@@ -205,7 +213,7 @@ impl Trainer {
             has_stopped: false,
             kept,
             config,
-            conditions: BTreeMap::new(),
+            conditions: BTreeMap::from([(MODEL.to_owned(), weights)]),
         })
     }
 

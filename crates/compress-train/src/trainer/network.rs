@@ -3,16 +3,16 @@
 use super::error::TrainError;
 use super::feed::Feeder;
 use super::loss_node::{DOMAIN, Exchange, LossNode, OPERATOR};
+pub(super) use super::observed::observed;
 use super::parameters;
 use crate::data::{Batch, Column, Field};
-use crate::loss::{Loss, LossValue, Outputs, Scores};
-use crate::optimizer::{ParameterInfo, glob};
+use crate::loss::{Loss, LossValue, Outputs};
+use crate::optimizer::{ParameterInfo, Update, glob};
 use compress_tensor::{DType, Tensor};
 use onnx_ir::gradient::{
-    GradientError, GradientReport, GradientRequest, TrainingMode, TrainingModeReport, gradient,
-    training_mode,
+    ActivationBudget, GradientError, GradientReport, GradientRequest, TrainingMode,
+    TrainingModeReport, gradient, recompute, training_mode,
 };
-use onnx_ir::infer::infer_shapes;
 use onnx_ir::{Catalog, Fact, Graph, Model, Node, ValueId};
 use runtime_session::{Session, SessionOptions};
 use std::sync::Arc;
@@ -35,6 +35,8 @@ pub struct NetworkOptions {
     pub freeze_statistics: bool,
     /// Whether dropouts let everything pass.
     pub no_dropout: bool,
+    /// The memory that activations may take; all that does not fit is computed anew in the backward pass.
+    pub activations: Option<ActivationBudget>,
 }
 
 /// A model with its gradients.
@@ -70,7 +72,7 @@ impl Network {
     /// Builds the gradients of a model's weights.
     ///
     /// # Errors
-    /// [`TrainError::NoSuchWeight`], [`TrainError::NothingToTrain`], [`TrainError::NoSuchOutput`], [`TrainError::NoOutput`],
+    /// [`TrainError::NoSuchWeight`], [`TrainError::NothingToTrain`], [`TrainError::Blocked`], [`TrainError::NoSuchOutput`], [`TrainError::NoOutput`],
     /// [`TrainError::InputType`], [`TrainError::Gradient`] with the node that is not differentiable, [`TrainError::Session`].
     pub fn new(
         model: &Model,
@@ -97,6 +99,9 @@ impl Network {
         let values = free(&mut trained.graph, &parameters)?;
         let statistic_values = free(&mut trained.graph, &statistics)?;
         set_outputs(&mut trained.graph, &observed, &report, &mode)?;
+        if let Some(budget) = options.activations {
+            spare(&mut trained, &report, budget)?;
+        }
         let others: Vec<&str> = parameters
             .iter()
             .chain(&statistics)
@@ -202,17 +207,18 @@ impl Network {
     /// dropouts. The batch is afterwards as before, but for columns of bytes among the targets.
     ///
     /// # Errors
-    /// [`TrainError::MissingInput`], [`TrainError::WrongKind`], [`TrainError::Range`], [`TrainError::Loss`], [`TrainError::Session`].
+    /// [`TrainError::MissingInput`], [`TrainError::WrongKind`], [`TrainError::Range`], [`TrainError::NoSuchClass`], [`TrainError::Loss`],
+    /// [`TrainError::Session`]. Samples are named by their index in the data set.
     pub fn run(&mut self, batch: &mut Batch, draw: i64) -> Result<LossValue, TrainError> {
-        self.observe(batch, draw, |_, _| Ok(()))
+        self.observe(batch, draw, |_, _, _| Ok(()))
     }
 
-    /// As [`Network::run`], and shows outputs and targets to `look`.
+    /// As [`Network::run`], and shows the names of the outputs, the outputs and the targets to `look`.
     pub(super) fn observe(
         &mut self,
         batch: &mut Batch,
         draw: i64,
-        look: impl FnOnce(&[Tensor], &[Column]) -> Result<(), TrainError>,
+        look: impl FnOnce(&[String], &[Tensor], &[Column]) -> Result<(), TrainError>,
     ) -> Result<LossValue, TrainError> {
         let targets = self.feeder.fill(batch)?;
         self.exchange.give(targets, batch.len());
@@ -229,12 +235,19 @@ impl Network {
         drop(feeds);
         let (targets, found) = self.exchange.take();
         let seen = match (&done, &found) {
-            (Ok(()), Some(Ok(_))) => look(&self.outputs[..self.observed.len()], &targets),
+            (Ok(()), Some(Ok(_))) => {
+                let outputs = &self.outputs[..self.observed.len()];
+                look(&self.observed, outputs, &targets)
+            }
             _ => Ok(()),
         };
+        let found = found.map(|found| {
+            found.map_err(|error| TrainError::from(error).in_batch(&targets, &batch.indices))
+        });
+        let seen = seen.map_err(|error| error.in_batch(&targets, &batch.indices));
         self.feeder.restore(batch, targets);
         match found {
-            Some(Err(error)) => Err(error.into()),
+            Some(Err(error)) => Err(error),
             Some(Ok(found)) => {
                 done?;
                 seen?;
@@ -243,7 +256,7 @@ impl Network {
             }
             None => {
                 done?;
-                Err(TrainError::NoOutput)
+                Err(TrainError::NoLoss)
             }
         }
     }
@@ -256,11 +269,6 @@ impl Network {
                 std::mem::swap(&mut statistic.value, next);
             }
         }
-    }
-
-    /// The names of the observed outputs, as the loss sees them.
-    pub(super) fn observed_names(&self) -> Vec<String> {
-        self.observed.clone()
     }
 
     /// The observed outputs of the last run; none before one.
@@ -297,6 +305,24 @@ impl Network {
             update(index, value, gradient)?;
         }
         Ok(())
+    }
+
+    /// Each weight with its gradient of the last run, to be changed together; none before one.
+    ///
+    /// # Errors
+    /// [`TrainError::Tensor`].
+    pub fn updates(&mut self) -> Result<Vec<Update<'_>>, TrainError> {
+        let gradients = self.outputs.iter().skip(self.observed.len());
+        let pairs = self.values.iter_mut().zip(gradients).enumerate();
+        pairs
+            .map(|(index, (value, gradient))| {
+                Ok(Update {
+                    index,
+                    value: value.data_mut::<f32>()?,
+                    gradient: gradient.as_slice::<f32>()?,
+                })
+            })
+            .collect()
     }
 
     /// Puts the weights and running statistics into a model; nothing else is changed.
@@ -394,66 +420,6 @@ pub(super) fn write<'a>(
     Ok(())
 }
 
-/// The values that a loss looks at: their names as outputs, and the names of the values themselves.
-pub(super) fn observed(
-    model: &Model,
-    wanted: &[String],
-    scores: Scores,
-) -> Result<(Vec<String>, Vec<String>), TrainError> {
-    let mut inferred = model.clone();
-    // What cannot be inferred here is told, with its node, where the gradient is built.
-    let _ = infer_shapes(&mut inferred, Catalog::standard());
-    let graph = &inferred.graph;
-    let names: Vec<String> = if wanted.is_empty() {
-        let is_f32 = |id: &ValueId| {
-            let fact = graph.value(*id).fact.as_tensor();
-            fact.and_then(|f| f.dtype).is_none_or(|d| d == DType::F32)
-        };
-        let outputs = graph.outputs().iter().copied().filter(is_f32);
-        outputs.map(|id| graph.name_of(id).to_owned()).collect()
-    } else {
-        wanted.to_vec()
-    };
-    if names.is_empty() {
-        return Err(TrainError::NoOutput);
-    }
-    let mut values = Vec::with_capacity(names.len());
-    for name in &names {
-        let id = graph.value_by_name(name);
-        let id = id.ok_or_else(|| TrainError::NoSuchOutput {
-            name: name.clone(),
-            outputs: graph
-                .outputs()
-                .iter()
-                .map(|&id| graph.name_of(id).to_owned())
-                .collect(),
-        })?;
-        values.push(graph.name_of(before(graph, id, scores)).to_owned());
-    }
-    Ok((names, values))
-}
-
-/// What stands before a last softmax or sigmoid.
-fn before(graph: &Graph, id: ValueId, scores: Scores) -> ValueId {
-    let operators: &[&str] = match scores {
-        Scores::AsGiven => return id,
-        Scores::BeforeSoftmax => &["Softmax", "LogSoftmax"],
-        Scores::BeforeSigmoid => &["Sigmoid"],
-    };
-    let mut at = id;
-    while let Some(node) = graph.producer(at).map(|node| graph.node(node)) {
-        let Some(input) = node.input(0) else { break };
-        if node.domain.is_empty() && operators.contains(&node.op_type.as_str()) {
-            return input;
-        }
-        if !node.is("Identity") {
-            break;
-        }
-        at = input;
-    }
-    id
-}
-
 /// How the model behaves while it trains.
 fn mode(graph: &Graph, options: &NetworkOptions) -> TrainingMode {
     let mut mode = TrainingMode::default();
@@ -486,14 +452,20 @@ fn with_gradients(
         .filter_map(|name| model.graph.value_by_name(name));
     let ids: Vec<ValueId> = ids.collect();
     let mut weights = parameters::choose(&model.graph, &ids, &options.train, &options.freeze)?;
+    let mut blocked: Option<(String, String)> = None;
     loop {
         let request = GradientRequest::of(observed.iter().cloned(), weights.iter().cloned())
             .seeded_by_inputs();
         match gradient(trained, &request, Catalog::standard()) {
-            Err(GradientError::Unreached { name }) if options.train.is_empty() => {
+            Err(GradientError::Unreached { name, by }) if options.train.is_empty() => {
                 weights.retain(|weight| *weight != name);
+                blocked = blocked.or(by.map(|node| (name, node)));
                 if weights.is_empty() {
-                    return Err(TrainError::NothingToTrain);
+                    return Err(
+                        blocked.map_or(TrainError::NothingToTrain, |(weight, node)| {
+                            TrainError::Blocked { weight, node }
+                        }),
+                    );
                 }
             }
             other => return Ok(other?),
@@ -523,6 +495,25 @@ fn insert_loss(model: &mut Model, report: &GradientReport) -> Result<(), TrainEr
             .named("loss"),
     )?;
     model.opsets.set(DOMAIN, 1);
+    Ok(())
+}
+
+/// Computes activations anew where they would take too much memory.
+fn spare(
+    model: &mut Model,
+    report: &GradientReport,
+    budget: ActivationBudget,
+) -> Result<(), TrainError> {
+    let graph = &model.graph;
+    let order = graph.topological_order()?.into_iter();
+    let (forward, rest): (Vec<_>, Vec<_>) = order.partition(|id| id.index() < report.forward_bound);
+    // The loss was added last and comes first; the nodes behind it stand in the order in which the gradient was gone through.
+    let (first, mut rest): (Vec<_>, Vec<_>) = rest
+        .into_iter()
+        .partition(|&id| graph.node(id).domain == DOMAIN);
+    rest.sort_unstable_by_key(|id| id.index());
+    let backward = [first, rest].concat();
+    recompute(model, &forward, &backward, budget, Catalog::standard())?;
     Ok(())
 }
 

@@ -1,8 +1,12 @@
 //! Which initializers of a model are trained.
+//!
+//! What `Add`, `Sum` and `Mul` read may be a weight (the bias of a product, the embedding of positions) or a constant of the formula. It is
+//! taken for a constant where it is a single number; where one of its numbers is an infinity or −10⁴ or less, as in attention masks; and where
+//! all else that the node reads comes from the inputs without having met a weight, as in `(x − mean) · 1/std`.
 
 use super::error::TrainError;
 use crate::optimizer::glob;
-use compress_tensor::DType;
+use compress_tensor::{DType, Tensor};
 use onnx_ir::graph::Use;
 use onnx_ir::{Graph, Node, ValueId};
 use std::collections::HashSet;
@@ -66,6 +70,7 @@ pub(super) fn choose(
     }
     let matches = |patterns: &[String], name: &str| patterns.iter().any(|p| glob::matches(p, name));
     let ancestors = ancestors(graph, observed);
+    let origins = origins(graph)?;
     let mut chosen = Vec::new();
     for (id, tensor) in graph.initializers() {
         let name = graph.name_of(id);
@@ -73,7 +78,7 @@ pub(super) fn choose(
             continue;
         }
         let is_wanted = if wanted.is_empty() {
-            ancestors.contains(&id) && is_weight(graph, id, tensor.rank())
+            ancestors.contains(&id) && is_weight(graph, &origins, id, tensor)
         } else {
             matches(wanted, name)
         };
@@ -88,7 +93,7 @@ pub(super) fn choose(
 }
 
 /// Whether an initializer, or a view of it, stands at a weight port.
-fn is_weight(graph: &Graph, id: ValueId, rank: usize) -> bool {
+fn is_weight(graph: &Graph, origins: &[Origin], id: ValueId, tensor: &Tensor) -> bool {
     graph.uses(id).iter().any(|usage| {
         let &Use::Input { node, index } = usage else {
             return false;
@@ -96,16 +101,83 @@ fn is_weight(graph: &Graph, id: ValueId, rank: usize) -> bool {
         let reader = graph.node(node);
         if reader.domain.is_empty() && VIEWS.contains(&reader.op_type.as_str()) {
             let view = reader.output(0).filter(|_| index == 0);
-            return view.is_some_and(|view| is_weight(graph, view, rank));
+            return view.is_some_and(|view| is_weight(graph, origins, view, tensor));
         }
-        let is_elementwise = matches!(reader.op_type.as_str(), "Add" | "Sum" | "Mul");
         match ports(reader) {
-            // A number alone is a constant of the formula.
-            Some(Ports::All) => !is_elementwise || rank > 0,
+            Some(Ports::All) if is_elementwise(reader) => {
+                // A number alone is a constant of the formula.
+                tensor.rank() > 0 && !is_mask(tensor) && !is_of_inputs(reader, index, origins)
+            }
+            Some(Ports::All) => true,
             Some(Ports::Some(ports)) => ports.contains(&index),
             None => false,
         }
     })
+}
+
+fn is_elementwise(node: &Node) -> bool {
+    matches!(node.op_type.as_str(), "Add" | "Sum" | "Mul")
+}
+
+/// Numbers from here on down stand for minus infinity.
+const MASKED: f32 = -1e4;
+
+/// Whether numbers are infinite, or as good as.
+fn is_mask(tensor: &Tensor) -> bool {
+    tensor
+        .data::<f32>()
+        .is_ok_and(|values| values.iter().any(|&v| v.is_infinite() || v <= MASKED))
+}
+
+/// Whether all that a node reads beside one of its inputs comes from the inputs of the model and has met no weight.
+fn is_of_inputs(node: &Node, index: usize, origins: &[Origin]) -> bool {
+    let inputs = node.inputs().iter().enumerate();
+    let mut others = inputs
+        .filter(|&(at, _)| at != index)
+        .filter_map(|(_, &value)| value)
+        .peekable();
+    others.peek().is_some() && others.all(|value| origins[value.index()] == Origin::Inputs)
+}
+
+/// What a value is computed from.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Origin {
+    /// Constants alone.
+    Constants,
+    /// Inputs, before the first weight.
+    Inputs,
+    /// Inputs and weights.
+    Weights,
+}
+
+/// For every value by index, what it is computed from.
+fn origins(graph: &Graph) -> Result<Vec<Origin>, TrainError> {
+    let mut origins = vec![Origin::Constants; graph.value_bound()];
+    for id in graph.required_inputs() {
+        origins[id.index()] = Origin::Inputs;
+    }
+    for id in graph.topological_order()? {
+        let node = graph.node(id);
+        let inputs = || node.inputs().iter().enumerate();
+        let of = |value: &Option<ValueId>| value.map(|v| origins[v.index()]);
+        let met = inputs().filter_map(|(_, value)| of(value)).max();
+        let at_port = |index: usize| match ports(node) {
+            Some(Ports::All) => !is_elementwise(node),
+            Some(Ports::Some(ports)) => ports.contains(&index),
+            None => false,
+        };
+        let has_weight = inputs().any(|(at, v)| at_port(at) && of(v) == Some(Origin::Constants));
+        // What nodes within nodes read is not looked at.
+        let origin = match met {
+            _ if node.attributes.graphs().next().is_some() => Origin::Weights,
+            Some(Origin::Inputs | Origin::Constants) if has_weight => Origin::Weights,
+            met => met.unwrap_or(Origin::Constants),
+        };
+        for &output in node.outputs().iter().flatten() {
+            origins[output.index()] = origin;
+        }
+    }
+    Ok(origins)
 }
 
 /// All values that lead to some.

@@ -185,6 +185,42 @@ fn samples_that_are_all_ignored_cost_nothing() {
 }
 
 #[test]
+fn axes_of_one_and_whole_numbers_go_where_they_cannot_be_mistaken() {
+    let y = arr2(&[[0.5f32, -1.0], [2.0, 0.25]]).into_dyn();
+    let logits = Outputs::new([("logits", y.view())]);
+    let (flat, column) = (arr1(&[1i64, 0]).into_dyn(), arr2(&[[1i64], [0]]).into_dyn());
+    let of = |loss: &dyn Loss, outputs: &Outputs<'_>, target: Target<'_>| {
+        let found = loss.loss(outputs, &Targets::new([("label", target)]));
+        let found = found.unwrap();
+        (found.value, found.gradients[0].clone().unwrap())
+    };
+    let cross_entropy = CrossEntropy::default();
+    assert_eq!(
+        of(&cross_entropy, &logits, Target::Classes(flat.view())),
+        of(&cross_entropy, &logits, Target::Classes(column.view()))
+    );
+    // One score for each sample, and labels with and without the axis, as truths and as shares.
+    let y = arr2(&[[0.5f32], [-1.0]]).into_dyn();
+    let scores = Outputs::new([("score", y.view())]);
+    let shares = column.mapv(|n| n as f32);
+    let binary = BinaryCrossEntropy::default();
+    for loss in [&binary as &dyn Loss, &Mse::default(), &L1::default()] {
+        let expected = of(loss, &scores, Target::Values(shares.view()));
+        for numbers in [&flat, &column] {
+            assert_eq!(of(loss, &scores, Target::Classes(numbers.view())), expected);
+        }
+        let flat = flat.mapv(|n| n as f32);
+        assert_eq!(of(loss, &scores, Target::Values(flat.view())), expected);
+    }
+    let wrong = arr1(&[1i64, 2]).into_dyn();
+    let wrong = Targets::new([("label", Target::Classes(wrong.view()))]);
+    assert_eq!(
+        binary.loss(&scores, &wrong).unwrap_err().to_string(),
+        "target `label` holds class 2 at position 1, the output tells 0 to 1 apart"
+    );
+}
+
+#[test]
 fn arrays_that_do_not_fit_are_told() {
     let (y, labels) = (
         arr2(&[[1.0f32, 2.0], [0.0, 1.0]]).into_dyn(),
@@ -202,17 +238,17 @@ fn arrays_that_do_not_fit_are_told() {
     );
     assert_eq!(
         of(&cross_entropy, &Targets::default()),
-        "the loss needs target 0, there are 0"
+        "the loss needs target 0, there are 0: the samples have no labels beside what feeds the model's inputs"
     );
     assert_eq!(
         of(&Mse::default(), &classes),
-        "target `label` holds numbers of classes, the loss needs values"
+        "target `label` has shape [2], the loss needs [2, 2]"
     );
     let short = arr1(&[0.5f32]).into_dyn();
     let short = Targets::new([("share", Target::Values(short.view()))]);
     assert_eq!(
         of(&cross_entropy, &short),
-        "target `share` has shape [1], the loss needs [2, 2]"
+        "target `share` holds floating-point numbers of shape [1]: the loss needs classes, whole numbers (int64) of shape [2], or shares of classes, floating-point numbers of shape [2, 2]"
     );
     assert_eq!(
         of(&Mse::default(), &short),

@@ -39,7 +39,7 @@ fn samples_that_do_not_fit_are_named() {
     assert!(
         error
             .to_string()
-            .starts_with("target `label` holds class 10 at position"),
+            .starts_with("target `label` holds class 10 in row 2,"),
         "{error}"
     );
     let data = ArrayDataset::new([("picture", image(&[4, 1, 8, 8]))]).unwrap();
@@ -51,18 +51,25 @@ fn samples_that_do_not_fit_are_named() {
     let data = ArrayDataset::new([("image", image(&[4, 1, 8, 8]))]).unwrap();
     assert_eq!(
         fit(small(), data).to_string(),
-        "the loss needs target 0, there are 0"
+        "the loss needs target 0, there are 0: the samples have no labels beside what feeds the model's inputs"
     );
 }
 
 #[test]
 fn numbers_that_are_none_end_the_run_with_their_place() {
-    let mut pixels = vec![1f32; 8 * 64];
-    pixels[3 * 64 + 5] = f32::NAN;
-    let image = Tensor::from_vec(&[8, 1, 8, 8], pixels).unwrap();
+    // Roots of numbers below 0.
+    let model = Builder::images(1, 8)
+        .conv("first", 4, 2)
+        .apply("Sqrt", "root")
+        .classifier(10)
+        .finish();
+    let image = Tensor::from_vec(&[8, 1, 8, 8], vec![1f32; 8 * 64]).unwrap();
     let mut config = small();
     config.batch = 8;
-    let error = fit(config, labelled(image, vec![1; 8]));
+    let mut trainer = Trainer::new(&model, CrossEntropy::default(), config).unwrap();
+    let error = trainer
+        .fit(Arc::new(labelled(image, vec![1; 8])), None)
+        .unwrap_err();
     let TrainError::NotFinite {
         what,
         step,
@@ -74,7 +81,7 @@ fn numbers_that_are_none_end_the_run_with_their_place() {
         panic!("{error}");
     };
     assert_eq!((what.as_str(), *step, samples.len()), ("the loss", 0, 8));
-    assert_eq!(place, "; the first value that is not finite is `first`");
+    assert_eq!(place, "; the first value that is not finite is `root`");
     let mut config = small();
     (config.step_share, config.learning_rate, config.epochs) = (0.0, Some(1e20), 3);
     let error = fit(config, dataset(0..16, 1));

@@ -209,9 +209,7 @@ impl Bench {
             if let Some(predicted) = &outcome.predicted {
                 writeln!(out, "predicted   {}", predicted.text())?;
             }
-            if let Some(autotune) = &outcome.autotune {
-                writeln!(out, "autotune    {}", autotune.text())?;
-            }
+            TuningReport::print(outcome.autotune.as_ref(), out)?;
             writeln!(out)?;
             print(&outcome.layers, out)
         })

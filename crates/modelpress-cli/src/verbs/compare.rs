@@ -4,13 +4,14 @@ use crate::arrays::SampleArgs;
 use crate::context::{Context, load};
 use crate::error::Error;
 use crate::table::{Align, Table};
+use crate::tuning::TuningReport;
 use crate::units;
 use clap::Args;
 use modelpress::data::{Dataset, InputSpec};
 use modelpress::ir::{Catalog, Graph, Model, infer::infer_shapes};
 use modelpress::session::Session;
-use modelpress::tensor::Tensor;
 use modelpress::tensor::metrics::Comparison;
+use modelpress::tensor::{CastOptions, DType, Tensor};
 use serde::Serialize;
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -40,6 +41,11 @@ struct Outcome {
     samples: usize,
     outputs: Vec<Row>,
     layers: Vec<Row>,
+    /// With `--autotune`, of each model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autotune_a: Option<TuningReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    autotune_b: Option<TuningReport>,
 }
 
 #[derive(Serialize)]
@@ -89,7 +95,7 @@ impl Compare {
         for batch in data.batches() {
             let batch = batch?;
             let feeds = batch.feeds();
-            let (found_a, found_b) = (a.run(&feeds)?, b.run(&feeds)?);
+            let (found_a, found_b) = (a.run(&feeds)?, b.run(&cast_for(&b, &feeds)?)?);
             for (sum, &(i, j)) in sums.iter_mut().zip(&pairs) {
                 if let (Some(x), Some(y)) = (found_a.get(i), found_b.get(j)) {
                     add(sum, &names_a[i], x, y)?;
@@ -105,6 +111,8 @@ impl Compare {
                 .map(|(&(i, _), sum)| row(&names_a[i], sum))
                 .collect(),
             layers,
+            autotune_a: TuningReport::of(&a),
+            autotune_b: TuningReport::of(&b),
         };
         cx.report(&outcome, |out| {
             for (title, rows) in [("output", &outcome.outputs), ("layer", &outcome.layers)] {
@@ -129,7 +137,9 @@ impl Compare {
                     writeln!(out)?;
                 }
             }
-            writeln!(out, "{} samples", outcome.samples)
+            writeln!(out, "{} samples", outcome.samples)?;
+            TuningReport::print(outcome.autotune_a.as_ref(), out)?;
+            TuningReport::print(outcome.autotune_b.as_ref(), out)
         })
     }
 
@@ -163,7 +173,7 @@ impl Compare {
                 }
             })?;
             let mut found: HashMap<String, Vec<f64>> = HashMap::new();
-            b.run_with_taps(&feeds, &taps_b, |name, tensor| {
+            b.run_with_taps(&cast_for(&b, &feeds)?, &taps_b, |name, tensor| {
                 if let Ok(values) = tensor.to_f64_vec() {
                     found.insert(name.to_owned(), values);
                 }
@@ -183,6 +193,28 @@ impl Compare {
         let rows = names.iter().filter_map(|n| Some(row(n, sums.get(*n)?)));
         Ok(rows.collect())
     }
+}
+
+/// The same inputs in the floating-point types that another model takes, as one of f16 beside one of f32.
+fn cast_for<'n>(
+    session: &Session,
+    feeds: &[(&'n str, Tensor)],
+) -> Result<Vec<(&'n str, Tensor)>, Error> {
+    let wanted: HashMap<&str, DType> = session
+        .inputs()
+        .filter_map(|(name, fact)| Some((name, fact.as_tensor()?.dtype?)))
+        .collect();
+    let cast = feeds.iter().map(|(name, tensor)| {
+        let from = tensor.dtype();
+        let to = wanted.get(name).copied().unwrap_or(from);
+        let tensor = if from != to && from.is_float() && to.is_float() {
+            tensor.cast(to, CastOptions::default())?
+        } else {
+            tensor.clone()
+        };
+        Ok((*name, tensor))
+    });
+    cast.collect()
 }
 
 /// Names of the float values that nodes of both models write, in the order of `a`, also where they stand as

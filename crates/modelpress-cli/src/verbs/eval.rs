@@ -127,14 +127,13 @@ impl Eval {
                     value,
                     ci95: Some(ci95),
                     ..
-                }) => {
-                    writeln!(out, "agreement {}", units::share(*value, *ci95))
-                }
+                }) => writeln!(out, "agreement {}", units::share(*value, *ci95))?,
                 Some(Agreement { value, .. }) => {
-                    writeln!(out, "agreement {value:.4} (mean cosine)")
+                    writeln!(out, "agreement {value:.4} (mean cosine)")?
                 }
-                None => Ok(()),
+                None => {}
             }
+            TuningReport::print(outcome.autotune.as_ref(), out)
         })
     }
 

@@ -36,6 +36,14 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    /// Whether models run as `--autotune` chooses.
+    pub(crate) fn tunes(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_) | Self::Eval(_) | Self::Bench(_) | Self::Compare(_)
+        )
+    }
+
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         match self {
             Self::Inspect(verb) => verb.run(cx),

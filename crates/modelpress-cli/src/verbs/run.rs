@@ -132,7 +132,8 @@ impl Run {
                     o.file.display().to_string(),
                 ]);
             }
-            table.print(out)
+            table.print(out)?;
+            TuningReport::print(outcome.autotune.as_ref(), out)
         })
     }
 }

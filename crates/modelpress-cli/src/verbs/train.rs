@@ -10,13 +10,13 @@ use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
 use modelpress::data::InputSpec;
-use modelpress::train::stopping::BestValue;
 use modelpress::train::trainer::{
     Callback, CheckpointConfig, EpochEnd, Flow, LogConfig, Network, Score, StepEnd, TrainReport,
 };
 use modelpress::training::{SampleSpec, TrainRecipe};
 use serde::Serialize;
 use settings::TrainArgs;
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -63,10 +63,18 @@ pub(crate) struct Train {
     #[arg(long, value_name = "FILE")]
     log: Option<PathBuf>,
     /// Draw the curves of the log to this file (SVG).
-    #[arg(long, value_name = "FILE", requires = "log")]
+    #[arg(long, value_name = "FILE")]
     curves: Option<PathBuf>,
     #[command(flatten)]
     settings: TrainArgs,
+}
+
+/// The best value of the watched score.
+#[derive(Serialize)]
+struct Best {
+    step: u64,
+    /// Null where it is not finite.
+    value: f64,
 }
 
 #[derive(Serialize)]
@@ -80,7 +88,7 @@ struct Outcome {
     steps: u64,
     epochs: Vec<EpochEnd>,
     watched: String,
-    best: Option<BestValue>,
+    best: Option<Best>,
     stopped_early: bool,
     trained: Vec<String>,
     statistics: Vec<String>,
@@ -152,7 +160,10 @@ impl Train {
             steps,
             epochs,
             watched,
-            best,
+            best: best.map(|best| Best {
+                step: best.step,
+                value: best.value,
+            }),
             stopped_early,
             trained,
             statistics,
@@ -187,10 +198,16 @@ impl Train {
         if !self.labels.is_empty() {
             recipe.samples.labels.clone_from(&self.labels);
         }
-        if recipe.samples.inputs.is_empty() || recipe.samples.labels.is_empty() {
-            return Err(Usage::NothingToTrainOn.into());
+        if recipe.samples.inputs.is_empty() {
+            return Err(Usage::NoTrainingSamples.into());
+        }
+        if recipe.samples.labels.is_empty() {
+            return Err(Usage::NoTrainingLabels.into());
         }
         if !self.validation.is_empty() {
+            if self.validation_labels.is_empty() {
+                return Err(Usage::NoHeldOutLabels.into());
+            }
             recipe.hold_out = None;
             recipe.validation = Some(SampleSpec {
                 inputs: self.validation.clone(),
@@ -203,10 +220,11 @@ impl Train {
         self.settings.apply(&mut recipe)?;
         let trainer = &mut recipe.trainer;
         if let Some(path) = &self.log {
+            let every = trainer.log.as_ref().map_or(1, |log| log.every);
             trainer.log = Some(LogConfig {
                 path: path.clone(),
                 format: settings::log_format(path),
-                every: 1,
+                every,
             });
         }
         if let Some(path) = &self.curves {
@@ -252,6 +270,18 @@ impl Callback for Display {
             .get_or_insert_with(|| Progress::new("train", end.steps as usize).after(end.step - 1));
         let how = format!("epoch {} loss {:.4}", end.epoch + 1, end.mean_loss);
         progress.set(end.step, how);
+        Flow::Continue
+    }
+
+    /// Where no bar is drawn, a line for each epoch.
+    fn on_epoch(&mut self, end: &EpochEnd, _: &Network) -> Flow {
+        if !io::stderr().is_terminal() {
+            let mut line = format!("epoch {}: {}", end.epoch + 1, told(&end.train));
+            if !end.validation.is_empty() {
+                line += &format!("; held out: {}", told(&end.validation));
+            }
+            eprintln!("{line}");
+        }
         Flow::Continue
     }
 }
@@ -318,6 +348,15 @@ impl Outcome {
             self.threads,
             self.output.display()
         )
+    }
+}
+
+/// As in `loss 0.1234, accuracy 97.50 %`.
+fn told(scores: &[Score]) -> String {
+    let loss = scores.first().map_or(f64::NAN, |loss| loss.value);
+    match names(scores, false) {
+        metrics if metrics.is_empty() => format!("loss {loss:.4}"),
+        metrics => format!("loss {loss:.4}, {metrics}"),
     }
 }
 

@@ -292,3 +292,40 @@ fn json_keys_are_the_documented_ones() {
         ]
     );
 }
+
+#[test]
+fn a_model_of_halves_is_compared_with_one_of_floats_on_the_same_inputs() {
+    use modelpress::ir::Model;
+    use modelpress::ir::io::SaveOptions;
+    use modelpress::tensor::{CastOptions, DType};
+    let place = furnished();
+    let mut model = Model::load(place.path("model.onnx")).unwrap();
+    let graph = &mut model.graph;
+    let weights: Vec<_> = graph
+        .initializers()
+        .map(|(id, t)| (id, t.clone()))
+        .collect();
+    for (id, tensor) in weights {
+        let half = tensor.cast(DType::F16, CastOptions::default()).unwrap();
+        graph.set_initializer(id, half);
+    }
+    for name in ["x", "scores"] {
+        let id = graph.value_by_name(name).unwrap();
+        let mut fact = graph.value(id).fact.as_tensor().unwrap().clone();
+        fact.dtype = Some(DType::F16);
+        graph.value_mut(id).fact = modelpress::ir::Fact::Tensor(fact);
+    }
+    for name in ["hidden", "active"] {
+        let id = graph.value_by_name(name).unwrap();
+        graph.value_mut(id).fact = modelpress::ir::Fact::Unknown;
+    }
+    model
+        .save(place.path("half.onnx"), &SaveOptions::default())
+        .unwrap();
+    for (a, b) in [("model.onnx", "half.onnx"), ("half.onnx", "model.onnx")] {
+        let found = place.json(&["compare", a, b, "--input", "x.npy"]);
+        let error = found["outputs"][0]["max_abs"].as_f64().unwrap();
+        assert!(error < 2e-3, "{a} {b}: {error}");
+        assert_eq!(found["samples"], 8);
+    }
+}

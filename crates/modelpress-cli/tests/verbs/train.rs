@@ -2,6 +2,7 @@
 
 use crate::data::furnished;
 use crate::program::{Place, keys, stderr};
+use std::path::Path;
 
 const TRAIN: [&str; 10] = [
     "train",
@@ -155,10 +156,25 @@ fn a_recipe_and_arguments_go_together() {
 fn wrong_requests_are_refused_with_what_would_do() {
     let place = furnished();
     let refused = |more: &[&str]| place.refused(&[&TRAIN[..], more].concat());
+    let nothing = place.refused(&["train", "model.onnx", "-o", "t.onnx"]);
     assert!(
-        place
-            .refused(&["train", "model.onnx", "-o", "t.onnx"])
-            .contains("--train")
+        nothing.contains("nothing to train on: give --train"),
+        "{nothing}"
+    );
+    let unlabelled = place.refused(&TRAIN[..6]);
+    assert!(
+        unlabelled.contains("no labels to train on: give --labels"),
+        "{unlabelled}"
+    );
+    let held_out = refused(&["--val", "x.npy"]);
+    assert!(
+        held_out.contains("--val has no labels: give --val-labels"),
+        "{held_out}"
+    );
+    let curves = refused(&["--curves", "c.svg"]);
+    assert!(
+        curves.contains("curves are drawn from the log: give `log` too (--log"),
+        "{curves}"
     );
     assert!(
         refused(&["--optimizer", "adam", "--momentum", "0.9"])
@@ -213,4 +229,190 @@ fn wrong_requests_are_refused_with_what_would_do() {
         stderr(&done)
     );
     assert!(!place.path("t.onnx").exists());
+}
+
+/// A place with images of 4 x 4 pixels `i.npy`, their labels `l.npy`, and a model `c.onnx` of a convolution and a mean.
+fn images() -> Place {
+    use modelpress::ir::io::SaveOptions;
+    use modelpress::ir::{Dim, Fact, Graph, Model, Node};
+    use modelpress::tensor::{DType, Tensor, npy};
+    let place = Place::new();
+    let mut graph = Graph::new("images");
+    let shape = [
+        Dim::symbol("batch"),
+        1usize.into(),
+        4usize.into(),
+        4usize.into(),
+    ];
+    let x = graph
+        .add_value("x", Fact::tensor(DType::F32, shape))
+        .unwrap();
+    graph.add_input(x);
+    let w: Vec<f32> = (0..27).map(|i| (i % 7) as f32 * 0.1 - 0.3).collect();
+    let w = Tensor::from_vec(&[3, 1, 3, 3], w).unwrap();
+    let w = graph.add_initializer("w", w).unwrap();
+    let mut value = |name: &str| graph.add_value(name, Fact::Unknown).unwrap();
+    let (c, mean, y) = (value("c"), value("mean"), value("y"));
+    graph.add_node(Node::new("Conv", [x, w], [c])).unwrap();
+    let pooled = Node::new("GlobalAveragePool", [c], [mean]);
+    graph.add_node(pooled).unwrap();
+    graph.add_node(Node::new("Flatten", [mean], [y])).unwrap();
+    graph.add_output(y);
+    let model = Model::new(graph, 17);
+    model
+        .save(place.path("c.onnx"), &SaveOptions::default())
+        .unwrap();
+    let pixels: Vec<u8> = (0..12 * 16).map(|i| (i * 5 % 16) as u8).collect();
+    let pixels = Tensor::from_vec(&[12, 1, 4, 4], pixels).unwrap();
+    npy::write(place.path("i.npy"), &pixels).unwrap();
+    let labels: Vec<i64> = (0..12).map(|i| i % 3).collect();
+    npy::write(place.path("l.npy"), &Tensor::vector(labels)).unwrap();
+    place
+}
+
+const IMAGES: [&str; 10] = [
+    "train", "c.onnx", "-o", "t.onnx", "--train", "i.npy", "--labels", "l.npy", "--batch", "4",
+];
+
+#[test]
+fn each_epoch_is_told_where_no_bar_is_drawn() {
+    let place = furnished();
+    let run = [
+        &TRAIN[..],
+        &["--epochs", "2", "--hold-out", "0.25", "--json"],
+    ]
+    .concat();
+    let output = place.run(&run);
+    let told = stderr(&output);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 2, "{told}");
+    for (line, begin) in lines.iter().zip(["epoch 1: loss ", "epoch 2: loss "]) {
+        assert!(
+            line.starts_with(begin) && line.contains("accuracy") && line.contains("held out: loss"),
+            "{line}"
+        );
+    }
+    let done: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    // The best value is a number.
+    let epochs = done["epochs"].as_array().unwrap();
+    let accuracies = epochs
+        .iter()
+        .map(|e| e["validation"][1]["value"].as_f64().unwrap());
+    assert_eq!(done["best"]["value"].as_f64(), accuracies.reduce(f64::max));
+}
+
+#[test]
+fn a_crop_that_leaves_nothing_of_an_image_is_refused() {
+    let place = images();
+    let with =
+        |padding: &'static str| [&IMAGES[..], &["--epochs", "1", "--augment", padding]].concat();
+    place.json(&with("crop:3"));
+    let refused = place.refused(&with("crop:4"));
+    assert!(
+        refused.contains("crop: padding = 4 of images [1, 4, 4]: it must be less than their sides"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn the_first_samples_are_taken_before_some_are_held_out() {
+    let place = images();
+    let run = [
+        &IMAGES[..],
+        &["--epochs", "1", "--limit", "8", "--hold-out", "0.25"],
+    ]
+    .concat();
+    let done = place.json(&run);
+    assert_eq!(
+        (&done["samples"], &done["held_out"]),
+        (&6.into(), &2.into())
+    );
+    let all = place.json(&[&IMAGES[..], &["--epochs", "1", "--limit", "100"]].concat());
+    assert_eq!(all["samples"], 12);
+}
+
+#[test]
+fn a_run_goes_on_with_its_own_samples_and_model_only() {
+    use modelpress::tensor::{Tensor, npy};
+    let place = images();
+    let run = [&IMAGES[..], &["--epochs", "2"]].concat();
+    place.json(&run);
+    let resume = [&run[..], &["--resume"]].concat();
+    assert_eq!(place.json(&resume)["resumed"], true);
+    let labels = npy::read(place.path("l.npy")).unwrap();
+    npy::write(place.path("l.npy"), &Tensor::vector(vec![1i64; 12])).unwrap();
+    let error = place.refused(&resume);
+    assert!(
+        error.contains("belongs to another run: `samples`"),
+        "{error}"
+    );
+    npy::write(place.path("l.npy"), &labels).unwrap();
+    std::fs::copy(place.path("t.onnx"), place.path("c.onnx")).unwrap();
+    let error = place.refused(&resume);
+    assert!(
+        error.contains("belongs to another run: `weights of the model`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn arguments_change_what_they_name_and_nothing_beside_it() {
+    let place = furnished();
+    let recipe = |trainer: &str, loss: &str| {
+        format!(
+            "[samples]\ninputs = [\"x.npy\"]\nlabels = [\"y.npy\"]\n[loss]\n{loss}\n[trainer]\nepochs = 3\nbatch = 4\n{trainer}"
+        )
+    };
+    let model = |text: String, flags: &[&str]| {
+        std::fs::write(place.path("r.toml"), text).unwrap();
+        let run = ["train", "model.onnx", "-o", "t.onnx", "--recipe", "r.toml"];
+        place.json(&[&run[..], flags].concat());
+        bytes(&place, "t.onnx.checkpoint")
+    };
+    let smooth = "kind = \"cross-entropy\"\nlabel-smoothing = 0.2";
+    let own = "optimizer = { kind = \"adam\", beta1 = 0.5 }\naverage = { decay = 0.5, start = \"bias-corrected\" }\n\
+               stopping = { patience = 7, least-gain = 0.25 }\nschedule = { kind = \"cosine\", minimum = 0.0005 }";
+    let whole = own.replace("0.5 }\n", "0.5, weight-decay = 0.1 }\n");
+    let expected = model(recipe(&whole, smooth), &[]);
+    let fewer = whole
+        .replace("patience = 7", "patience = 2")
+        .replace("decay = 0.5,", "decay = 0.9,");
+    let flags = [
+        "--patience",
+        "7",
+        "--ema",
+        "0.5",
+        "--loss",
+        "cross-entropy",
+        "--optimizer",
+        "adamw",
+        "--schedule",
+        "cosine",
+        "--weight-decay",
+        "0.1",
+    ];
+    let found = model(recipe(&fewer, smooth), &flags);
+    assert!(found == expected);
+    let other = model(recipe(own, smooth), &[]);
+    assert!(other != expected);
+}
+
+#[test]
+fn what_cannot_be_written_is_told_before_the_run() {
+    let place = furnished();
+    let unwritable = Path::new("/proc");
+    if !unwritable.is_dir() {
+        return;
+    }
+    let before = place.files();
+    let mut run = TRAIN;
+    run[3] = "/proc/t.onnx";
+    let output = place.run(&[&run[..], &["--checkpoint", "c"]].concat());
+    let told = stderr(&output);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        told.contains("/proc/t.onnx: ") && !told.contains("epoch 1"),
+        "{told}"
+    );
+    assert_eq!(place.files(), before);
 }

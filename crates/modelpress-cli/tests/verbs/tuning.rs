@@ -124,6 +124,7 @@ fn a_file_that_is_no_cache_is_noted_and_kept() {
     let text = stderr(&output);
     let note = "note: the file of choices notes.json is ignored and left as it is: ";
     assert!(text.contains(note), "{text}");
+    assert!(text.contains("delete it, or name another one"), "{text}");
     assert_eq!(
         std::fs::read_to_string(place.path("notes.json")).unwrap(),
         "[\"mine\"]"
@@ -153,4 +154,88 @@ fn without_a_file_choices_are_kept_in_the_cache_folder() {
     assert_eq!(kept["hosts"].as_array().unwrap().len(), 1);
     let refused = place.refused(&["bench", "model.onnx", "--autotune-read-only"]);
     assert!(refused.contains("--autotune"), "{refused}");
+}
+
+#[test]
+fn verbs_that_tune_nothing_refuse_and_folders_are_not_made() {
+    let place = furnished();
+    let train = [
+        "train",
+        "model.onnx",
+        "-o",
+        "t.onnx",
+        "--train",
+        "x.npy",
+        "--labels",
+        "y.npy",
+    ];
+    let quantize = [
+        "quantize",
+        "model.onnx",
+        "-o",
+        "q.onnx",
+        "--mode",
+        "dynamic",
+    ];
+    for verb in [&["inspect", "model.onnx"][..], &train, &quantize] {
+        let refused = place.refused(&[verb, &["--autotune=choices.json"]].concat());
+        assert!(
+            refused.contains("--autotune is for bench, run, eval and compare"),
+            "{refused}"
+        );
+    }
+    let before = place.files();
+    let bench = [
+        "bench",
+        "model.onnx",
+        "--runs",
+        "2",
+        "--autotune=none/choices.json",
+    ];
+    let line = place.error(&bench);
+    assert!(line.contains("none: there is no such folder"), "{line}");
+    assert_eq!(place.files(), before);
+}
+
+#[test]
+fn run_eval_and_compare_say_in_text_what_was_measured() {
+    let place = convolutions();
+    let tuned = ["--autotune=choices.json"];
+    let text = |arguments: &[&str]| {
+        let output = place.run(&[arguments, &tuned].concat());
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let run = [
+        "run",
+        "model.onnx",
+        "--input",
+        "x=x.npy",
+        "--output-dir",
+        "out",
+    ];
+    assert!(text(&run).contains("autotune    "));
+    let compare = ["compare", "model.onnx", "model.onnx", "--input", "x=x.npy"];
+    assert_eq!(text(&compare).matches("autotune    ").count(), 2);
+    let found = place.json(&[&compare[..], &tuned].concat());
+    assert_eq!(found["autotune_b"]["measured"], 0);
+    let place = furnished();
+    let eval = [
+        "eval",
+        "model.onnx",
+        "--input",
+        "x.npy",
+        "--labels",
+        "y.npy",
+    ];
+    let output = place.run(&[&eval[..], &tuned].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("autotune    "), "{text}");
+    let read_only =
+        place.run(&[&eval[..], &["--autotune=none.json", "--autotune-read-only"]].concat());
+    let text = stderr(&read_only);
+    assert!(
+        text.contains("there is no file none.json: all steps run as by rule"),
+        "{text}"
+    );
 }

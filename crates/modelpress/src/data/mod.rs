@@ -13,6 +13,7 @@ mod shapes;
 mod spec;
 
 pub use error::{DataError, LayoutHint};
+pub(crate) use prepare::moved_first;
 pub use prepare::{Layout, Preprocess};
 pub use spec::{InputSpec, Source};
 

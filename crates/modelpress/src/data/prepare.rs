@@ -20,7 +20,7 @@ pub enum Layout {
 
 /// How the numbers of float inputs are converted: `((x + offset) · scale − mean) / std`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table of conversions")]
 #[non_exhaustive]
 pub struct Preprocess {
     /// The order of the array's axes.
@@ -55,6 +55,38 @@ impl Preprocess {
             }
         }
         Ok(())
+    }
+
+    /// Means or deviations that are not one for each channel: what they are, and how many.
+    pub(crate) fn misfit(&self, channels: usize) -> Option<(&'static str, usize)> {
+        let given = [("mean", self.mean.len()), ("std", self.std.len())];
+        given
+            .into_iter()
+            .find(|&(_, given)| given > 1 && given != channels)
+    }
+
+    /// Converts planes of `inner` numbers, those of all channels one after the other, again and again.
+    pub(crate) fn apply<T: Copy + Into<f64>>(
+        &self,
+        values: &mut [T],
+        channels: usize,
+        inner: usize,
+        narrow: impl Fn(f64) -> T,
+    ) {
+        let scale = self.scale.unwrap_or(1.0);
+        let pick = |of: &[f64], channel: usize, otherwise: f64| match of {
+            [] => otherwise,
+            [one] => *one,
+            many => many.get(channel).copied().unwrap_or(otherwise),
+        };
+        for (plane, chunk) in values.chunks_mut(inner.max(1)).enumerate() {
+            let channel = plane % channels.max(1);
+            let mean = pick(&self.mean, channel, 0.0);
+            let std = pick(&self.std, channel, 1.0);
+            for x in chunk {
+                *x = narrow((((*x).into() + self.offset) * scale - mean) / std);
+            }
+        }
     }
 
     pub(crate) fn changes_numbers(&self) -> bool {
@@ -118,32 +150,17 @@ fn normalise(
     preprocess: &Preprocess,
     name: &str,
 ) -> Result<(), DataError> {
-    let scale = preprocess.scale.unwrap_or(1.0);
     let channels = shape.get(1).copied().unwrap_or(1);
     let inner = element_count(shape.get(2..).unwrap_or_default()).unwrap_or(1);
-    for (what, given) in [("mean", &preprocess.mean), ("std", &preprocess.std)] {
-        if given.len() > 1 && given.len() != channels {
-            return Err(DataError::Channels {
-                name: name.to_owned(),
-                channels,
-                what,
-                given: given.len(),
-            });
-        }
+    if let Some((what, given)) = preprocess.misfit(channels) {
+        return Err(DataError::Channels {
+            name: name.to_owned(),
+            channels,
+            what,
+            given,
+        });
     }
-    let pick = |of: &[f64], channel: usize, otherwise: f64| match of {
-        [] => otherwise,
-        [one] => *one,
-        many => many.get(channel).copied().unwrap_or(otherwise),
-    };
-    for (plane, chunk) in values.chunks_mut(inner.max(1)).enumerate() {
-        let channel = plane % channels.max(1);
-        let mean = pick(&preprocess.mean, channel, 0.0);
-        let std = pick(&preprocess.std, channel, 1.0);
-        for x in chunk {
-            *x = ((*x + preprocess.offset) * scale - mean) / std;
-        }
-    }
+    preprocess.apply(values, channels, inner, |x| x);
     Ok(())
 }
 
@@ -169,16 +186,27 @@ fn channels_first(tensor: &Tensor, name: &str) -> Result<Tensor, DataError> {
             to: DType::F32,
         });
     };
-    let bytes = tensor.bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    for sample in bytes.chunks(places.saturating_mul(channels).saturating_mul(width).max(1)) {
+    let out = moved_first(tensor.bytes(), places, channels, width);
+    Ok(Tensor::from_bytes(tensor.dtype(), &moved, out.into())?)
+}
+
+/// `[samples, places, channels]` as `[samples, channels, places]`, each element of `width` values.
+pub(crate) fn moved_first<T: Copy>(
+    values: &[T],
+    places: usize,
+    channels: usize,
+    width: usize,
+) -> Vec<T> {
+    let pixel = channels.saturating_mul(width);
+    let mut moved = Vec::with_capacity(values.len());
+    for sample in values.chunks(places.saturating_mul(pixel).max(1)) {
         for channel in 0..channels {
-            for pixel in sample.chunks_exact(channels * width) {
-                out.extend_from_slice(&pixel[channel * width..][..width]);
+            for pixel in sample.chunks_exact(pixel) {
+                moved.extend_from_slice(&pixel[channel * width..][..width]);
             }
         }
     }
-    Ok(Tensor::from_bytes(tensor.dtype(), &moved, out.into())?)
+    moved
 }
 
 /// The first `keep` columns (places along axis 1).

@@ -1,13 +1,19 @@
 //! Augmentation as data.
 
+use super::error::TrainRecipeError;
 use crate::train::augment::{
-    Augmentation, Border, CutMix, Cutout, Flip, Images, Jitter, Mixup, RandomCrop,
+    Augmentation, Border, ChannelOrder, CutMix, Cutout, Flip, Images, Jitter, Mixup, RandomCrop,
 };
 use serde::{Deserialize, Serialize};
 
 /// One change of the samples that are trained on. Numbers of pixels are those of the file, before they are converted.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table with a `kind` of augmentation"
+)]
 #[non_exhaustive]
 pub enum AugmentSpec {
     /// Mirrors images.
@@ -89,6 +95,30 @@ impl AugmentSpec {
         Self::Crop {
             padding,
             border: Border::default(),
+        }
+    }
+
+    /// Checks that the step makes sense for images of a shape.
+    pub(super) fn check(
+        &self,
+        shape: &[usize],
+        order: ChannelOrder,
+    ) -> Result<(), TrainRecipeError> {
+        let sides = match (shape, order) {
+            (&[_, height, width], ChannelOrder::Nchw)
+            | (&[height, width, _], ChannelOrder::Nhwc)
+            | (&[height, width], _) => [height, width],
+            // Told where the images are changed.
+            _ => return Ok(()),
+        };
+        match *self {
+            Self::Crop { padding, .. } if sides.iter().any(|&side| padding >= side) => {
+                Err(TrainRecipeError::Padding {
+                    padding,
+                    shape: shape.to_vec(),
+                })
+            }
+            _ => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! From the numbers of a file to those that a model takes, batch by batch beside the computation.
 
-use crate::data::{Layout, Preprocess};
+use crate::data::{Layout, Preprocess, moved_first};
 use crate::train::augment::{Draws, Transform};
 use crate::train::data::{Batch, DataError, Kind, Values};
 
@@ -17,7 +17,6 @@ impl Transform for Convert {
         if !self.is_float {
             return Ok(());
         }
-        let samples = batch.len();
         let column = batch.column_mut(&self.column)?;
         let is_nhwc = self.preprocess.layout == Layout::Nhwc && column.field.shape.len() > 1;
         if is_nhwc {
@@ -25,9 +24,9 @@ impl Transform for Convert {
             let places: usize = column.field.shape.iter().product();
             column.field.shape.insert(0, channels);
             column.values = match &column.values {
-                Values::F32(v) => Values::F32(channels_first(v, samples, places, channels)),
-                Values::U8(v) => Values::U8(channels_first(v, samples, places, channels)),
-                Values::I64(v) => Values::I64(channels_first(v, samples, places, channels)),
+                Values::F32(v) => Values::F32(moved_first(v, places, channels, 1)),
+                Values::U8(v) => Values::U8(moved_first(v, places, channels, 1)),
+                Values::I64(v) => Values::I64(moved_first(v, places, channels, 1)),
             };
         }
         if !self.preprocess.changes_numbers() {
@@ -40,50 +39,25 @@ impl Transform for Convert {
         };
         let shape = &column.field.shape;
         let channels = shape.first().copied().unwrap_or(1);
-        for (what, given) in [
-            ("means", self.preprocess.mean.len()),
-            ("deviations", self.preprocess.std.len()),
-        ] {
-            if given > 1 && given != channels {
-                return Err(DataError::Shape {
-                    field: self.column.clone(),
-                    found: shape.clone(),
-                    expected: format!("{given} channels, as many as {what}"),
-                });
-            }
+        if let Some((what, given)) = self.preprocess.misfit(channels) {
+            let what = if what == "mean" {
+                "means"
+            } else {
+                "deviations"
+            };
+            return Err(DataError::Shape {
+                field: self.column.clone(),
+                found: shape.clone(),
+                expected: format!("{given} channels, as many as {what}"),
+            });
         }
         let inner: usize = shape.iter().skip(1).product();
-        for (plane, chunk) in values.chunks_mut(inner.max(1)).enumerate() {
-            let channel = plane % channels.max(1);
-            let pick = |of: &[f64], otherwise: f64| match of {
-                [] => otherwise,
-                [one] => *one,
-                many => many[channel],
-            };
-            let (offset, scale) = (self.preprocess.offset, self.preprocess.scale.unwrap_or(1.0));
-            let (mean, std) = (
-                pick(&self.preprocess.mean, 0.0),
-                pick(&self.preprocess.std, 1.0),
-            );
-            for x in chunk {
-                *x = (((f64::from(*x) + offset) * scale - mean) / std) as f32;
-            }
-        }
+        let narrow = |x: f64| x as f32;
+        self.preprocess.apply(&mut values, channels, inner, narrow);
         column.field.kind = Kind::F32;
         column.values = Values::F32(values);
         Ok(())
     }
-}
-
-/// `[samples, places, channels]` as `[samples, channels, places]`.
-fn channels_first<T: Copy>(values: &[T], samples: usize, places: usize, channels: usize) -> Vec<T> {
-    let mut moved = Vec::with_capacity(values.len());
-    for sample in values.chunks((places * channels).max(1)).take(samples) {
-        for channel in 0..channels {
-            moved.extend(sample.iter().skip(channel).step_by(channels));
-        }
-    }
-    moved
 }
 
 #[cfg(test)]

@@ -15,13 +15,29 @@ pub enum TrainRecipeError {
     #[error("recipe: {0}")]
     Write(#[from] toml::ser::Error),
     /// No samples to train on.
-    #[error("the recipe names no samples to train on: give inputs and labels")]
+    #[error("there are no samples to train on: give `inputs` under [samples] (--train)")]
     NoSamples,
+    /// Samples without labels.
+    #[error("the samples have no labels: give `labels` under [{table}] ({flag})")]
+    NoLabels {
+        /// The table of the recipe.
+        table: &'static str,
+        /// The argument of the program.
+        flag: &'static str,
+    },
+    /// Held-out samples that lack labels that the others have.
+    #[error(
+        "the held-out samples have no labels `{name}`: give them under [validation] (--val-labels)"
+    )]
+    NoHeldOutLabels {
+        /// Their name.
+        name: String,
+    },
     /// Samples to evaluate on are told in two ways.
-    #[error("validation and hold_out exclude one another: leave one out")]
+    #[error("validation and hold-out exclude one another: leave one out")]
     HeldOutTwice,
     /// The share to hold out is less than a sample.
-    #[error("hold_out = {share} holds out no sample")]
+    #[error("hold-out = {share} holds out no sample")]
     NothingHeldOut {
         /// The share.
         share: f64,
@@ -29,6 +45,16 @@ pub enum TrainRecipeError {
     /// Augmentation without images.
     #[error("augmentation needs an input whose samples have two axes or more")]
     NoImages,
+    /// A crop of which nothing but border may be left.
+    #[error(
+        "crop: padding = {padding} of images {shape:?}: it must be less than their sides, or some would be border alone"
+    )]
+    Padding {
+        /// The padding.
+        padding: usize,
+        /// The shape of an image.
+        shape: Vec<usize>,
+    },
     /// An input that no array can feed sample by sample.
     #[error("`zeros` feeds no input while a model trains: give input `{name}` an array")]
     Zeros {

@@ -7,30 +7,34 @@ use serde::{Deserialize, Serialize};
 
 /// What becomes small, on the model's first output and the first labels.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(
+    tag = "kind",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case",
+    deny_unknown_fields,
+    expecting = "a table with a `kind` of loss"
+)]
 #[non_exhaustive]
 pub enum LossSpec {
     /// Cross-entropy of classes; a last `Softmax` of the model is looked through.
-    #[serde(rename_all = "kebab-case")]
     CrossEntropy {
         /// `ε`, of `[0, 1]`.
-        #[serde(default)]
+        #[serde(default, alias = "label_smoothing")]
         label_smoothing: f64,
         /// A weight for each class.
-        #[serde(default)]
+        #[serde(default, alias = "class_weights")]
         class_weights: Option<Vec<f64>>,
         /// Samples of this class are left out.
-        #[serde(default)]
+        #[serde(default, alias = "ignored_class")]
         ignored_class: Option<i64>,
     },
     /// Binary cross-entropy of shares; a last `Sigmoid` of the model is looked through.
-    #[serde(rename_all = "kebab-case")]
     BinaryCrossEntropy {
         /// Above 1 for positives that are rare.
-        #[serde(default = "one")]
+        #[serde(default = "one", alias = "positive_weight")]
         positive_weight: f64,
         /// `ε`, of `[0, 1]`.
-        #[serde(default)]
+        #[serde(default, alias = "label_smoothing")]
         label_smoothing: f64,
     },
     // Braces, since serde passes over unknown keys of variants without them.

@@ -29,8 +29,8 @@
 //!     [trainer]
 //!     epochs = 30
 //!     batch = 128
-//!     optimizer = { kind = "sgd", momentum = 0.9, nesterov = true, weight_decay = 5e-4 }
-//!     schedule = { kind = "cosine" }
+//!     optimizer = { kind = "sgd", momentum = 0.9, nesterov = true, weight-decay = 5e-4 }
+//!     schedule = "cosine"
 //! "#)?;
 //! assert_eq!((recipe.trainer.epochs, recipe.augment.len()), (30, 2));
 //! # Ok::<(), modelpress::training::TrainRecipeError>(())
@@ -56,6 +56,8 @@ use crate::ir::{Fact, Model};
 use crate::session::SessionOptions;
 use crate::train::augment::{Augmentation, ChannelOrder, Images};
 use crate::train::data::{Dataset, Subset, split};
+use crate::train::digest;
+use crate::train::tagged;
 use crate::train::trainer::{Callback, TopK, TrainReport, Trainer, TrainerConfig};
 use convert::Convert;
 use serde::{Deserialize, Serialize};
@@ -64,21 +66,31 @@ use std::sync::Arc;
 
 /// What a model is trained on, and how.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table of settings"
+)]
 #[non_exhaustive]
 pub struct TrainRecipe {
     /// What it is trained on.
     pub samples: SampleSpec,
+    /// Only the first so many of `samples` are taken, before some are held out.
+    pub limit: Option<usize>,
     /// What it is evaluated on after epochs.
     pub validation: Option<SampleSpec>,
     /// The share of `samples` that is held out to be evaluated on, where there is no `validation`.
+    #[serde(alias = "hold_out")]
     pub hold_out: Option<f64>,
     /// How the numbers of float inputs are converted, after augmentation.
     pub preprocess: Preprocess,
     /// What becomes small.
+    #[serde(deserialize_with = "tagged::one")]
     pub loss: LossSpec,
     /// Changes of the samples that are trained on, in their order; of the first image input, and of the first labels where they are
     /// mixed.
+    #[serde(deserialize_with = "tagged::all")]
     pub augment: Vec<AugmentSpec>,
     /// Settings of the run.
     pub trainer: TrainerConfig,
@@ -129,7 +141,11 @@ impl TrainRecipe {
         options: &SessionOptions,
     ) -> Result<TrainingRun, TrainRecipeError> {
         self.preprocess.validate()?;
-        let data: Arc<dyn Dataset> = Arc::new(self.samples.open(model)?);
+        self.check_labels()?;
+        let mut data: Arc<dyn Dataset> = Arc::new(self.samples.open(model)?);
+        if let Some(limit) = self.limit.filter(|&limit| limit < data.len()) {
+            data = Arc::new(Subset::new(data, (0..limit).collect())?);
+        }
         let (data, held_out) = match (&self.validation, self.hold_out) {
             (Some(_), Some(_)) => return Err(TrainRecipeError::HeldOutTwice),
             (Some(validation), None) => {
@@ -159,11 +175,15 @@ impl TrainRecipe {
             ("augment", format!("{:?}", self.augment)),
             ("preprocess", format!("{:?}", self.preprocess)),
             ("hold_out", format!("{:?}", self.hold_out)),
-            ("samples", data.len().to_string()),
+            ("limit", format!("{:?}", self.limit)),
+            ("samples", told(&*data)?),
             ("winograd", options.winograd.to_string()),
             ("fft", options.fft.to_string()),
         ] {
             trainer = trainer.with_condition(name, text);
+        }
+        if let Some(held_out) = &held_out {
+            trainer = trainer.with_condition("held-out samples", told(&**held_out)?);
         }
         // Of one class for each place of an image there is no accuracy of samples.
         let inputs = model.graph.inputs();
@@ -181,6 +201,36 @@ impl TrainRecipe {
         })
     }
 
+    /// Checks that all samples have what the loss holds outputs against.
+    fn check_labels(&self) -> Result<(), TrainRecipeError> {
+        let no_labels = |table, flag| Err(TrainRecipeError::NoLabels { table, flag });
+        if self.samples.inputs.is_empty() {
+            return Err(TrainRecipeError::NoSamples);
+        }
+        if self.samples.labels.is_empty() {
+            return no_labels("samples", "--labels");
+        }
+        let Some(validation) = &self.validation else {
+            return Ok(());
+        };
+        if validation.labels.is_empty() {
+            return no_labels("validation", "--val-labels");
+        }
+        let mut names = self.samples.labels.iter().map(samples::name_of);
+        let missing = names.find(|&name| {
+            !validation
+                .labels
+                .iter()
+                .any(|l| samples::name_of(l) == name)
+        });
+        match missing {
+            Some(name) => Err(TrainRecipeError::NoHeldOutLabels {
+                name: name.to_owned(),
+            }),
+            None => Ok(()),
+        }
+    }
+
     /// Changes of the samples that are trained on, then the conversion.
     fn augmentation(
         &self,
@@ -189,23 +239,19 @@ impl TrainRecipe {
     ) -> Result<Augmentation, TrainRecipeError> {
         let mut all = Augmentation::new(self.trainer.seed);
         if !self.augment.is_empty() {
-            let is_image = |name: &str| {
-                let field = data.fields().iter().find(|field| field.name == name);
-                field.is_some_and(|field| field.shape.len() >= 2)
-            };
-            let mut inputs = model
-                .graph
-                .required_inputs()
-                .map(|id| model.graph.name_of(id));
+            let fields = data.fields();
+            let inputs = model.graph.required_inputs();
+            let inputs = inputs.map(|id| model.graph.name_of(id));
             let image = inputs
-                .find(|name| is_image(name))
+                .filter_map(|name| fields.iter().find(|field| field.name == name))
+                .find(|field| field.shape.len() >= 2)
                 .ok_or(TrainRecipeError::NoImages)?;
             let labels = data
                 .fields()
                 .iter()
                 .find(|field| !is_input(model, &field.name));
             let images = Images {
-                column: image.to_owned(),
+                column: image.name.clone(),
                 order: match self.preprocess.layout {
                     Layout::Nhwc => ChannelOrder::Nhwc,
                     Layout::Model => ChannelOrder::Nchw,
@@ -213,6 +259,7 @@ impl TrainRecipe {
             };
             let labels = labels.map_or("", |field| field.name.as_str());
             for step in &self.augment {
+                step.check(&image.shape, images.order)?;
                 all = step.add_to(all, &images, labels);
             }
         }
@@ -242,6 +289,15 @@ impl TrainRecipe {
         }
         all
     }
+}
+
+/// What tells samples from others, in a checkpoint.
+fn told(data: &dyn Dataset) -> Result<String, TrainRecipeError> {
+    Ok(format!(
+        "{} (digest {})",
+        data.len(),
+        digest::of_samples(data)?
+    ))
 }
 
 fn is_input(model: &Model, name: &str) -> bool {

@@ -10,7 +10,11 @@ use std::path::Path;
 
 /// Arrays that feed the model, and what its outputs are held against.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table with `inputs` and `labels`"
+)]
 pub struct SampleSpec {
     /// What feeds the inputs; the name may be left out for a model with one input.
     pub inputs: Vec<InputSpec>,
@@ -70,11 +74,15 @@ impl SampleSpec {
             });
         }
         for spec in &self.labels {
-            let name = spec.name.as_deref().unwrap_or("labels");
-            add(&mut data, name, &spec.source)?;
+            add(&mut data, name_of(spec), &spec.source)?;
         }
         Ok(data)
     }
+}
+
+/// What labels are called.
+pub(super) fn name_of(labels: &InputSpec) -> &str {
+    labels.name.as_deref().unwrap_or("labels")
 }
 
 fn add(data: &mut ArrayDataset, name: &str, source: &Source) -> Result<(), TrainRecipeError> {

@@ -1,11 +1,14 @@
-//! Recipes, read and refused; the mixed loss.
+//! Recipes, read, refused and documented; the mixed loss.
+
+mod documented;
 
 use super::*;
 
 #[test]
 fn a_recipe_reads_back_as_it_was_written() {
     let text = "
-        hold_out = 0.1
+        limit = 100
+        hold-out = 0.1
         [samples]
         inputs = ['x=x.npy']
         labels = ['y.npy', 'weights=w.npy']

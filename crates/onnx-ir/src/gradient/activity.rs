@@ -45,6 +45,36 @@ pub(super) fn active(graph: &Graph, steps: &[Step], sources: &[ValueId]) -> Vec<
     active
 }
 
+/// The first node on a way from a value to a loss that lets no gradient pass; none where no way leads there.
+pub(super) fn blocking(
+    graph: &Graph,
+    steps: &[Step],
+    source: ValueId,
+    losses: &[ValueId],
+) -> Option<NodeId> {
+    let active = active(graph, steps, &[source]);
+    let mut leads = vec![false; graph.value_bound()];
+    for loss in losses {
+        leads[loss.index()] = true;
+    }
+    let writes = |id: NodeId| graph.node(id).outputs().iter().flatten();
+    for step in steps.iter().rev() {
+        if writes(step.id).any(|v| leads[v.index()]) {
+            for value in reads(graph, step.id, graph.node(step.id)) {
+                leads[value.index()] = true;
+            }
+        }
+    }
+    let stops = |step: &&Step| {
+        writes(step.id).any(|v| leads[v.index()])
+            && !writes(step.id).any(|v| active[v.index()])
+            && reads(graph, step.id, graph.node(step.id))
+                .iter()
+                .any(|v| active[v.index()])
+    };
+    steps.iter().find(stops).map(|step| step.id)
+}
+
 /// What a node reads, in its subgraphs too.
 pub(super) fn reads(graph: &Graph, id: NodeId, node: &Node) -> Vec<ValueId> {
     let mut reads: Vec<ValueId> = node.inputs().iter().flatten().copied().collect();

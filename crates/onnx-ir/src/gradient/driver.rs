@@ -104,6 +104,8 @@ pub struct GradientReport {
     pub differentiated: usize,
     /// Nodes that were added.
     pub added: usize,
+    /// Nodes whose index is below are those of the forward graph.
+    pub forward_bound: usize,
 }
 
 /// One gradient.
@@ -144,6 +146,8 @@ pub fn gradient(
     let mut backward = Backward {
         builder: &builder,
         active: &active,
+        steps: &steps,
+        losses: &losses,
         adjoints: HashMap::new(),
         report: GradientReport::default(),
     };
@@ -157,6 +161,7 @@ pub fn gradient(
         backward.output(name, id, request.unreached, values_before)?;
     }
     let mut report = backward.report;
+    report.forward_bound = nodes_before;
     let (mut graph, opsets) = builder.finish()?;
     clean(&mut graph, nodes_before, values_before);
     report.added = (nodes_before..graph.node_bound())
@@ -217,6 +222,8 @@ fn steps(model: &Model, catalog: &Catalog) -> Result<Vec<Step>, GradientError> {
 struct Backward<'g> {
     builder: &'g GraphBuilder<'g>,
     active: &'g [bool],
+    steps: &'g [Step],
+    losses: &'g [ValueId],
     /// The summands of each value's adjoint.
     adjoints: HashMap<ValueId, Vec<ValueId>>,
     report: GradientReport,
@@ -342,8 +349,13 @@ impl<'g> Backward<'g> {
             (Some(adjoint), _) => adjoint,
             (None, Unreached::Zeros) => value.zeros(value.shape()).id,
             (None, Unreached::Error) => {
+                let by = self.builder.look(|g| {
+                    let node = activity::blocking(g, self.steps, id, self.losses)?;
+                    Some(g.describe(node))
+                });
                 return Err(GradientError::Unreached {
                     name: name.to_owned(),
+                    by,
                 });
             }
         };

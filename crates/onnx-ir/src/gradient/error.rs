@@ -5,6 +5,12 @@ use crate::graph::GraphError;
 use crate::infer::NodeInferError;
 use crate::opset::ConvertError;
 
+fn blocked(by: Option<&str>) -> String {
+    by.map_or(String::new(), |node| {
+        format!(" by way of real numbers: no gradient passes node {node}")
+    })
+}
+
 /// Why there is no gradient.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
@@ -27,10 +33,13 @@ pub enum GradientError {
         found: String,
     },
     /// No loss depends on the value by way of real numbers.
-    #[error("no loss depends on `{name}`")]
+    #[error("no loss depends on `{name}`{}", blocked(by.as_deref()))]
     Unreached {
         /// The value.
         name: String,
+        /// The first node on the way to a loss that no gradient passes, as [`crate::Graph::describe`] names it; none where no way
+        /// leads there.
+        by: Option<String>,
     },
     /// An operator between a value and a loss is not differentiable.
     #[error("node {node} is not differentiable: {reason}")]
@@ -69,6 +78,16 @@ pub enum GradientError {
         least: i64,
         /// The reason.
         error: Box<ConvertError>,
+    },
+    /// Activations take more memory than they may, however much of them is computed anew.
+    #[error(
+        "activations may take {bytes} bytes, and the least that they can be brought to is about {least}"
+    )]
+    Memory {
+        /// The bytes that they may take.
+        bytes: u64,
+        /// The least estimate.
+        least: u64,
     },
     /// A function of the model cannot be expanded.
     #[error(transparent)]

@@ -5,7 +5,7 @@
 //! ([`crate::operator::Gradient`]); the nodes are of the ONNX standard where it can say it, else of the private domain
 //! [`crate::operator::PRIVATE_DOMAIN`] (`ops/backward`). Only nodes on a path from such a value to a loss are gone through: what is
 //! frozen costs nothing. Symbolic sizes stay symbolic. [`training_mode`] comes first where a model has batch normalisations or
-//! dropouts: it makes them train.
+//! dropouts: it makes them train. [`recompute()`] afterwards trades work for memory.
 //!
 //! ```
 //! use onnx_ir::gradient::{GradientRequest, gradient};
@@ -34,6 +34,7 @@ mod builder;
 mod context;
 mod driver;
 mod error;
+mod recompute;
 mod training_mode;
 mod var;
 
@@ -43,5 +44,6 @@ pub use driver::{
     GradientOutput, GradientReport, GradientRequest, Loss, Seed, Unreached, gradient,
 };
 pub use error::GradientError;
+pub use recompute::{ActivationBudget, RecomputeReport, recompute};
 pub use training_mode::{RunningStatistic, TrainingMode, TrainingModeReport, training_mode};
 pub use var::{Operand, Var};

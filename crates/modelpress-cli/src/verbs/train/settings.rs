@@ -10,6 +10,7 @@ use modelpress::train::optimizer::{AdamConfig, LambConfig, SgdConfig, WeightDeca
 use modelpress::train::stopping::StoppingConfig;
 use modelpress::train::trainer::{Course, Initialization, Keep, OptimizerConfig};
 use modelpress::training::{AugmentSpec, LossSpec, TrainRecipe};
+use std::mem::discriminant;
 use std::path::Path;
 
 /// How a model is trained.
@@ -80,6 +81,9 @@ pub(super) struct TrainArgs {
     /// Write the weights with the best score, not the last ones.
     #[arg(long)]
     keep_best: bool,
+    /// Train on the first N samples only (and hold out of them).
+    #[arg(long, value_name = "N", value_parser = positive)]
+    limit: Option<usize>,
     #[command(flatten)]
     preprocess: PreprocessArgs,
 }
@@ -146,16 +150,16 @@ impl TrainArgs {
         trainer.clip_norm = self.clip_norm.or(trainer.clip_norm);
         trainer.seed = self.seed.unwrap_or(trainer.seed);
         if let Some(schedule) = self.schedule {
-            trainer.schedule = match schedule {
+            let wanted = match schedule {
                 ScheduleArg::Constant => Course::Constant,
                 ScheduleArg::Cosine => Course::default(),
                 ScheduleArg::OneCycle => Course::one_cycle(),
             };
+            replace_kind(&mut trainer.schedule, wanted);
         }
         if let Some(decay) = self.ema {
-            let mut average = EmaConfig::default();
+            let average = trainer.average.get_or_insert_with(EmaConfig::default);
             average.decay = decay;
-            trainer.average = Some(average);
         }
         if let Some(initialize) = self.initialize {
             trainer.initialize = match initialize {
@@ -168,9 +172,8 @@ impl TrainArgs {
             trainer.freeze.clone_from(&self.freeze);
         }
         if let Some(patience) = self.patience {
-            let mut stopping = StoppingConfig::default();
+            let stopping = trainer.stopping.get_or_insert_with(StoppingConfig::default);
             stopping.patience = Some(patience);
-            trainer.stopping = Some(stopping);
         }
         if self.keep_best {
             trainer.keep = Keep::Best;
@@ -178,15 +181,14 @@ impl TrainArgs {
         if !self.augment.is_empty() {
             recipe.augment.clone_from(&self.augment);
         }
-        if self.preprocess.is_given() {
-            recipe.preprocess = self.preprocess.preprocess();
-        }
+        self.preprocess.apply(&mut recipe.preprocess);
+        recipe.limit = self.limit.or(recipe.limit);
         self.apply_optimizer(&mut recipe.trainer.optimizer)
     }
 
     fn apply_loss(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
         if let Some(loss) = self.loss {
-            recipe.loss = match loss {
+            let wanted = match loss {
                 LossArg::CrossEntropy => LossSpec::default(),
                 LossArg::BinaryCrossEntropy => LossSpec::BinaryCrossEntropy {
                     positive_weight: 1.0,
@@ -197,6 +199,7 @@ impl TrainArgs {
                 LossArg::Huber => LossSpec::Huber { delta: 1.0 },
                 LossArg::SmoothL1 => LossSpec::SmoothL1 { beta: 1.0 },
             };
+            replace_kind(&mut recipe.loss, wanted);
         }
         if let Some(smoothing) = self.label_smoothing {
             match &mut recipe.loss {
@@ -214,12 +217,20 @@ impl TrainArgs {
 
     fn apply_optimizer(&self, optimizer: &mut OptimizerConfig) -> Result<(), Error> {
         if let Some(kind) = self.optimizer {
-            *optimizer = match kind {
+            let wanted = match kind {
                 OptimizerArg::Sgd => OptimizerConfig::default(),
-                OptimizerArg::Adam => OptimizerConfig::Adam(adam(WeightDecay::Penalty)),
-                OptimizerArg::Adamw => OptimizerConfig::Adam(adam(WeightDecay::Decoupled)),
+                OptimizerArg::Adam | OptimizerArg::Adamw => {
+                    OptimizerConfig::Adam(AdamConfig::default())
+                }
                 OptimizerArg::Lamb => OptimizerConfig::Lamb(LambConfig::default()),
             };
+            replace_kind(optimizer, wanted);
+            if let OptimizerConfig::Adam(adam) = optimizer {
+                adam.decay = match kind {
+                    OptimizerArg::Adam => WeightDecay::Penalty,
+                    _ => WeightDecay::Decoupled,
+                };
+            }
         }
         let only_sgd = |flag| Usage::OnlyWithOptimizer {
             flag,
@@ -247,10 +258,11 @@ impl TrainArgs {
     }
 }
 
-fn adam(decay: WeightDecay) -> AdamConfig {
-    let mut adam = AdamConfig::default();
-    adam.decay = decay;
-    adam
+/// Takes another kind with its own settings; those of the same kind stay.
+fn replace_kind<T>(old: &mut T, wanted: T) {
+    if discriminant(old) != discriminant(&wanted) {
+        *old = wanted;
+    }
 }
 
 /// How a log of this name is written.
