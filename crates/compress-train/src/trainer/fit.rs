@@ -259,10 +259,7 @@ impl Trainer {
         records.add(&end, epoch.as_ref())?;
         let every = self.config.checkpoint.as_ref().map(|c| c.every);
         let is_due = every.is_some_and(|every| every > 0 && self.step.is_multiple_of(every));
-        if let Some(epoch) = epoch {
-            for callback in &mut self.callbacks {
-                self.has_stopped |= callback.on_epoch(&epoch, &self.network) == Flow::Stop;
-            }
+        if epoch.is_some() {
             self.save()?;
             records.draw()?;
         } else if is_due {
@@ -274,39 +271,53 @@ impl Trainer {
     fn end_epoch(&mut self, epoch: u64, run: &Run<'_>) -> Result<EpochEnd, TrainError> {
         let train = self.tally.scores(&self.metrics);
         self.tally = Tally::new(self.metrics.len());
-        let is_last = self.step >= run.steps || self.has_stopped;
-        let is_due = (epoch + 1).is_multiple_of(self.config.evaluate_every) || is_last;
-        let validation = match run.held_out.filter(|_| is_due) {
-            Some(data) => self.evaluate_held_out(data, usize::MAX)?,
-            None => Vec::new(),
-        };
-        let end = EpochEnd {
+        let mut end = EpochEnd {
             epoch,
             step: self.step,
             train,
-            validation,
+            validation: Vec::new(),
         };
-        let scores = if run.held_out.is_some() {
-            &end.validation
-        } else {
-            &end.train
-        };
-        if let Some(score) = scores.iter().find(|score| score.name == run.watched) {
-            match self.stopping.observe(self.step, score.value) {
-                Verdict::Improved => {
-                    let at = BestValue {
-                        step: self.step,
-                        value: score.value,
-                    };
-                    let weights = self.weights()?;
-                    self.best = Some(BestWeights { at, weights });
-                }
-                Verdict::Waiting(_) => {}
-                Verdict::Stop => self.has_stopped = true,
-            }
+        let is_last = self.step >= run.steps || self.has_stopped;
+        let is_due = (epoch + 1).is_multiple_of(self.config.evaluate_every) || is_last;
+        if is_due || run.held_out.is_none() {
+            self.watch(&mut end, run)?;
+        }
+        for callback in &mut self.callbacks {
+            self.has_stopped |= callback.on_epoch(&end, &self.network) == Flow::Stop;
+        }
+        // The last epoch ends in an evaluation, also where a callback made it the last one.
+        if self.has_stopped && run.held_out.is_some() && end.validation.is_empty() {
+            self.watch(&mut end, run)?;
         }
         self.epochs.push(end.clone());
         Ok(end)
+    }
+
+    /// Evaluates the model on held-out samples, where there are some, and takes in the score that is watched.
+    fn watch(&mut self, end: &mut EpochEnd, run: &Run<'_>) -> Result<(), TrainError> {
+        let scores = match run.held_out {
+            Some(data) => {
+                end.validation = self.evaluate_held_out(data, usize::MAX)?;
+                &end.validation
+            }
+            None => &end.train,
+        };
+        let Some(score) = scores.iter().find(|score| score.name == run.watched) else {
+            return Ok(());
+        };
+        match self.stopping.observe(self.step, score.value) {
+            Verdict::Improved => {
+                let at = BestValue {
+                    step: self.step,
+                    value: score.value,
+                };
+                let weights = self.weights()?;
+                self.best = Some(BestWeights { at, weights });
+            }
+            Verdict::Waiting(_) => {}
+            Verdict::Stop => self.has_stopped = true,
+        }
+        Ok(())
     }
 
     /// Loss and metrics of the model as [`Trainer::model`] gives it, but for weights of an earlier step, over all samples in order.

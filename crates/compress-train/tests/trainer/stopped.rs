@@ -4,12 +4,22 @@ use crate::digits::dataset;
 use crate::models::digits_cnn;
 use compress_train::loss::CrossEntropy;
 use compress_train::trainer::{
-    Callback, CheckpointConfig, Flow, Keep, Network, StepEnd, TopK, Trainer, TrainerConfig,
+    Callback, CheckpointConfig, EpochEnd, Flow, Keep, Network, StepEnd, TopK, Trainer,
+    TrainerConfig,
 };
 use std::sync::Arc;
 
 /// Ends the run after a step.
 struct After(u64);
+
+/// Ends the run after its first epoch.
+struct AfterOne;
+
+impl Callback for AfterOne {
+    fn on_epoch(&mut self, _: &EpochEnd, _: &Network) -> Flow {
+        Flow::Stop
+    }
+}
 
 impl Callback for After {
     fn on_step(&mut self, end: &StepEnd, _: &Network) -> Flow {
@@ -53,4 +63,17 @@ fn a_run_that_is_stopped_within_an_epoch_is_evaluated_and_kept() {
     again.resume(&path).unwrap();
     let report = again.fit(Arc::new(dataset(0..32, 1)), Some(&held_out));
     assert_eq!(report.unwrap().steps, 6);
+}
+
+#[test]
+fn an_epoch_after_which_a_run_is_stopped_is_evaluated() {
+    let mut config = TrainerConfig::default();
+    (config.epochs, config.batch, config.evaluate_every) = (4, 8, 3);
+    let trainer = Trainer::new(&digits_cnn(), CrossEntropy::default(), config).unwrap();
+    let report = trainer
+        .with_callback(AfterOne)
+        .fit(Arc::new(dataset(0..32, 1)), Some(&dataset(100..120, 1)))
+        .unwrap();
+    assert_eq!(report.epochs.len(), 1);
+    assert_eq!(report.epochs[0].validation[0].n, 20);
 }
