@@ -485,6 +485,7 @@ fn a_file_that_is_only_read_is_not_written_and_nothing_is_measured() {
     let (found, tuning, _) = ran(&model, &x, &read_only(&place));
     assert_eq!(floats(&found), floats(&by_rule));
     assert_eq!((tuning.measured, place.file().exists()), (0, false));
+    assert!(tuning.remarks[0].starts_with("there is no file "));
     assert!(
         tuning
             .steps

@@ -113,8 +113,7 @@ fn a_model_of_halves_is_told_what_would_do() {
     assert!(matches!(error, TrainError::NoOutput { .. }));
     let text = error.to_string();
     assert!(
-        text.contains("`half` (float16")
-            && text.contains("models are trained in f32, export it so"),
+        text.contains("`half` (f16") && text.contains("models are trained in f32, export it so"),
         "{text}"
     );
 }

@@ -161,7 +161,7 @@ fn numbers_that_an_input_cannot_hold_and_measures_that_are_none_have_their_rows(
     inputs[5] = 200;
     assert_eq!(
         fit(inputs, vec![1.0; 12]),
-        "field `x` holds 200 in row 5, which an input of int8 cannot hold"
+        "field `x` holds 200 in row 5, which an input of i8 cannot hold"
     );
     let mut targets = vec![1f32; 12];
     targets[7] = 3.0;

@@ -322,6 +322,13 @@ fn a_model_of_halves_is_compared_with_one_of_floats_on_the_same_inputs() {
     model
         .save(place.path("half.onnx"), &SaveOptions::default())
         .unwrap();
+    // Weights of halves are not quantized, and what would do is said.
+    let quantize = ["quantize", "half.onnx", "-o", "q.onnx", "--mode", "dynamic"];
+    let told = stderr(&place.run(&quantize));
+    assert!(
+        told.contains("its weight is f16, only f32 is quantized: export the model in float32"),
+        "{told}"
+    );
     for (a, b) in [("model.onnx", "half.onnx"), ("half.onnx", "model.onnx")] {
         let found = place.json(&["compare", a, b, "--input", "x.npy"]);
         let error = found["outputs"][0]["max_abs"].as_f64().unwrap();
