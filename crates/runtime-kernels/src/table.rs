@@ -25,7 +25,7 @@ use crate::gemm::{
 };
 use crate::norm::{Reduce, Softmax};
 use crate::pool::Pool;
-use crate::quantized::{RawOutput, RequantRule, Requantization, ScaleZero};
+use crate::quantized::{Estimator, RawOutput, RequantRule, Requantization, ScaleZero};
 use crate::recurrent::Cell;
 use crate::{Context, Isa, KernelError, MatRef, Scratch, conv, elementwise, gemm, norm, quantized};
 
@@ -303,6 +303,18 @@ pub const KERNELS: &[Kernel] = &[
         backward::pool_adjoint(c, Pool::Max)
     }),
     row("quantized/linear", Exact, quantize),
+    row("quantized/fake-straight", Within(1e-5), |c| {
+        backward::fake_quantized(c, Estimator::StraightThrough)
+    }),
+    row("quantized/fake-clipping", Within(1e-5), |c| {
+        backward::fake_quantized(c, Estimator::Clipping)
+    }),
+    row("quantized/fake-scaled", Within(1e-5), |c| {
+        backward::fake_quantized(c, Estimator::Scaled { strength: 0.02 })
+    }),
+    row("quantized/fake-soft", Within(1e-5), |c| {
+        backward::fake_quantized(c, Estimator::Soft { alpha: 0.2 })
+    }),
 ];
 
 /// Every kernel on every instruction set of this CPU.

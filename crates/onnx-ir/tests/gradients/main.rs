@@ -3,6 +3,7 @@
 mod cases;
 mod edges;
 mod harness;
+mod learned;
 mod quantizers;
 mod requests;
 mod training;
@@ -17,8 +18,8 @@ fn all() -> Vec<Case> {
     cases::all()
 }
 
-/// Operators whose gradient is no derivative of what they compute, by design; `quantizers.rs` holds them against formulas.
-const STRAIGHT_THROUGH: &[&str] = &["DequantizeLinear", "QuantizeLinear"];
+/// Operators whose gradient is no derivative of what they compute, by design; `quantizers.rs` and `learned.rs` hold them against formulas.
+const STRAIGHT_THROUGH: &[&str] = &["DequantizeLinear", "LearnedFakeQuantize", "QuantizeLinear"];
 
 #[test]
 fn every_operator_with_a_gradient_has_a_case() {

@@ -2,6 +2,7 @@
 //! rules, and elementwise operators on bytes.
 
 mod elementwise;
+mod fake;
 mod linear;
 mod output;
 mod requantize;
@@ -9,6 +10,7 @@ mod store;
 mod tile;
 
 pub use elementwise::{BinaryScales, add_int8, lookup, lookup_table, mul_int8};
+pub use fake::{Estimator, Grid, fake_quantize, fake_quantize_grad};
 pub use linear::{ScaleZero, dequantize, dequantize_wide, dynamic_scale, quantize, quantize_wide};
 pub use output::{Dequantize, IntegerEpilogue, QuantByte, RawOutput};
 pub use requantize::{RequantRule, Requantization};

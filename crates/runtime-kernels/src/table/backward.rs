@@ -11,6 +11,7 @@ use crate::norm::{
     layer_norm_grad,
 };
 use crate::pool::{Pool, PoolShape, average_pool_grad, max_pool_grad};
+use crate::quantized::{Estimator, Grid, fake_quantize, fake_quantize_grad};
 use crate::{Context, KernelError, Scratch};
 
 /// Channels of the image and of the result.
@@ -183,4 +184,37 @@ pub(super) fn pool_adjoint(ctx: &Context, op: Pool) -> Result<Vec<f32>, KernelEr
         _ => average_pool_grad(ctx, op, &shape, channels, &dy, &mut dx)?,
     }
     Ok(dx)
+}
+
+/// 37 channels with a grid each, and their adjoints; sums of the adjoints are over hundreds of elements.
+pub(super) fn fake_quantized(ctx: &Context, estimator: Estimator) -> Result<Vec<f32>, KernelError> {
+    let (inner, rounds) = (131, 3);
+    let grids: Vec<Grid> = (0..CHANNELS)
+        .map(|c| Grid {
+            step: 0.05 + 0.01 * c as f32,
+            low: -8.0,
+            high: 7.0,
+        })
+        .collect();
+    let (x, dy) = (
+        floats(rounds * CHANNELS * inner, 5),
+        floats(rounds * CHANNELS * inner, 6),
+    );
+    let x: Vec<f32> = x.iter().map(|x| x * 2.0).collect();
+    let mut y = vec![0.0; x.len()];
+    fake_quantize(ctx, &grids, inner, &x, &mut y)?;
+    let mut dx = vec![0.0; x.len()];
+    let (mut dstep, mut rest) = (vec![0.0; CHANNELS], vec![0.0; CHANNELS]);
+    fake_quantize_grad(
+        ctx,
+        &mut Scratch::new(),
+        estimator,
+        &grids,
+        inner,
+        (&dy, &x),
+        &mut dx,
+        (&mut dstep, &mut rest),
+    )?;
+    let sums = [dstep, rest].concat().into_iter().map(|sum| sum / 64.0);
+    Ok(y.into_iter().chain(dx).chain(sums).collect())
 }

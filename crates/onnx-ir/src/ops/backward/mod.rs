@@ -12,6 +12,7 @@ mod gather_grad;
 mod gelu_grad;
 mod group_normalization_grad;
 mod lane_normalization_grad;
+mod learned_fake_quantize_grad;
 mod likelihood_grad;
 mod lrn_grad;
 mod pooling;
@@ -34,6 +35,7 @@ pub use gather_grad::GatherGrad;
 pub use gelu_grad::GeluGrad;
 pub use group_normalization_grad::GroupNormalizationGrad;
 pub use lane_normalization_grad::{LayerNormalizationGrad, RmsNormalizationGrad};
+pub use learned_fake_quantize_grad::LearnedFakeQuantizeGrad;
 pub use likelihood_grad::{NegativeLogLikelihoodLossGrad, SoftmaxCrossEntropyLossGrad};
 pub use lrn_grad::LrnGrad;
 pub use pooling::{AveragePoolGrad, GlobalMaxPoolGrad, LpPoolGrad, MaxPoolGrad};
@@ -64,6 +66,7 @@ pub(super) const OPS: &[OpEntry] = &[
     OpEntry::of::<GroupNormalizationGrad>(),
     OpEntry::of::<GruGrad>(),
     OpEntry::of::<LayerNormalizationGrad>(),
+    OpEntry::of::<LearnedFakeQuantizeGrad>(),
     OpEntry::of::<LogSoftmaxGrad>(),
     OpEntry::of::<LpPoolGrad>(),
     OpEntry::of::<LrnGrad>(),

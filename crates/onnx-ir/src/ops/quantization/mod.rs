@@ -7,6 +7,7 @@ mod dequantize_linear;
 pub mod dynamic_quantize_linear;
 mod dynamic_quantize_matmul;
 pub mod integer_matmul;
+mod learned_fake_quantize;
 mod matmul_integer;
 pub mod matmul_integer_to_float;
 mod matmul_nbits;
@@ -22,6 +23,7 @@ pub use conv_integer::ConvInteger;
 pub use dequantize_linear::DequantizeLinear;
 pub use dynamic_quantize_linear::DynamicQuantizeLinear;
 pub use dynamic_quantize_matmul::DynamicQuantizeMatMul;
+pub use learned_fake_quantize::{LearnedFakeQuantize, LearnedGrid, LearnedGrids, LearnedMethod};
 pub use matmul_integer::MatMulInteger;
 pub use matmul_integer_to_float::MatMulIntegerToFloat;
 pub use matmul_nbits::MatMulNBits;
@@ -38,6 +40,7 @@ pub(super) const OPS: &[OpEntry] = &[
     OpEntry::of::<DequantizeLinear>(),
     OpEntry::of::<DynamicQuantizeLinear>(),
     OpEntry::of::<DynamicQuantizeMatMul>(),
+    OpEntry::of::<LearnedFakeQuantize>(),
     OpEntry::of::<MatMulInteger>(),
     OpEntry::of::<MatMulIntegerToFloat>(),
     OpEntry::of::<MatMulNBits>(),

@@ -1,8 +1,9 @@
-//! Gradients: the operators of the private domain.
+//! The operators of the private domain: gradients, and quantization as it is trained.
 
 mod activation;
 mod conv;
 mod gather;
+mod learned;
 mod pool;
 mod rows;
 
@@ -26,6 +27,7 @@ pub(crate) fn bind(selector: &mut Selector<'_>, id: NodeId) -> Result<Option<Bou
         "ConvWeightGrad" => Ok(conv::bind_weight_grad(selector, id)),
         "ReluGrad" | "GeluGrad" => activation::bind(selector, id),
         "GatherGrad" => gather::bind(selector, id),
+        "LearnedFakeQuantize" | "LearnedFakeQuantizeGrad" => learned::bind(selector, id),
         "AveragePoolGrad" | "MaxPoolGrad" => pool::bind(selector, id),
         "BatchNormalizationGrad" => batch_norm::bind_grad(selector, id),
         _ => rows::bind(selector, id),

@@ -1,0 +1,267 @@
+//! Fake quantization: reals rounded to the values that integer codes stand for, and its adjoints by an estimator of the
+//! gradient of rounding.
+
+use crate::elementwise::math::tanh;
+use crate::error::check_len;
+use crate::isa::{Simd, simd_dispatch};
+use crate::{Context, KernelError, Scratch};
+
+/// Elements of a run whose sums are taken together; runs are cut by the extents alone.
+const PIECE: usize = 1 << 14;
+/// Elements of a run from which on runs are worth handing out one by one.
+const SHARED: usize = 64;
+
+/// The values `step * k` for whole `k` of `low..=high`: those of codes `k + zero_point`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grid {
+    /// The distance of neighbours, above 0.
+    pub step: f32,
+    /// The least `k`: `q_min - zero_point`.
+    pub low: f32,
+    /// The greatest `k`: `q_max - zero_point`.
+    pub high: f32,
+}
+
+/// What stands for the gradient of rounding. With `v = x / step`, `q = round(clamp(v, low, high))` and `y = q step`, for an element
+/// within `low..=high`, or outside of it:
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Estimator {
+    /// `dx = dy`, `dstep = dy (q - v)`; outside `dx = 0`, `dstep = dy q` (Bengio et al. 2013, arXiv:1308.3432; of the step Esser et al.
+    /// 2020, arXiv:1902.08153).
+    StraightThrough,
+    /// The same of `x`; the step learns from what lies outside alone: inside `dstep = 0` (Choi et al. 2018, arXiv:1805.06085).
+    Clipping,
+    /// `dx = dy f` with `f = 1 + strength sign(dy) (v - q)`, `dstep = dy q - dx v` (Lee et al. 2021, arXiv:2104.00903).
+    Scaled {
+        /// How much the distance from the grid scales the gradient, per step.
+        strength: f32,
+    },
+    /// That of the soft staircase `step (i + (1 + tanh(κ (v - i - ½)) / (1 - alpha)) / 2)` with `i = floor(v)` and `κ = ln(2 / alpha - 1)`
+    /// (Gong et al. 2019, arXiv:1908.05033).
+    Soft {
+        /// How far the staircase is from that of rounding: of `0 < alpha < 1`.
+        alpha: f32,
+    },
+}
+
+/// `y = step round(clamp(x / step, low, high))`, halves to even: what `QuantizeLinear` and `DequantizeLinear` give, to the bit.
+///
+/// Neighbouring runs of `inner` elements have the grids in turn, as the channels of an axis; with one grid it is that of all elements.
+///
+/// # Errors
+/// [`KernelError::Length`] if the slices do not have one length, or are not whole runs for every grid.
+///
+/// # Examples
+/// ```
+/// use runtime_kernels::Context;
+/// use runtime_kernels::quantized::{Grid, fake_quantize};
+///
+/// let grid = Grid { step: 0.5, low: -2.0, high: 1.0 };
+/// let mut y = [0.0; 4];
+/// fake_quantize(&Context::default(), &[grid], 4, &[-3.0, -0.3, 0.25, 7.0], &mut y)?;
+/// assert_eq!(y, [-1.0, -0.5, 0.0, 0.5]);
+/// # Ok::<(), runtime_kernels::KernelError>(())
+/// ```
+pub fn fake_quantize(
+    ctx: &Context,
+    grids: &[Grid],
+    inner: usize,
+    x: &[f32],
+    y: &mut [f32],
+) -> Result<(), KernelError> {
+    check_len("input", x.len(), Some(y.len()))?;
+    if let &[grid] = grids {
+        ctx.parallelism.for_each_rows(y, 1, 4, |first, y| {
+            round_run(ctx.isa, grid, &x[first..first + y.len()], y);
+        });
+        return Ok(());
+    }
+    check_runs(grids, inner, y.len())?;
+    let work = inner.saturating_mul(4);
+    ctx.parallelism
+        .for_each_rows(y, inner, work, |first, rows| {
+            for (i, y) in rows.chunks_mut(inner).enumerate() {
+                let from = (first + i) * inner;
+                let grid = grids[(first + i) % grids.len()];
+                round_run(ctx.isa, grid, &x[from..from + inner], y);
+            }
+        });
+    Ok(())
+}
+
+/// The adjoints of [`fake_quantize`] from the adjoint `dy` of its result: `dx`, and for each grid the sum `dstep` over its elements and
+/// the sum `rest` of `dy - dx`, what is the adjoint of an offset of the grid.
+///
+/// # Errors
+/// [`KernelError::Length`] if the slices do not have one length, are not whole runs for every grid, or do not have an element for each.
+pub fn fake_quantize_grad(
+    ctx: &Context,
+    scratch: &mut Scratch,
+    estimator: Estimator,
+    grids: &[Grid],
+    inner: usize,
+    (dy, x): (&[f32], &[f32]),
+    dx: &mut [f32],
+    (dstep, rest): (&mut [f32], &mut [f32]),
+) -> Result<(), KernelError> {
+    check_len("adjoint of the result", dy.len(), Some(dx.len()))?;
+    check_len("input", x.len(), Some(dx.len()))?;
+    check_len("adjoint of the steps", dstep.len(), Some(grids.len()))?;
+    check_len("adjoint of the offsets", rest.len(), Some(grids.len()))?;
+    let inner = match grids {
+        [_] => dx.len(),
+        _ => inner,
+    };
+    dstep.fill(0.0);
+    rest.fill(0.0);
+    if dx.is_empty() {
+        return Ok(());
+    }
+    check_runs(grids, inner, dx.len())?;
+    let per_run = inner.div_ceil(PIECE);
+    let pieces = dx.len() / inner * per_run;
+    let (sums, _) = scratch.parts(2 * pieces, 0);
+    let tasks = match inner < SHARED {
+        true => 1,
+        false => ctx.parallelism.tasks(16 * dx.len(), pieces),
+    };
+    let runs = dx.chunks_mut(inner).flat_map(|run| run.chunks_mut(PIECE));
+    let parts = runs.zip(sums.chunks_exact_mut(2)).enumerate();
+    ctx.parallelism.for_each(tasks, parts, |(i, (dx, sums))| {
+        let run = i / per_run;
+        let from = run * inner + i % per_run * PIECE;
+        let part = from..from + dx.len();
+        let grid = grids[run % grids.len()];
+        let pair = (&dy[part.clone()], &x[part]);
+        adjoint_run(ctx.isa, estimator, grid, pair, dx, sums);
+    });
+    // In their order, so that no sum depends on the number of threads.
+    let mut totals = vec![[0f64; 2]; grids.len()];
+    for (i, pair) in sums.chunks_exact(2).take(pieces).enumerate() {
+        let total = &mut totals[i / per_run % grids.len()];
+        total[0] += f64::from(pair[0]);
+        total[1] += f64::from(pair[1]);
+    }
+    for (i, [of_step, of_offset]) in totals.into_iter().enumerate() {
+        (dstep[i], rest[i]) = (of_step as f32, of_offset as f32);
+    }
+    Ok(())
+}
+
+/// Runs of `inner` elements, as many for each grid.
+fn check_runs(grids: &[Grid], inner: usize, len: usize) -> Result<(), KernelError> {
+    let rounds = grids.len().checked_mul(inner);
+    let rounds = rounds.and_then(|n| len.checked_div(n)).unwrap_or(0);
+    let whole = rounds.checked_mul(inner);
+    check_len(
+        "runs of the grids",
+        len,
+        whole.and_then(|n| n.checked_mul(grids.len())),
+    )
+}
+
+simd_dispatch! {
+    fn round_run(s: S, grid: Grid, x: &[f32], y: &mut [f32]) {
+        let [step, low, high] = [grid.step, grid.low, grid.high].map(|v| s.splat(v));
+        let round = |x| {
+            // A NaN becomes the least value, as in `QuantizeLinear`.
+            let v = s.min(s.max(s.div(x, step), low), high);
+            s.mul(s.round(v), step)
+        };
+        let whole = y.len() / S::LANES * S::LANES;
+        let ((x, x_rest), (y, y_rest)) = (x.split_at(whole), y.split_at_mut(whole));
+        for (y, x) in y.chunks_exact_mut(S::LANES).zip(x.chunks_exact(S::LANES)) {
+            s.store(round(s.load(x)), y);
+        }
+        if !y_rest.is_empty() {
+            s.store_partial(round(s.load_partial(x_rest, 0.0)), y_rest);
+        }
+    }
+}
+
+simd_dispatch! {
+    fn adjoint_run(
+        s: S,
+        estimator: Estimator,
+        grid: Grid,
+        pair: (&[f32], &[f32]),
+        dx: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let (zero, one) = (s.splat(0.0), s.splat(1.0));
+        match estimator {
+            Estimator::StraightThrough => sum_run(s, grid, pair, dx, sums, |_, v, q, outside| {
+                let within = s.select(outside, zero, v);
+                [s.select(outside, zero, one), s.sub(q, within)]
+            }),
+            Estimator::Clipping => sum_run(s, grid, pair, dx, sums, |_, _, q, outside| {
+                [s.select(outside, zero, one), s.select(outside, q, zero)]
+            }),
+            Estimator::Scaled { strength } => {
+                let [plus, minus] = [strength, -strength].map(|v| s.splat(v));
+                sum_run(s, grid, pair, dx, sums, |dy, v, q, outside| {
+                    let signed = s.select(s.lt(dy, zero), minus, plus);
+                    let slope = s.fma(signed, s.sub(v, q), one);
+                    let slope = s.select(outside, zero, slope);
+                    let within = s.select(outside, zero, v);
+                    [slope, s.sub(q, s.mul(within, slope))]
+                });
+            }
+            Estimator::Soft { alpha } => {
+                let steepness = (2.0 / alpha - 1.0).ln();
+                let [kappa, height] = [steepness, 0.5 / (1.0 - alpha)].map(|v| s.splat(v));
+                let half = s.splat(0.5);
+                sum_run(s, grid, pair, dx, sums, |_, v, q, outside| {
+                    // The middle of the stair that `v` lies on; at a whole number that of either neighbour does.
+                    let middle = s.add(s.round(s.sub(v, half)), half);
+                    let t = tanh(s, s.mul(kappa, s.sub(v, middle)));
+                    let slope = s.mul(s.mul(kappa, height), s.sub(one, s.mul(t, t)));
+                    let slope = s.select(outside, zero, slope);
+                    let value = s.select(outside, q, s.fma(height, t, middle));
+                    let within = s.select(outside, zero, v);
+                    [slope, s.sub(value, s.mul(within, slope))]
+                });
+            }
+        }
+    }
+}
+
+/// `dx = dy slope`, and the sums of `dy` times the step's slope and of `dy - dx`. `slopes(dy, v, q, outside)` gives the slopes of `x` and of
+/// the step, the former 0 outside of the grid.
+#[inline(always)]
+fn sum_run<S: Simd>(
+    s: S,
+    grid: Grid,
+    (dy, x): (&[f32], &[f32]),
+    dx: &mut [f32],
+    sums: &mut [f32],
+    slopes: impl Fn(S::F, S::F, S::F, S::M) -> [S::F; 2],
+) {
+    let [step, low, high, zero] = [grid.step, grid.low, grid.high, 0.0].map(|v| s.splat(v));
+    let (mut of_step, mut of_offset) = (zero, zero);
+    let mut each = |dy: S::F, x: S::F| {
+        let v = s.div(x, step);
+        let bounded = s.min(s.max(v, low), high);
+        let outside = s.lt(zero, s.abs(s.sub(v, bounded)));
+        let [of_x, by_step] = slopes(dy, v, s.round(bounded), outside);
+        let changed = s.mul(dy, of_x);
+        of_step = s.fma(dy, by_step, of_step);
+        of_offset = s.add(of_offset, s.sub(dy, changed));
+        changed
+    };
+    let whole = dx.len() / S::LANES * S::LANES;
+    let ((dy, dy_rest), (x, x_rest)) = (dy.split_at(whole), x.split_at(whole));
+    let (dx, dx_rest) = dx.split_at_mut(whole);
+    let pairs = dy.chunks_exact(S::LANES).zip(x.chunks_exact(S::LANES));
+    for (dx, (dy, x)) in dx.chunks_exact_mut(S::LANES).zip(pairs) {
+        s.store(each(s.load(dy), s.load(x)), dx);
+    }
+    if !dx_rest.is_empty() {
+        // What is missing of the last vector has no adjoint.
+        let last = each(s.load_partial(dy_rest, 0.0), s.load_partial(x_rest, 0.0));
+        s.store_partial(last, dx_rest);
+    }
+    sums[0] = s.sum(of_step);
+    sums[1] = s.sum(of_offset);
+}
