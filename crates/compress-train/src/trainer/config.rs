@@ -8,7 +8,7 @@ use crate::ema::EmaConfig;
 use crate::log::LogFormat;
 use crate::optimizer::{
     Adam, AdamConfig, Group, Lamb, LambConfig, Optimizer, OptimizerError, ParameterInfo, Plan, Sgd,
-    SgdConfig, StepControl,
+    SgdConfig, StepControl, glob,
 };
 use crate::stopping::StoppingConfig;
 use onnx_ir::gradient::ActivationBudget;
@@ -68,6 +68,8 @@ pub struct TrainerConfig {
     pub train: Vec<String>,
     /// Patterns of initializers that stay as they are; see [`NetworkOptions::freeze`].
     pub freeze: Vec<String>,
+    /// Parameters that stay as they are from some epoch on.
+    pub hold: Vec<Hold>,
     /// The outputs that the loss looks at; see [`NetworkOptions::outputs`].
     pub outputs: Vec<String>,
     /// See [`NetworkOptions::statistics_momentum`].
@@ -121,6 +123,7 @@ impl Default for TrainerConfig {
             initialize: Initialization::Keep,
             train: Vec::new(),
             freeze: Vec::new(),
+            hold: Vec::new(),
             outputs: Vec::new(),
             statistics_momentum: None,
             freeze_statistics: false,
@@ -147,6 +150,16 @@ pub enum Keep {
     Last,
     /// Those with the best watched score.
     Best,
+}
+
+/// Parameters that stay as they are from some epoch on, as the steps of quantizers at the end of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Hold {
+    /// Patterns of names (`*`: any characters, `?`: one).
+    pub patterns: Vec<String>,
+    /// Epochs after which they stay; whole or not.
+    pub from: f64,
 }
 
 /// Where and how often checkpoints are written.
@@ -324,6 +337,16 @@ impl TrainerConfig {
         if self.curves.is_some() && self.log.is_none() {
             return Err(TrainError::CurvesWithoutLog);
         }
+        for hold in &self.hold {
+            let rule = "it must be a finite number, 0 or more";
+            let is_right = hold.from.is_finite() && hold.from >= 0.0;
+            check(
+                "the epoch from which parameters stay",
+                hold.from,
+                is_right,
+                rule,
+            )?;
+        }
         if let Some(log) = &self.log {
             check(
                 "the number of steps of a row",
@@ -354,6 +377,34 @@ impl TrainerConfig {
                 symbol: self.batch,
             }),
         }
+    }
+
+    /// The step from which on each parameter stays, where one is given.
+    pub(super) fn held(
+        &self,
+        parameters: &[ParameterInfo],
+        per_epoch: u64,
+    ) -> Result<Vec<Option<u64>>, TrainError> {
+        // As of groups: one that no parameter belongs to is nearly always misspelt.
+        for hold in &self.hold {
+            let holds = |p: &ParameterInfo| hold.patterns.iter().any(|h| glob::matches(h, &p.name));
+            if !parameters.iter().any(holds) {
+                return Err(TrainError::NoSuchWeight {
+                    pattern: hold.patterns.join("`, `"),
+                    examples: parameters.iter().take(5).map(|p| p.name.clone()).collect(),
+                });
+            }
+        }
+        let from = |parameter: &ParameterInfo| {
+            let matches = |hold: &&Hold| {
+                let mut patterns = hold.patterns.iter();
+                patterns.any(|p| glob::matches(p, &parameter.name))
+            };
+            let holds = self.hold.iter().filter(matches);
+            let steps = holds.map(|hold| (hold.from * per_epoch as f64).round() as u64);
+            steps.min()
+        };
+        Ok(parameters.iter().map(from).collect())
     }
 
     pub(super) fn build_optimizer(

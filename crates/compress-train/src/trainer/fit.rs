@@ -26,6 +26,8 @@ struct Run<'a> {
     schedule: Schedule,
     /// All steps.
     steps: u64,
+    /// The steps from which on parameters stay.
+    held: Vec<Option<u64>>,
     watched: String,
 }
 
@@ -81,6 +83,7 @@ impl Trainer {
                 .schedule
                 .schedule(config.epochs, per_epoch, config.warm_up)?,
             steps: config.epochs.saturating_mul(per_epoch),
+            held: config.held(self.network.parameters(), per_epoch)?,
             watched,
         };
         if let Some(position) = self.position {
@@ -220,9 +223,17 @@ impl Trainer {
             momentum: run.schedule.momentum(self.step),
         };
         self.optimizer.begin_step(settings)?;
-        self.optimizer.update_all(self.network.updates()?)?;
+        let step = self.step;
+        let stays = |index: usize| {
+            let from = run.held.get(index).copied().flatten();
+            from.is_some_and(|from| step >= from)
+        };
+        let mut updates = self.network.updates()?;
+        updates.retain(|update| !stays(update.index));
+        self.optimizer.update_all(updates)?;
         if let Some(ema) = &mut self.ema {
-            for index in 0..self.network.parameters().len() {
+            let count = self.network.parameters().len();
+            for index in (0..count).filter(|&index| !stays(index)) {
                 ema.update(index, self.network.value(index))?;
             }
         }

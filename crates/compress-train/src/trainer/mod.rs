@@ -26,7 +26,7 @@ mod records;
 mod resume;
 
 pub use callback::{Callback, EpochEnd, Flow, StepEnd};
-pub use config::{CheckpointConfig, Keep, LogConfig, OptimizerConfig, TrainerConfig};
+pub use config::{CheckpointConfig, Hold, Keep, LogConfig, OptimizerConfig, TrainerConfig};
 pub use course::Course;
 pub use error::TrainError;
 pub use initialize::Initialization;

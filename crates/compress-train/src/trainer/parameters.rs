@@ -31,6 +31,8 @@ fn ports(node: &Node) -> Option<Ports> {
         "LSTM" | "GRU" | "RNN" => Ports::Some(&[1, 2, 3]),
         "Gather" => Ports::Some(&[0]),
         "PRelu" => Ports::Some(&[1]),
+        // Steps and offsets of what is trained with codes.
+        "LearnedFakeQuantize" => Ports::Some(&[1, 2]),
         "Add" | "Sum" | "Mul" => Ports::All,
         _ => return None,
     })
@@ -99,7 +101,10 @@ fn is_weight(graph: &Graph, origins: &[Origin], id: ValueId, tensor: &Tensor) ->
             return false;
         };
         let reader = graph.node(node);
-        if reader.domain.is_empty() && VIEWS.contains(&reader.op_type.as_str()) {
+        let op = reader.op_type.as_str();
+        let is_view = reader.domain.is_empty() && VIEWS.contains(&op);
+        // A weight behind its quantizer.
+        if is_view || (op == "LearnedFakeQuantize" && index == 0) {
             let view = reader.output(0).filter(|_| index == 0);
             return view.is_some_and(|view| is_weight(graph, origins, view, tensor));
         }

@@ -7,7 +7,7 @@ use compress_train::data::{ArrayDataset, Batch, BatchPlan, read_batch};
 use compress_train::loss::{CrossEntropy, Mse, Scores};
 use compress_train::optimizer::SgdConfig;
 use compress_train::trainer::{
-    Course, Network, NetworkOptions, OptimizerConfig, Predict, Trainer, TrainerConfig,
+    Course, Hold, Network, NetworkOptions, OptimizerConfig, Predict, Trainer, TrainerConfig,
 };
 use onnx_ir::{Dim, Fact, Graph, Model, Node};
 use runtime_session::SessionOptions;
@@ -193,4 +193,41 @@ fn what_another_model_says_becomes_a_column() {
         );
     }
     assert_eq!(batch.columns.len(), 3);
+}
+
+#[test]
+fn parameters_stay_from_the_epoch_on_that_is_told() {
+    let x = Tensor::from_vec(&[4, 2], vec![1.0f32, 2.0, 3.0, 1.0, -1.0, 0.5, 0.0, 2.0]).unwrap();
+    let t = Tensor::from_vec(&[4, 1], vec![0.0f32, 1.0, 2.0, -1.0]).unwrap();
+    let data = Arc::new(ArrayDataset::new([("x", x), ("t", t)]).unwrap());
+    let run = |from: Option<f64>, epochs: u64| {
+        let mut config = TrainerConfig::default();
+        (config.epochs, config.batch, config.schedule) = (epochs, 2, Course::Constant);
+        config.learning_rate = Some(0.05);
+        config.hold = from
+            .map(|from| Hold {
+                patterns: vec!["w".into()],
+                from,
+            })
+            .into_iter()
+            .collect();
+        let mut trainer = Trainer::new(&line(), Mse::default(), config).unwrap();
+        trainer.fit(data.clone(), None).unwrap();
+        let model = trainer.model().unwrap();
+        (values(&model, "w"), values(&model, "b"))
+    };
+    // One and a half epochs are three of the six steps.
+    let (held, free) = (run(Some(1.5), 3), run(None, 3));
+    assert_ne!(held, free);
+    assert_eq!(run(Some(3.0), 3), free);
+    assert_eq!(run(Some(1.0), 3).0, run(None, 1).0);
+    assert_ne!(run(Some(1.0), 3).1, run(None, 1).1);
+    let mut config = TrainerConfig::default();
+    config.hold = vec![Hold {
+        patterns: vec!["v".into()],
+        from: 1.0,
+    }];
+    let mut trainer = Trainer::new(&line(), Mse::default(), config).unwrap();
+    let error = trainer.fit(data.clone(), None).unwrap_err().to_string();
+    assert!(error.contains("`v`"), "{error}");
 }
