@@ -1,7 +1,7 @@
-//! Post-training quantization.
+//! Quantization, after training and while training.
 //!
 //! Array level, of use with any framework: [`observer`] gathers statistics of fixed size and chooses
-//! ranges, [`quantize_per_channel`] and [`quantize_blocks`] quantize weights. Graph level (feature `graph`):
+//! ranges, [`quantize_per_channel`] and [`quantize_blocks`] quantize weights, [`qat`] trains through rounding. Graph level (feature `graph`):
 //! calibration and the quantization of whole ONNX models.
 #![deny(missing_docs)]
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ mod error;
 #[cfg(feature = "graph")]
 pub mod graph;
 pub mod observer;
+pub mod qat;
 mod weight;
 
 pub use compress_tensor::{DType, Granularity, QuantParams, RangeRule, Tensor};

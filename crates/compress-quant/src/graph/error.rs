@@ -117,6 +117,25 @@ pub enum QuantizeError {
         /// The name or pattern.
         pattern: String,
     },
+    /// A layer was named that is not quantized.
+    #[error("no quantized layer matches `{pattern}`: the layers are {}", examples.join(", "))]
+    NoSuchLayer {
+        /// The name or pattern.
+        pattern: String,
+        /// Some of the layers.
+        examples: Vec<String>,
+    },
+    /// A quantizer of a model to be exported is not as it was made.
+    #[error("node {node}: {reason}")]
+    Quantizer {
+        /// The node.
+        node: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A model to be exported holds nothing that was trained.
+    #[error("the model holds no quantizer that is trained: prepare it first")]
+    NotPrepared,
     /// The statistics are of another model.
     #[error("the statistics are of another model: {found} instead of {expected}")]
     OtherModel {

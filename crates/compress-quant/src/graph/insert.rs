@@ -37,6 +37,30 @@ pub(super) struct Writer<'a> {
     pub rounder: Option<Rounder<'a>>,
     pub repairs: Vec<Note>,
     pub notes: Vec<Note>,
+    /// The pairs that were put around activations.
+    pub pairs: Vec<ActivationPair>,
+    /// The weights that became codes.
+    pub weights: Vec<WrittenWeight>,
+}
+
+/// A pair that quantizes an activation.
+pub(super) struct ActivationPair {
+    pub quantize: NodeId,
+    pub dequantize: NodeId,
+    /// The value whose parameters it has.
+    pub like: ValueId,
+}
+
+/// A weight as it was, and what the core reads in its place.
+pub(super) struct WrittenWeight {
+    pub core: NodeId,
+    pub name: String,
+    pub tensor: Tensor,
+    /// The axis along which channels lie; `None` where one scale is for all.
+    pub axis: Option<usize>,
+    pub dequantized: ValueId,
+    /// The bias as it was, and what is read in its place.
+    pub bias: Option<(String, Tensor, ValueId)>,
 }
 
 impl Writer<'_> {
@@ -155,6 +179,17 @@ impl Writer<'_> {
         )?;
         self.graph
             .set_node_input(id, weight.input, Some(dequantized));
+        let mut written = WrittenWeight {
+            core: id,
+            name: name.clone(),
+            axis: match quantized.params.granularity {
+                Granularity::PerChannel { axis } => Some(axis),
+                _ => None,
+            },
+            tensor,
+            dequantized,
+            bias: None,
+        };
         let mut unread = vec![w];
         if let (Some((at, b)), Some(floats)) = (bias, floats) {
             let bias_name = self.graph.name_of(b).to_owned();
@@ -191,11 +226,14 @@ impl Writer<'_> {
                 }
             };
             if let Some(new) = new {
+                let old = self.graph.constant(b).cloned();
+                written.bias = old.map(|old| (bias_name, old, new));
                 self.graph.set_node_input(id, at, Some(new));
                 unread.push(b);
             }
         }
         drop_unread(self.graph, unread);
+        self.weights.push(written);
         Ok(record)
     }
 
@@ -249,11 +287,16 @@ impl Writer<'_> {
                 .position(|&o| o == Some(value));
             let moved = replace_output(uses_dequantized, at.unwrap_or(0), inner);
             self.graph.replace_node(producer, moved)?;
-            self.graph
-                .add_node(Node::new("QuantizeLinear", [inner, scale, zero], [q]).named(quantize))?;
+            let node = Node::new("QuantizeLinear", [inner, scale, zero], [q]);
+            let quantize = self.graph.add_node(node.named(quantize))?;
             let node = Node::new("DequantizeLinear", [q, scale, zero], [value]);
-            self.graph
-                .add_node(node.named(format!("{name}_DequantizeLinear")))?;
+            let named = node.named(format!("{name}_DequantizeLinear"));
+            let dequantize = self.graph.add_node(named)?;
+            self.pairs.push(ActivationPair {
+                quantize,
+                dequantize,
+                like: value,
+            });
             return self.requantize(value, value);
         }
         let id = self
@@ -261,6 +304,7 @@ impl Writer<'_> {
             .add_node(Node::new("QuantizeLinear", [value, scale, zero], [q]).named(quantize))?;
         let dequantized =
             add_dequantize(self.graph, &name, q, (scale, zero), Granularity::PerTensor)?;
+        self.note_pair(id, dequantized, value);
         let selection = &self.plan.selection;
         let readers: HashMap<NodeId, Vec<usize>> = selection
             .roles
@@ -277,6 +321,17 @@ impl Writer<'_> {
         };
         redirect(self.graph, value, dequantized, reads);
         self.requantize(value, dequantized)
+    }
+
+    /// Notes a pair that ends in `dequantized`.
+    fn note_pair(&mut self, quantize: NodeId, dequantized: ValueId, like: ValueId) {
+        if let Some(dequantize) = self.graph.producer(dequantized) {
+            self.pairs.push(ActivationPair {
+                quantize,
+                dequantize,
+                like,
+            });
+        }
     }
 
     /// Gives `value`, whose scale is prescribed and which stands dequantized in `from`, the scales of the groups that
@@ -297,10 +352,12 @@ impl Writer<'_> {
             let (scale, zero) = add_params(self.graph, &name, params)?;
             let q = self.graph.fresh_value(&name, integer)?;
             let node = Node::new("QuantizeLinear", [from, scale, zero], [q]);
-            self.graph
+            let id = self
+                .graph
                 .add_node(node.named(format!("{name}_QuantizeLinear")))?;
             let params = (scale, zero);
             let again = add_dequantize(self.graph, &name, q, params, Granularity::PerTensor)?;
+            self.note_pair(id, again, like);
             self.graph.set_node_input(reader, index, Some(again));
         }
         Ok(())
@@ -406,7 +463,11 @@ fn widen(
 }
 
 /// The bias as int32 in steps of `s_x · s_w`.
-fn bias_in_steps(bias: &[f32], input_scale: f32, weight: &QuantParams) -> (Tensor, QuantParams) {
+pub(super) fn bias_in_steps(
+    bias: &[f32],
+    input_scale: f32,
+    weight: &QuantParams,
+) -> (Tensor, QuantParams) {
     let scale = &weight.scale;
     let step = |c: usize| input_scale * scale[if scale.len() == 1 { 0 } else { c }];
     let codes: Vec<i32> = bias

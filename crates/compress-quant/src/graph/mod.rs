@@ -22,6 +22,7 @@ mod patterns;
 mod plan;
 mod preflight;
 mod prepare;
+pub mod qat;
 mod qlinear;
 mod report;
 mod round;

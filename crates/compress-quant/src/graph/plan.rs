@@ -91,6 +91,11 @@ impl Plan {
         })
     }
 
+    /// Whether the target prescribes the range of a group.
+    pub(super) fn is_prescribed(&self, root: ValueId) -> bool {
+        self.fixed.contains_key(&root)
+    }
+
     /// The parameters of every quantized value.
     pub(super) fn params(
         &self,

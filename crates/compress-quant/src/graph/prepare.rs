@@ -59,6 +59,7 @@ fn quantized_node(graph: &Graph) -> Option<String> {
                 | "DynamicQuantizeLinear"
                 | "ConvInteger"
                 | "MatMulInteger"
+                | "LearnedFakeQuantize"
         ) || op.starts_with("QLinear")
     };
     graph.nodes().find_map(|(id, node)| {

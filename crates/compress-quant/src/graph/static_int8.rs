@@ -4,14 +4,14 @@ use super::calibrate::Calibration;
 use super::config::{Format, QuantizeConfig};
 use super::edit::{node_name, record, share_equal, stored_bytes};
 use super::error::QuantizeError;
-use super::insert::{WeightRecord, Writer, represented};
+use super::insert::{ActivationPair, WeightRecord, Writer, WrittenWeight, represented};
 use super::plan::Plan;
 use super::preflight::{check_integers, fix_sizes};
 use super::prepare::prepare;
-use super::report::{LayerReport, Report};
+use super::report::{LayerReport, Note, Report};
 use crate::{QuantParams, Range};
 use onnx_ir::{Catalog, Graph, Model, NodeId, ValueId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// Quantizes weights and activations to int8 with the ranges that `config.method` chooses from
 /// `calibration`.
@@ -59,35 +59,15 @@ pub(super) fn quantize_prepared(
     strictness: Strictness,
 ) -> Result<(Model, Report), QuantizeError> {
     let bytes_before = stored_bytes(&model.graph);
-    calibration.check_prepared(model)?;
-    let mut model = model.clone();
-    let mut repairs = match strictness {
-        Strictness::Target => fix_sizes(&mut model, config)?,
-        Strictness::Loose => Vec::new(),
-    };
-    let plan = Plan::of(&model, config)?;
-    if strictness == Strictness::Target {
-        check_integers(&model.graph, &plan, config)?;
-    }
-    let mut notes = Vec::new();
-    let params = plan.params(&model.graph, calibration, config, &mut notes)?;
-    let described = describe(&model.graph, &plan, calibration, &params);
-    let first_new = model.graph.value_bound();
-    let mut writer = Writer {
-        graph: &mut model.graph,
-        plan: &plan,
-        params: &params,
-        rules: config.target.rules(),
-        granularity: config.weight_granularity,
-        rule: config.weight_rule,
-        rounder: calibration.rounder(config)?,
-        repairs: Vec::new(),
-        notes: Vec::new(),
-    };
-    let weights = writer.write()?;
-    repairs.append(&mut writer.repairs);
-    notes.append(&mut writer.notes);
-    share_equal(&mut model.graph, first_new);
+    let Written {
+        mut model,
+        plan,
+        weights,
+        described,
+        repairs,
+        notes,
+        ..
+    } = write(model, calibration, config, strictness)?;
     if config.format == Format::QLinear {
         super::qlinear::convert(&mut model)?;
     }
@@ -120,6 +100,71 @@ pub(super) fn quantize_prepared(
             bytes_after,
         },
     ))
+}
+
+/// A model with Q/DQ pairs, and what was written where.
+pub(super) struct Written {
+    pub model: Model,
+    pub plan: Plan,
+    pub params: BTreeMap<ValueId, QuantParams>,
+    pub weights: HashMap<NodeId, WeightRecord>,
+    pub described: Vec<(NodeId, LayerReport)>,
+    pub repairs: Vec<Note>,
+    pub notes: Vec<Note>,
+    pub activation_pairs: Vec<ActivationPair>,
+    pub written_weights: Vec<WrittenWeight>,
+}
+
+/// Writes Q/DQ pairs into a model that [`prepare`] gave.
+pub(super) fn write(
+    model: &Model,
+    calibration: &Calibration,
+    config: &QuantizeConfig,
+    strictness: Strictness,
+) -> Result<Written, QuantizeError> {
+    calibration.check_prepared(model)?;
+    let mut model = model.clone();
+    let mut repairs = match strictness {
+        Strictness::Target => fix_sizes(&mut model, config)?,
+        Strictness::Loose => Vec::new(),
+    };
+    let plan = Plan::of(&model, config)?;
+    if strictness == Strictness::Target {
+        check_integers(&model.graph, &plan, config)?;
+    }
+    let mut notes = Vec::new();
+    let params = plan.params(&model.graph, calibration, config, &mut notes)?;
+    let described = describe(&model.graph, &plan, calibration, &params);
+    let first_new = model.graph.value_bound();
+    let mut writer = Writer {
+        graph: &mut model.graph,
+        plan: &plan,
+        params: &params,
+        rules: config.target.rules(),
+        granularity: config.weight_granularity,
+        rule: config.weight_rule,
+        rounder: calibration.rounder(config)?,
+        repairs: Vec::new(),
+        notes: Vec::new(),
+        pairs: Vec::new(),
+        weights: Vec::new(),
+    };
+    let weights = writer.write()?;
+    repairs.append(&mut writer.repairs);
+    notes.append(&mut writer.notes);
+    let (activation_pairs, written_weights) = (writer.pairs, writer.weights);
+    share_equal(&mut model.graph, first_new);
+    Ok(Written {
+        model,
+        plan,
+        params,
+        weights,
+        described,
+        repairs,
+        notes,
+        activation_pairs,
+        written_weights,
+    })
 }
 
 /// The report's rows, while node names and ranges still stand in the graph.

@@ -15,6 +15,8 @@ mod stats;
 
 pub use histogram::Histogram;
 #[cfg(feature = "graph")]
+pub(crate) use mse::{Codes, search};
+#[cfg(feature = "graph")]
 pub(crate) use stats::Moments;
 pub use stats::TensorStats;
 

@@ -21,14 +21,46 @@ pub(super) fn range(
     dtype: DType,
     rule: RangeRule,
 ) -> Result<Range, QuantError> {
+    let (low, high) = dtype.integer_range().unwrap_or((0, 0));
+    search(histogram, full, rule == RangeRule::Symmetric, |range| {
+        let params = range.params(dtype, rule)?;
+        Ok(Codes {
+            scale: f64::from(params.scale[0]),
+            zero_point: f64::from(params.zero_point[0]),
+            low: low as f64,
+            high: high as f64,
+        })
+    })
+}
+
+/// What numbers become in a range.
+pub(crate) struct Codes {
+    pub(crate) scale: f64,
+    pub(crate) zero_point: f64,
+    /// The least code.
+    pub(crate) low: f64,
+    /// The greatest code.
+    pub(crate) high: f64,
+}
+
+/// The range of least squared error, where `codes` says what numbers become in one.
+///
+/// # Errors
+/// That of `codes`.
+pub(crate) fn search(
+    histogram: &Histogram,
+    full: Range,
+    symmetric: bool,
+    codes: impl Fn(Range) -> Result<Codes, QuantError>,
+) -> Result<Range, QuantError> {
     let full = Range {
         min: full.min.min(0.0),
         max: full.max.max(0.0),
     };
     let bins: Vec<(f64, f64)> = points(histogram);
+    let error = |range| Ok::<_, QuantError>(error(&bins, &codes(range)?));
     let mut best = full;
-    let mut least = error(&bins, best, dtype, rule)?;
-    let symmetric = rule == RangeRule::Symmetric;
+    let mut least = error(best)?;
     for _ in 0..4 {
         let before = best;
         for end in [End::Max, End::Min] {
@@ -53,7 +85,7 @@ pub(super) fn range(
                 if candidate.max == candidate.min {
                     continue;
                 }
-                let e = error(&bins, candidate, dtype, rule)?;
+                let e = error(candidate)?;
                 if e < least {
                     (least, best) = (e, candidate);
                 }
@@ -84,26 +116,16 @@ fn points(histogram: &Histogram) -> Vec<(f64, f64)> {
     histogram.bins().flat_map(spread).collect()
 }
 
-fn error(
-    points: &[(f64, f64)],
-    range: Range,
-    dtype: DType,
-    rule: RangeRule,
-) -> Result<f64, QuantError> {
-    let params = range.params(dtype, rule)?;
-    let (scale, zero) = (f64::from(params.scale[0]), f64::from(params.zero_point[0]));
-    let (low, high) = dtype.integer_range().unwrap_or((0, 0));
-    let (low, high) = (low as f64 - zero, high as f64 - zero);
-    let inverse = 1.0 / scale;
-    Ok(points
-        .iter()
-        .map(|&(x, weight)| {
-            // 1.5·2^52 leaves no bits for a fraction: rounded without a call, so that the loop works on vectors.
-            let q = ((x * inverse).clamp(low, high) + SHIFT) - SHIFT;
-            let e = x - q * scale;
-            weight * e * e
-        })
-        .sum())
+fn error(points: &[(f64, f64)], codes: &Codes) -> f64 {
+    let (low, high) = (codes.low - codes.zero_point, codes.high - codes.zero_point);
+    let inverse = 1.0 / codes.scale;
+    let each = points.iter().map(|&(x, weight)| {
+        // 1.5·2^52 leaves no bits for a fraction: rounded without a call, so that the loop works on vectors.
+        let q = ((x * inverse).clamp(low, high) + SHIFT) - SHIFT;
+        let e = x - q * codes.scale;
+        weight * e * e
+    });
+    each.sum()
 }
 
 #[cfg(test)]

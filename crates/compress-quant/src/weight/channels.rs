@@ -129,6 +129,20 @@ fn quantize(
     })
 }
 
+/// Steps of symmetric codes of at most `q_max`: of least squared error among [`CANDIDATES`], or the greatest where 8 bits or more make clipping
+/// needless.
+pub(crate) fn steps_of(data: &[f32], channels: usize, inner: usize, q_max: f32) -> Vec<f32> {
+    let mut max_abs = vec![0f32; channels];
+    for_each_run(data, channels, inner, |c, run| {
+        max_abs[c] = run.iter().fold(max_abs[c], |m, v| m.max(v.abs()));
+    });
+    let mut steps: Vec<f32> = max_abs.iter().map(|&m| positive(m / q_max)).collect();
+    if q_max < 127.0 {
+        shrink_to_least_squares(data, channels, inner, q_max, &mut steps);
+    }
+    steps
+}
+
 /// The greatest code of the narrow, symmetric range.
 pub(super) fn largest_code(dtype: DType) -> Result<f32, QuantError> {
     match dtype {
@@ -148,7 +162,7 @@ pub(super) fn nearest(x: f32) -> f32 {
 }
 
 /// The scale, or 1 where it is not a positive number.
-pub(super) fn positive(scale: f32) -> f32 {
+pub(crate) fn positive(scale: f32) -> f32 {
     if scale > 0.0 { scale } else { 1.0 }
 }
 

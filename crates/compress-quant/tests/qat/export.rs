@@ -1,0 +1,124 @@
+//! The integer file of a model that was trained.
+
+use crate::digits::{ALL, TRAINING, classes, logits};
+use crate::graph::{bits, prepared};
+use compress_quant::DType;
+use compress_quant::graph::QuantizeError;
+use compress_quant::graph::Target;
+use compress_quant::graph::qat::{QatConfig, export_qat};
+use compress_quant::qat::StepMethod;
+use onnx_ir::Model;
+
+fn count(model: &Model, op: &str) -> usize {
+    model.graph.nodes().filter(|(_, n)| n.op_type == op).count()
+}
+
+#[test]
+fn a_pair_and_codes_take_the_place_of_each_quantizer() {
+    let (model, _) = prepared(&QatConfig::default());
+    let (int8, report) = export_qat(&model).unwrap();
+    assert_eq!(
+        (report.weights, report.activations, report.biases),
+        (4, 7, 4)
+    );
+    assert_eq!(count(&int8, "LearnedFakeQuantize"), 0);
+    assert_eq!(count(&int8, "QuantizeLinear"), 7);
+    // Seven activations, four weights and four biases.
+    assert_eq!(count(&int8, "DequantizeLinear"), 15);
+    assert_eq!(count(&int8, "Clip"), 0);
+    assert_eq!(int8.opsets.get("modelpress"), None);
+    let findings = onnx_ir::check::check_with_facts(&int8);
+    assert!(findings.is_empty(), "{findings:?}");
+    let large = int8
+        .graph
+        .initializers()
+        .filter(|(_, t)| t.dtype() == DType::F32 && t.len() > 12);
+    assert_eq!(large.count(), 0);
+    assert!(report.bytes_after * 2 < report.bytes_before, "{report:?}");
+}
+
+#[test]
+fn codes_of_fewer_bits_stand_in_bytes_and_are_cut_off() {
+    let (model, _) = prepared(&bits(4, 4));
+    let (int8, _) = export_qat(&model).unwrap();
+    // relu1, relu2, the sum and the mean (= flat, of the same group); the image and the branch of the sum have 8 bits.
+    assert_eq!(count(&int8, "Clip"), 5);
+    let mut weights = 0;
+    for (id, tensor) in int8.graph.initializers() {
+        if int8.graph.name_of(id).ends_with("_quantized") && tensor.rank() > 1 {
+            let codes = tensor.as_slice::<i8>().unwrap();
+            assert!(
+                codes.iter().all(|q| (-8..=7).contains(q)) && codes.iter().any(|q| q.abs() > 5)
+            );
+            weights += 1;
+        }
+    }
+    assert_eq!(weights, 4);
+}
+
+/// By how much the file differs from what was trained, in units of the greatest logit, and how many classes do.
+fn apart(config: &QatConfig) -> (f32, usize) {
+    let (model, _) = prepared(config);
+    let (int8, _) = export_qat(&model).unwrap();
+    let (a, b) = (logits(&model, TRAINING..ALL), logits(&int8, TRAINING..ALL));
+    let most = a.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let apart = a
+        .iter()
+        .zip(&b)
+        .fold(0f32, |m, (a, b)| m.max((a - b).abs()));
+    let classes = classes(&a).into_iter().zip(classes(&b));
+    (apart / most, classes.filter(|(a, b)| a != b).count())
+}
+
+#[test]
+fn the_file_gives_what_was_trained_up_to_the_rounding_of_biases() {
+    for (weights, activations) in [(8, 8), (4, 8), (8, 4), (4, 4), (3, 5)] {
+        for method in [StepMethod::Lsq, StepMethod::LsqPlus] {
+            let mut config = bits(weights, activations);
+            config.method = method;
+            let (apart, classes) = apart(&config);
+            println!("W{weights}A{activations} {method:?}: {apart:.5}, {classes} classes");
+            // A sum that lies between two codes may go either way with another bias: one code of the layer behind.
+            let code = 1.0 / (1 << activations) as f32;
+            assert!(
+                apart < code && classes == 0,
+                "W{weights}A{activations}: {apart} {classes}"
+            );
+        }
+    }
+}
+
+#[test]
+fn every_target_has_its_file() {
+    for target in [Target::TensorRt, Target::Tflite, Target::EdgeTpu] {
+        let mut config = QatConfig::default();
+        config.quantize.target = target;
+        let (model, _) = prepared(&config);
+        let (file, report) = export_qat(&model).unwrap();
+        let biases = if target == Target::TensorRt { 0 } else { 4 };
+        assert_eq!(report.biases, biases, "{}", target.name());
+        let is_fixed = file
+            .fact("image")
+            .unwrap()
+            .as_tensor()
+            .unwrap()
+            .sizes()
+            .is_some();
+        assert_eq!(is_fixed, target == Target::EdgeTpu);
+    }
+}
+
+#[test]
+fn a_model_without_quantizers_is_refused() {
+    let error = export_qat(crate::models::trained()).unwrap_err();
+    assert!(matches!(error, QuantizeError::NotPrepared), "{error}");
+    let (mut model, _) = prepared(&QatConfig::default());
+    let id = model.graph.value_by_name("image_step").unwrap();
+    let bad = compress_quant::Tensor::from_vec(&[1, 1, 1, 1], vec![f32::NAN]).unwrap();
+    model.graph.set_initializer(id, bad);
+    let error = export_qat(&model).unwrap_err().to_string();
+    assert!(
+        error.contains("its step is NaN") && error.contains("image"),
+        "{error}"
+    );
+}
