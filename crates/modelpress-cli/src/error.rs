@@ -271,6 +271,7 @@ fn is_wrong_request(error: &QuantizeError) -> bool {
         error,
         QuantizeError::NoSuchOperator { .. }
             | QuantizeError::NoSuchNode { .. }
+            | QuantizeError::NoSuchLayer { .. }
             | QuantizeError::TargetRule { .. }
             | QuantizeError::NotInMode { .. }
             | QuantizeError::Setting(_)
@@ -311,7 +312,11 @@ impl From<OptimizeError> for Error {
 
 impl From<TrainRecipeError> for Error {
     fn from(error: TrainRecipeError) -> Self {
-        Self::Train(error)
+        match error {
+            TrainRecipeError::Quantize(error) => Self::Quantize(error),
+            TrainRecipeError::Calibrate(error) => Self::Calibration(error),
+            other => Self::Train(other),
+        }
     }
 }
 

@@ -56,6 +56,17 @@ pub(crate) enum TargetArg {
     Edgetpu,
 }
 
+impl From<TargetArg> for Target {
+    fn from(target: TargetArg) -> Self {
+        match target {
+            TargetArg::Ort => Target::Ort,
+            TargetArg::Tensorrt => Target::TensorRt,
+            TargetArg::Tflite => Target::Tflite,
+            TargetArg::Edgetpu => Target::EdgeTpu,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MethodArg {
     /// The least and the greatest value seen.
@@ -143,12 +154,7 @@ impl QuantizationArgs {
 
     pub(crate) fn config(&self) -> QuantizeConfig {
         let mut config = QuantizeConfig::default();
-        config.target = match self.target.unwrap_or(TargetArg::Ort) {
-            TargetArg::Ort => Target::Ort,
-            TargetArg::Tensorrt => Target::TensorRt,
-            TargetArg::Tflite => Target::Tflite,
-            TargetArg::Edgetpu => Target::EdgeTpu,
-        };
+        config.target = self.target.unwrap_or(TargetArg::Ort).into();
         config.method = match self.method.unwrap_or(MethodArg::Mse) {
             MethodArg::Minmax => Method::MinMax,
             MethodArg::MovingAverage => Method::MovingAverage,

@@ -37,6 +37,11 @@ pub use recipe::{Recipe, RecipeError, RecipeReport};
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+/// The examples of the page on quantization-aware training.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/qat.md")]
+struct QatPage;
+
 /// The examples of the page on training.
 #[cfg(all(doctest, feature = "kd"))]
 #[doc = include_str!("../../../docs/training.md")]

@@ -10,6 +10,7 @@ mod demo;
 mod eval;
 mod inspect;
 mod optimize;
+mod qat;
 mod quantize;
 mod run;
 mod train;
@@ -29,6 +30,7 @@ pub(crate) enum Verb {
     Compare(compare::Compare),
     Calibrate(Box<calibrate::Calibrate>),
     Quantize(Box<quantize::Quantize>),
+    Qat(Box<qat::Qat>),
     Train(Box<train::Train>),
     Conformance(conformance::Conformance),
     Demo(demo::Demo),
@@ -55,6 +57,7 @@ impl Verb {
             Self::Compare(verb) => verb.run(cx),
             Self::Calibrate(verb) => verb.run(cx),
             Self::Quantize(verb) => verb.run(cx),
+            Self::Qat(verb) => verb.run(cx),
             Self::Train(verb) => verb.run(cx),
             Self::Conformance(verb) => verb.run(cx),
             Self::Demo(verb) => verb.run(cx),

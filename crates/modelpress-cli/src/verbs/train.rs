@@ -1,6 +1,6 @@
 //! `modelpress train`: an ONNX file that goes on to learn, or learns anew.
 
-mod settings;
+pub(crate) mod settings;
 
 use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
@@ -250,7 +250,7 @@ impl Train {
 
 /// Shows how far a run is.
 #[derive(Default)]
-struct Display {
+pub(crate) struct Display {
     progress: Option<Progress>,
     /// When the last step ended.
     last: Option<Instant>,
@@ -292,28 +292,7 @@ impl Outcome {
             .epochs
             .first()
             .map_or(&[][..], |e| e.train.get(1..).unwrap_or_default());
-        let mut table = Table::new(&[
-            ("epoch", Align::Right),
-            ("loss", Align::Right),
-            ("metrics", Align::Right),
-            ("held-out loss", Align::Right),
-            ("held-out metrics [95 %]", Align::Right),
-        ]);
-        let loss = |scores: &[Score]| {
-            scores
-                .first()
-                .map_or(String::new(), |s| format!("{:.4}", s.value))
-        };
-        for end in &self.epochs {
-            table.row([
-                (end.epoch + 1).to_string(),
-                loss(&end.train),
-                names(&end.train, false),
-                loss(&end.validation),
-                names(&end.validation, true),
-            ]);
-        }
-        table.print(out)?;
+        print_epochs(&self.epochs, out)?;
         writeln!(out)?;
         if let Some(best) = &self.best {
             let names: Vec<&str> = metrics.iter().map(|m| m.name.as_str()).collect();
@@ -369,4 +348,33 @@ fn names(scores: &[Score], with_interval: bool) -> String {
         _ => format!("{} {:.2} %", score.name, score.value * 100.0),
     });
     metrics.collect::<Vec<_>>().join(", ")
+}
+
+/// A row of scores for each epoch.
+pub(crate) fn print_epochs(
+    epochs: &[EpochEnd],
+    out: &mut dyn std::io::Write,
+) -> std::io::Result<()> {
+    let mut table = Table::new(&[
+        ("epoch", Align::Right),
+        ("loss", Align::Right),
+        ("metrics", Align::Right),
+        ("held-out loss", Align::Right),
+        ("held-out metrics [95 %]", Align::Right),
+    ]);
+    let loss = |scores: &[Score]| {
+        scores
+            .first()
+            .map_or(String::new(), |s| format!("{:.4}", s.value))
+    };
+    for end in epochs {
+        table.row([
+            (end.epoch + 1).to_string(),
+            loss(&end.train),
+            names(&end.train, false),
+            loss(&end.validation),
+            names(&end.validation, true),
+        ]);
+    }
+    table.print(out)
 }

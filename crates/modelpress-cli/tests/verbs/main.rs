@@ -7,6 +7,7 @@ mod messages;
 mod models;
 mod outputs;
 mod program;
+mod qat;
 mod quantize;
 mod train;
 mod tuning;

@@ -1,6 +1,7 @@
 //! Why a model cannot be trained by a recipe.
 
 use crate::data::DataError;
+use crate::quant::graph::{CalibrationError, QuantizeError};
 use crate::tensor::npz::NpzError;
 use crate::train::trainer::TrainError;
 
@@ -67,6 +68,38 @@ pub enum TrainRecipeError {
         /// The input.
         name: String,
     },
+    /// A recipe with a table `[qat]` is run without it.
+    #[error(
+        "the recipe quantizes ([qat]), which training alone does not do: use `begin_qat`, or `modelpress qat`"
+    )]
+    Quantizes,
+    /// A float model would learn from itself.
+    #[error("a warm-up without labels needs a teacher that is another model")]
+    WarmUpOfNothing,
+    /// A teacher beside a loss that it has none for.
+    #[error(
+        "a teacher goes with loss cross-entropy without smoothing, weights and ignored classes only"
+    )]
+    TeacherOfNoClasses,
+    /// The crate was built without distillation.
+    #[error("learning from a teacher needs feature `kd`")]
+    NoTeachers,
+    /// A setting breaks its rule.
+    #[error("{setting} is {found}, {rule}")]
+    Setting {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        found: f64,
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The model cannot be quantized.
+    #[error(transparent)]
+    Quantize(#[from] QuantizeError),
+    /// Statistics cannot be gathered.
+    #[error(transparent)]
+    Calibrate(#[from] CalibrationError),
     /// Arrays that do not feed the model.
     #[error(transparent)]
     Input(#[from] DataError),

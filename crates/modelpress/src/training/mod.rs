@@ -42,6 +42,8 @@ mod convert;
 mod distill;
 mod error;
 mod loss;
+mod objective;
+mod qat;
 mod samples;
 
 pub use augment::AugmentSpec;
@@ -49,6 +51,7 @@ pub use augment::AugmentSpec;
 pub use distill::{MixedLoss, TEACHER, teacher};
 pub use error::TrainRecipeError;
 pub use loss::LossSpec;
+pub use qat::{LayerSpec, QatMethod, QatOutcome, QatRun, QatSpec};
 pub use samples::SampleSpec;
 
 use crate::data::{Layout, Preprocess};
@@ -60,6 +63,7 @@ use crate::train::digest;
 use crate::train::tagged;
 use crate::train::trainer::{Callback, TopK, TrainReport, Trainer, TrainerConfig};
 use convert::Convert;
+use objective::with;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -94,6 +98,8 @@ pub struct TrainRecipe {
     pub augment: Vec<AugmentSpec>,
     /// Settings of the run.
     pub trainer: TrainerConfig,
+    /// What becomes integer, for [`TrainRecipe::begin_qat`]; training alone refuses it.
+    pub qat: Option<QatSpec>,
 }
 
 impl TrainRecipe {
@@ -118,6 +124,7 @@ impl TrainRecipe {
     pub fn within(mut self, folder: &Path) -> Self {
         self.samples = self.samples.within(folder);
         self.validation = self.validation.map(|samples| samples.within(folder));
+        self.qat = self.qat.map(|qat| qat.within(folder));
         let trainer = &mut self.trainer;
         let checkpoint = trainer.checkpoint.as_mut().map(|c| &mut c.path);
         let log = trainer.log.as_mut().map(|log| &mut log.path);
@@ -138,6 +145,19 @@ impl TrainRecipe {
     pub fn begin(
         &self,
         model: &Model,
+        options: &SessionOptions,
+    ) -> Result<TrainingRun, TrainRecipeError> {
+        if self.qat.is_some() {
+            return Err(TrainRecipeError::Quantizes);
+        }
+        self.begin_with(model, None, options)
+    }
+
+    /// A run that may learn from a teacher beside the labels, or alone where there are none.
+    fn begin_with(
+        &self,
+        model: &Model,
+        teacher: Option<&Model>,
         options: &SessionOptions,
     ) -> Result<TrainingRun, TrainRecipeError> {
         self.preprocess.validate()?;
@@ -166,12 +186,16 @@ impl TrainRecipe {
             }
             (None, None) => (data, None),
         };
+        let objective = self.objective(teacher, options)?;
         let mut trainer =
-            Trainer::with_session(model, self.loss.build(), self.trainer.clone(), options)?
-                .with_augmentation(self.augmentation(model, &*data)?)
-                .with_preparation(self.preparation(Augmentation::new(0), model, &*data));
+            Trainer::with_session(model, objective.loss, self.trainer.clone(), options)?
+                .with_augmentation(with(self.augmentation(model, &*data)?, objective.samples))
+                .with_preparation(with(
+                    self.preparation(Augmentation::new(0), model, &*data),
+                    objective.held_out,
+                ));
         for (name, text) in [
-            ("loss", format!("{:?}", self.loss)),
+            ("loss", objective.text),
             ("augment", format!("{:?}", self.augment)),
             ("preprocess", format!("{:?}", self.preprocess)),
             ("hold_out", format!("{:?}", self.hold_out)),
@@ -190,7 +214,7 @@ impl TrainRecipe {
         let is_input = |name: &str| inputs.iter().any(|&v| model.graph.name_of(v) == name);
         let fields = data.fields();
         let labels = fields.iter().find(|field| !is_input(&field.name));
-        let one_each = labels.is_none_or(|field| field.count() == 1);
+        let one_each = labels.is_some_and(|field| field.count() == 1);
         if self.loss.is_classification() && one_each {
             trainer = trainer.with_metric(TopK::default());
         }

@@ -114,3 +114,47 @@ fn the_mixed_loss_is_that_of_the_arrays() {
         "there is no target `teacher`, there are []"
     );
 }
+
+#[test]
+fn a_recipe_that_quantizes_reads_back_and_has_a_warm_up() {
+    let text = "
+        [samples]
+        inputs = ['x.npy']
+        [trainer]
+        epochs = 4
+        checkpoint = { path = 'c' }
+        log = { path = 'log.csv' }
+        [qat]
+        method = 'lsq+'
+        weight-bits = 3
+        end-bits = 8
+        layers = [{ nodes = ['conv*'], activation-bits = 5 }]
+        target = 'tflite'
+        range = { percentile = 99.9 }
+        warm-up = 2
+        hold-steps = 0.5
+        teacher = 'large.onnx'
+    ";
+    let recipe = TrainRecipe::from_toml(text).unwrap();
+    assert_eq!(
+        TrainRecipe::from_toml(&recipe.to_toml().unwrap()).unwrap(),
+        recipe
+    );
+    let spec = recipe.clone().within(Path::new("folder")).qat.unwrap();
+    assert_eq!(
+        spec.teacher.as_deref(),
+        Some(Path::new("folder/large.onnx"))
+    );
+    let config = spec.config();
+    assert_eq!((config.weight_bits, config.activation_bits), (3, 8));
+    assert_eq!(config.layers[0].activation_bits, Some(5));
+    let first = recipe.warm_up().unwrap();
+    assert_eq!((first.trainer.epochs, first.trainer.log), (2, None));
+    let path = first.trainer.checkpoint.unwrap().path;
+    assert_eq!(path, Path::new("c.float"));
+    let mut plain = recipe;
+    plain.qat.as_mut().unwrap().warm_up = 0;
+    assert!(plain.warm_up().is_none());
+    let error = TrainRecipe::from_toml("[qat]\nbits = 4").unwrap_err();
+    assert!(error.to_string().contains("bits"), "{error}");
+}

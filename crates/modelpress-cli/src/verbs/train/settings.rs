@@ -16,7 +16,7 @@ use std::path::Path;
 /// How a model is trained.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training")]
-pub(super) struct TrainArgs {
+pub(crate) struct TrainArgs {
     /// How often all samples are gone through; 10 unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
@@ -138,7 +138,7 @@ enum InitializeArg {
 
 impl TrainArgs {
     /// Puts what was given in the place of what the recipe says.
-    pub(super) fn apply(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
+    pub(crate) fn apply(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
         self.apply_loss(recipe)?;
         let trainer = &mut recipe.trainer;
         trainer.epochs = self.epochs.unwrap_or(trainer.epochs);
@@ -266,7 +266,7 @@ fn replace_kind<T>(old: &mut T, wanted: T) {
 }
 
 /// How a log of this name is written.
-pub(super) fn log_format(path: &Path) -> LogFormat {
+pub(crate) fn log_format(path: &Path) -> LogFormat {
     if path.extension().is_some_and(|e| e == "jsonl") {
         LogFormat::JsonLines
     } else {
@@ -275,7 +275,7 @@ pub(super) fn log_format(path: &Path) -> LogFormat {
 }
 
 /// A number of `[0, 1)`.
-pub(super) fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     let number = finite(text).ok().filter(|x| (0.0..1.0).contains(x));
     number.ok_or_else(|| "it must be 0 or more and less than 1".to_owned())
 }
