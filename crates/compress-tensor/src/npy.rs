@@ -8,6 +8,7 @@
 mod decode;
 mod encode;
 mod header;
+mod rows;
 
 use crate::{Tensor, map_file, write_atomically};
 use bytes::Bytes;
@@ -20,6 +21,7 @@ pub use encode::write_to;
 pub use header::NpyFormatError;
 #[cfg(feature = "npz")]
 pub(crate) use header::{MAX_PREFIX, file_length};
+pub use rows::RowWriter;
 
 /// Why a file could not be read or written as `.npy`.
 #[derive(Debug, thiserror::Error)]

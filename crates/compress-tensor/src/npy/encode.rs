@@ -45,8 +45,21 @@ fn longest(strings: &[String]) -> usize {
 }
 
 pub(super) fn write_with(writer: &mut impl Write, descr: &str, tensor: &Tensor) -> io::Result<()> {
+    write_header(writer, descr, tensor.shape())?;
+    match tensor.strings() {
+        Ok(strings) => write_strings(writer, strings),
+        Err(_) => writer.write_all(tensor.bytes()),
+    }
+}
+
+/// Everything before the elements.
+pub(super) fn write_header(
+    writer: &mut impl Write,
+    descr: &str,
+    lengths: &[usize],
+) -> io::Result<()> {
     let mut shape = String::new();
-    for length in tensor.shape() {
+    for length in lengths {
         shape.push_str(&format!("{length}, "));
     }
     // `(3, )` and `(3, 4, )` are tuples of Python as well as `(3,)` and `(3, 4)`.
@@ -58,11 +71,7 @@ pub(super) fn write_with(writer: &mut impl Write, descr: &str, tensor: &Tensor) 
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the shape is too long"))?;
     writer.write_all(b"\x93NUMPY\x01\x00")?;
     writer.write_all(&length16.to_le_bytes())?;
-    writeln!(writer, "{dictionary:<width$}", width = length - 1)?;
-    match tensor.strings() {
-        Ok(strings) => write_strings(writer, strings),
-        Err(_) => writer.write_all(tensor.bytes()),
-    }
+    writeln!(writer, "{dictionary:<width$}", width = length - 1)
 }
 
 fn write_strings(writer: &mut impl Write, strings: &[String]) -> io::Result<()> {
