@@ -29,6 +29,8 @@ pub mod contrast;
 mod element;
 mod error;
 pub mod features;
+#[cfg(feature = "graph")]
+pub mod graph;
 pub mod logits;
 mod random;
 pub mod relations;

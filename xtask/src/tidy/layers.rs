@@ -58,7 +58,13 @@ const LAYERS: &[Layer] = &[
     },
     Layer {
         name: "compress-kd",
-        may_know: &[],
+        may_know: &[
+            "compress-tensor",
+            "onnx-ir",
+            "runtime-kernels",
+            "runtime-session",
+            "compress-train",
+        ],
         never: &["prost", "clap"],
     },
     Layer {

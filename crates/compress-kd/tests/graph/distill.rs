@@ -1,0 +1,324 @@
+//! Distillation: students become like their teachers, by every loss.
+
+use crate::data::{distance, run};
+use crate::models::{Builder, images, residual, sentences, transformer};
+use compress_kd::graph::student::{KeepBlocks, drop_layers, halve_width};
+use compress_kd::graph::{
+    Distiller, KdConfig, KdData, KdReport, KdTerm, LossTerm, TeacherRuns, born_again, distill,
+};
+use compress_tensor::{DType, Tensor};
+use compress_train::data::ArrayDataset;
+use compress_train::optimizer::AdamConfig;
+use compress_train::trainer::{Initialization, OptimizerConfig, TopK};
+use onnx_ir::Model;
+use runtime_session::SessionOptions;
+use std::sync::Arc;
+
+/// Settings of a short run.
+pub(crate) fn config(losses: impl IntoIterator<Item = LossTerm>) -> KdConfig {
+    let mut config = KdConfig::new(losses);
+    (config.trainer.epochs, config.trainer.batch) = (12, 8);
+    config.trainer.optimizer = OptimizerConfig::Adam(AdamConfig::default());
+    config.trainer.learning_rate = Some(0.01);
+    config
+}
+
+pub(crate) fn pictures(samples: usize) -> ArrayDataset {
+    let labels = Tensor::vector((0..samples as i64).map(|i| i % 5).collect());
+    ArrayDataset::new([("image", images(samples, 9)), ("labels", labels)]).unwrap()
+}
+
+fn texts(samples: usize) -> ArrayDataset {
+    ArrayDataset::new(sentences(samples, 9)).unwrap()
+}
+
+/// The loss of the last epoch is this share of that of the first, or less.
+fn check_falls(report: &KdReport, share: f64) {
+    let loss = |at: usize| report.training.epochs[at].train[0].value;
+    let (first, last) = (loss(0), loss(report.training.epochs.len() - 1));
+    assert!(
+        last < share * first,
+        "{:?}: {first} to {last}",
+        report.losses
+    );
+}
+
+fn check_is_the_student(model: &Model, student: &Model) {
+    assert_eq!(model.graph.node_count(), student.graph.node_count());
+    let names = |m: &Model| -> Vec<String> {
+        let initializers = m.graph.initializers();
+        initializers
+            .map(|(id, _)| m.graph.name_of(id).to_owned())
+            .collect()
+    };
+    assert_eq!(names(model), names(student));
+    assert!(
+        model
+            .graph
+            .values()
+            .all(|(_, v)| !v.name.starts_with("modelpress.kd/"))
+    );
+    assert_ne!(model.to_bytes().unwrap(), student.to_bytes().unwrap());
+}
+
+#[test]
+fn every_loss_on_images_falls_and_leaves_nothing_behind() {
+    let teacher = residual(1);
+    let (student, _) = halve_width(&residual(2)).unwrap();
+    let at = |term: KdTerm| LossTerm::new(term).with_tap("hidden", "hidden");
+    let temperature = 2.0;
+    let dkd = KdTerm::Dkd {
+        alpha: 1.0,
+        beta: 2.0,
+        temperature,
+    };
+    let terms = [
+        LossTerm::new(KdTerm::kd(0.9, 4.0)),
+        LossTerm::new(KdTerm::Kl { temperature }),
+        LossTerm::new(KdTerm::ReverseKl { temperature }),
+        LossTerm::new(KdTerm::Regression {}),
+        LossTerm::new(dkd),
+        at(KdTerm::Hint {}),
+        at(KdTerm::Attention { power: 2.0 }),
+        at(KdTerm::RkdDistance {}),
+        at(KdTerm::RkdAngle {}),
+        at(KdTerm::Similarity {}),
+        at(KdTerm::Correlation { gamma: 0.0 }),
+        at(KdTerm::Pkt {}),
+        LossTerm::new(KdTerm::Cosine {}),
+        at(KdTerm::Hint {}).with_tap("a.sum", "b.sum"),
+    ];
+    for term in terms {
+        let name = term.loss.name();
+        let data = KdData::new(Arc::new(pictures(32)));
+        let found = distill(&teacher, &student, data, &config([term.clone()]));
+        let (model, report) = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check_falls(&report, 0.95);
+        check_is_the_student(&model, &student);
+        let projections = if name == "hint" { term.taps.len() } else { 0 };
+        assert_eq!(report.projections.len(), projections, "{name}");
+        assert!(
+            report
+                .training
+                .trained
+                .iter()
+                .all(|w| !w.starts_with("modelpress.kd/"))
+        );
+    }
+}
+
+#[test]
+fn every_loss_on_tokens_falls_without_labels() {
+    let teacher = transformer(1, 4);
+    let keep = KeepBlocks::Evenly(2);
+    let shallow = drop_layers(&teacher, 0, &keep).unwrap();
+    let narrow = halve_width(&shallow).unwrap().0;
+    let at = |term: KdTerm, tensor: &str| {
+        LossTerm::new(term).with_tap(format!("0.{tensor}"), format!("0.{tensor}"))
+    };
+    let states = LossTerm::new(KdTerm::HiddenState {});
+    let terms = [
+        (states.clone(), &narrow),
+        (LossTerm::new(KdTerm::Cosine {}), &narrow),
+        (LossTerm::new(KdTerm::Cosine {}).pooled(), &narrow),
+        (LossTerm::new(KdTerm::Regression {}).pooled(), &narrow),
+        (at(KdTerm::HiddenState {}, "wide"), &narrow),
+        (at(KdTerm::Relation { heads: 2 }, "v"), &narrow),
+        (
+            at(KdTerm::QueryKey { heads: 2 }, "q").with_tap("0.k", "0.k"),
+            &narrow,
+        ),
+        (at(KdTerm::Hint {}, "q"), &narrow),
+    ];
+    for (term, student) in terms {
+        let name = term.loss.name();
+        let mut config = config([term]);
+        config.mask = Some("mask".into());
+        let data = KdData::new(Arc::new(texts(32)));
+        let found = distill(&teacher, student, data, &config);
+        let (model, report) = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check_falls(&report, 0.95);
+        check_is_the_student(&model, student);
+    }
+    // Scores have as many heads: the student is the shallow one with weights of its own.
+    let other = drop_layers(&transformer(2, 4), 0, &keep).unwrap();
+    for term in [
+        KdTerm::AttentionDivergence {},
+        KdTerm::AttentionRegression {},
+    ] {
+        let mut config = config([LossTerm::new(term).with_tap("0.scaled", "0.scaled")]);
+        config.mask = Some("mask".into());
+        let data = KdData::new(Arc::new(texts(32)));
+        let (_, report) = distill(&teacher, &other, data, &config).unwrap();
+        check_falls(&report, 0.9);
+    }
+}
+
+#[test]
+fn a_student_becomes_its_teacher_without_labels() {
+    let (teacher, student) = (residual(1), residual(2));
+    let x = images(64, 9);
+    let data = || KdData::new(Arc::new(ArrayDataset::new([("image", x.clone())]).unwrap()));
+    let mut config = config([LossTerm::new(KdTerm::Regression {})]);
+    config.trainer.epochs = 60;
+    let feeds = [("image", images(64, 9))];
+    let before = distance(&run(&teacher, &feeds)[0], &run(&student, &feeds)[0]);
+    let (trained, _) = distill(&teacher, &student, data(), &config).unwrap();
+    let after = distance(&run(&teacher, &feeds)[0], &run(&trained, &feeds)[0]);
+    assert!(after < 0.5 * before, "{before} to {after}");
+}
+
+#[test]
+fn several_losses_have_weights_and_are_told_apart() {
+    let (teacher, student) = (residual(1), residual(2));
+    let hint = LossTerm::new(KdTerm::Hint {})
+        .weighted(0.25)
+        .with_tap("hidden", "hidden");
+    let config = config([LossTerm::default(), hint.clone(), hint]);
+    let data = KdData::new(Arc::new(pictures(32))).with_held_out(Arc::new(pictures(16)));
+    let session = SessionOptions::default();
+    let mut distiller = Distiller::new(&[teacher], &student, data, &config, &session)
+        .unwrap()
+        .with_metric(TopK::default());
+    assert_eq!(distiller.samples(), (32, 16));
+    let report = distiller.fit().unwrap();
+    let expected = [
+        ("kd".to_owned(), 1.0),
+        ("hint".to_owned(), 0.25),
+        ("hint 2".to_owned(), 0.25),
+    ];
+    assert_eq!(report.losses, expected);
+    // As many channels on both sides: nothing is trained along.
+    assert!(report.projections.is_empty());
+    assert_eq!(report.training.epochs[11].validation.len(), 2);
+    assert_eq!(report.teacher.runs, "once, in memory");
+    // Five logits and an image of 6 x 4 x 4 for each of 48 samples.
+    assert_eq!(report.teacher.bytes, 48 * 4 * (5 + 96));
+}
+
+#[test]
+fn teachers_that_run_once_and_for_each_batch_teach_the_same() {
+    let (teacher, student) = (residual(1), residual(2));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("teacher");
+    let runs = [
+        TeacherRuns::OnTheFly {},
+        TeacherRuns::default(),
+        TeacherRuns::Folder { path: path.clone() },
+    ];
+    let mut found = Vec::new();
+    for runs in runs {
+        let mut config = config([LossTerm::default()]);
+        config.teacher_runs = runs;
+        let data = KdData::new(Arc::new(pictures(30)));
+        found.push(distill(&teacher, &student, data, &config).unwrap());
+    }
+    let kinds: Vec<&str> = found
+        .iter()
+        .map(|(_, report)| report.teacher.runs)
+        .collect();
+    assert_eq!(
+        kinds,
+        ["for each batch", "once, in memory", "once, in a folder"]
+    );
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 1);
+    let bytes: Vec<_> = found
+        .iter()
+        .map(|(model, _)| model.to_bytes().unwrap())
+        .collect();
+    assert_eq!(bytes[1], bytes[2]);
+    let feeds = [("image", images(8, 3))];
+    let [each, once] = [0, 1].map(|i| run(&found[i].0, &feeds).remove(0));
+    assert!(distance(&each, &once) < 1e-3, "{}", distance(&each, &once));
+}
+
+#[test]
+fn several_teachers_teach_together() {
+    let (one, two, student) = (residual(1), residual(4), residual(2));
+    let mut config = config([
+        LossTerm::default(),
+        LossTerm::new(KdTerm::Hint {})
+            .weighted(0.1)
+            .with_tap("hidden", "hidden"),
+    ]);
+    config.losses[1].teacher = 1;
+    config.ensemble.weights = Some(vec![1.0, 2.0]);
+    let data = KdData::new(Arc::new(pictures(32)));
+    let session = SessionOptions::default();
+    let mut distiller = Distiller::new(&[one, two], &student, data, &config, &session).unwrap();
+    let report = distiller.fit().unwrap();
+    check_falls(&report, 0.95);
+    assert_eq!(report.teacher.teachers, 2);
+}
+
+#[test]
+fn a_teacher_may_call_its_only_input_otherwise() {
+    let mut b = Builder::new(3);
+    let x = b.input("pixels", DType::F32, &[3, 4, 4]);
+    let flat = b.op("Flatten", &[x], "flat");
+    let y = b.linear(flat, "logits", (48, 5));
+    let y = b.op("Softmax", &[y], "probs");
+    let teacher = b.finish(&[y]);
+    let data = KdData::new(Arc::new(pictures(16)));
+    let (_, report) =
+        distill(&teacher, &residual(2), data, &config([LossTerm::default()])).unwrap();
+    check_falls(&report, 0.95);
+    let data = KdData::new(Arc::new(pictures(16)));
+    let error = distill(
+        &transformer(1, 1),
+        &residual(2),
+        data,
+        &config([LossTerm::default()]),
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.contains(r#"["ids", "mask"]"#) && error.contains(r#"["image"]"#),
+        "{error}"
+    );
+}
+
+#[test]
+fn exits_of_one_network_teach_one_another() {
+    let mut b = Builder::new(3);
+    let image = b.input("image", DType::F32, &[3, 4, 4]);
+    let h = b.conv(image, "first", (3, 8), (3, 1));
+    let h = b.op("Relu", &[h], "h");
+    let flat = b.op("Flatten", &[h], "flat");
+    let early = b.linear(flat, "early", (128, 5));
+    let h = b.conv(h, "second", (8, 8), (3, 1));
+    let h = b.op("Relu", &[h], "h2");
+    let flat = b.op("Flatten", &[h], "flat2");
+    let late = b.linear(flat, "late", (128, 5));
+    let model = b.finish(&[early, late]);
+    let exits = KdTerm::Exits {
+        outputs: vec!["early".into(), "late".into()],
+        alpha: 0.5,
+        temperature: 3.0,
+        weights: None,
+    };
+    let data = KdData::new(Arc::new(pictures(30)));
+    let session = SessionOptions::default();
+    let config = config([LossTerm::new(exits)]);
+    let mut distiller = Distiller::new(&[], &model, data, &config, &session).unwrap();
+    let report = distiller.fit().unwrap();
+    check_falls(&report, 0.5);
+    assert_eq!((report.teacher.runs, report.teacher.teachers), ("never", 0));
+    check_is_the_student(&distiller.model().unwrap(), &model);
+}
+
+#[test]
+fn generations_are_born_again() {
+    let model = residual(1);
+    let mut config = config([LossTerm::new(KdTerm::kd(0.5, 2.0))]);
+    config.trainer.initialize = Initialization::He;
+    let data = |_| Ok(KdData::new(Arc::new(pictures(30))));
+    let session = SessionOptions::default();
+    let all = born_again(&model, 2, data, &config, &session).unwrap();
+    assert_eq!(all.len(), 2);
+    // The second one is what a run with its seed and the first one as teacher gives.
+    config.trainer.seed += 1;
+    let data = KdData::new(Arc::new(pictures(30)));
+    let (again, _) = distill(&all[0].0, &model, data, &config).unwrap();
+    assert_eq!(all[1].0.to_bytes().unwrap(), again.to_bytes().unwrap());
+    assert_ne!(all[0].0.to_bytes().unwrap(), all[1].0.to_bytes().unwrap());
+}

@@ -1,0 +1,159 @@
+//! What is said of a distillation that cannot be.
+
+use crate::distill::{config, pictures};
+use crate::models::{residual, transformer};
+use compress_kd::graph::{
+    DistillError, KdConfig, KdData, KdTerm, LossTerm, Tap, TeacherRuns, distill,
+};
+use compress_train::augment::{Augmentation, Flip, Images};
+use compress_train::data::ArrayDataset;
+use std::sync::Arc;
+
+fn refused(config: &KdConfig) -> String {
+    let data = KdData::new(Arc::new(pictures(16)));
+    distill(&residual(1), &residual(2), data, config)
+        .err()
+        .map(|error| error.to_string())
+        .unwrap()
+}
+
+#[test]
+fn tensors_that_are_not_there_are_named() {
+    let at = |student: &str, teacher: &str| {
+        refused(&config([
+            LossTerm::new(KdTerm::Hint {}).with_tap(student, teacher)
+        ]))
+    };
+    assert_eq!(
+        at("nowhere", "hidden"),
+        "the student has no tensor `nowhere`; its outputs are [\"logits\"]"
+    );
+    assert!(at("hidden", "nowhere").starts_with("the teacher has no tensor `nowhere`"));
+    let none = refused(&KdConfig::new([]));
+    assert_eq!(none, "there is no loss to distil by");
+}
+
+#[test]
+fn terms_are_checked_before_anything_runs() {
+    let mut term = LossTerm::new(KdTerm::Kl { temperature: 2.0 });
+    term.weight.0 = -1.0;
+    assert!(refused(&config([term])).contains("the weight of a loss is -1"));
+    let mut term = LossTerm::new(KdTerm::Hint {});
+    term.teacher = 1;
+    assert!(refused(&config([term])).contains("looks at teacher 1, from 0; there are 1"));
+    let odd = LossTerm::new(KdTerm::QueryKey { heads: 2 }).with_tap("hidden", "hidden");
+    assert!(refused(&config([odd])).contains("pairs of two"));
+    let tapped = LossTerm::new(KdTerm::CrossEntropy {
+        label_smoothing: 0.0,
+    });
+    assert!(
+        refused(&config([tapped.with_tap("hidden", "hidden")])).contains("looks at no teacher")
+    );
+    let mut weights = config([LossTerm::default()]);
+    weights.ensemble.weights = Some(vec![1.0, 1.0]);
+    assert!(refused(&weights).contains("there are 2 weights of teachers instead of 1"));
+    let mut mask = config([LossTerm::default()]);
+    mask.mask = Some("attention".into());
+    assert!(refused(&mask).contains("no field `attention` for the mask"));
+    let hot = config([LossTerm::new(KdTerm::kd(2.0, 4.0))]);
+    assert!(refused(&hot).contains("alpha is 2"));
+}
+
+#[test]
+fn losses_that_need_labels_or_other_shapes_say_so() {
+    let x = crate::models::images(8, 1);
+    let data = KdData::new(Arc::new(ArrayDataset::new([("image", x)]).unwrap()));
+    let dkd = KdTerm::Dkd {
+        alpha: 1.0,
+        beta: 1.0,
+        temperature: 2.0,
+    };
+    let error = distill(
+        &residual(1),
+        &residual(2),
+        data,
+        &config([LossTerm::new(dkd)]),
+    );
+    assert!(matches!(error, Err(DistillError::NoLabels { loss: "dkd" })));
+    let images = LossTerm::new(KdTerm::Relation { heads: 2 }).with_tap("hidden", "hidden");
+    let text = refused(&config([images]));
+    assert!(
+        text.contains("[8, 6, 4, 4]") && text.contains("[samples, tokens, width]"),
+        "{text}"
+    );
+    let data = KdData::new(Arc::new(
+        ArrayDataset::new(crate::models::sentences(8, 1)).unwrap(),
+    ));
+    let pooled = LossTerm::new(KdTerm::Cosine {})
+        .with_tap("0.scores", "0.scores")
+        .pooled();
+    let error = distill(
+        &transformer(1, 1),
+        &transformer(2, 1),
+        data,
+        &config([pooled]),
+    );
+    let text = error.err().map(|e| e.to_string()).unwrap();
+    assert!(
+        text.contains("pooling needs [samples, tokens, width]"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_teacher_cannot_run_once_where_samples_change_or_do_not_fit() {
+    let mut small = config([LossTerm::default()]);
+    small.teacher_runs = TeacherRuns::Memory { bytes: 100 };
+    assert!(refused(&small).contains("takes 320 bytes, 100 are allowed"));
+    small.teacher_runs = TeacherRuns::Auto { bytes: 100 };
+    small.trainer.epochs = 1;
+    let data = KdData::new(Arc::new(pictures(16)));
+    let (_, report) = distill(&residual(1), &residual(2), data, &small).unwrap();
+    assert_eq!(report.teacher.runs, "for each batch");
+    assert!(report.teacher.reason.unwrap().contains("more bytes"));
+    small.teacher_runs = TeacherRuns::Memory { bytes: 1 << 20 };
+    let flip = Flip {
+        images: Images::nchw("image"),
+        horizontal: 0.5,
+        vertical: 0.0,
+    };
+    let data =
+        KdData::new(Arc::new(pictures(16))).with_augmentation(Augmentation::new(1).with(flip));
+    let error = distill(&residual(1), &residual(2), data, &small);
+    assert!(matches!(error, Err(DistillError::Augmented)));
+}
+
+#[test]
+fn taps_are_pairs() {
+    assert_eq!("a=b/c".parse::<Tap>().unwrap().teacher, "b/c");
+    for wrong in ["a", "=b", "a=", ""] {
+        let error = wrong.parse::<Tap>().unwrap_err().to_string();
+        assert!(error.contains("write STUDENT=TEACHER"), "{error}");
+    }
+}
+
+#[test]
+fn settings_read_back_as_they_were_written() {
+    let text = r#"{
+        "losses": [
+            { "loss": { "kind": "kd", "alpha": 0.5 }, "weight": 2.0 },
+            { "loss": { "kind": "hint" }, "taps": ["a=b"], "pool": "mean", "teacher": 1 }
+        ],
+        "teacher-runs": { "kind": "memory", "bytes": 100 },
+        "trainer": { "epochs": 3 }
+    }"#;
+    let config: KdConfig = serde_json::from_str(text).unwrap();
+    assert_eq!(config.losses[0].loss, KdTerm::kd(0.5, 4.0));
+    assert_eq!(config.losses[0].weight.0, 2.0);
+    assert_eq!(config.losses[1].weight.0, 1.0);
+    let again = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<KdConfig>(&again).unwrap(), config);
+    for wrong in [
+        r#"{ "losses": [{ "loss": { "kind": "kd", "beta": 1 } }] }"#,
+        r#"{ "losses": [{ "loss": { "kind": "magic" } }] }"#,
+        r#"{ "losses": [{ "taps": ["a"] }] }"#,
+        r#"{ "loses": [] }"#,
+    ] {
+        assert!(serde_json::from_str::<KdConfig>(wrong).is_err(), "{wrong}");
+    }
+}
