@@ -1,7 +1,7 @@
 //! From a model for inference to one for training: statistics of the batch, and dropout.
 
 use super::error::GradientError;
-use crate::fact::Fact;
+use crate::fact::{Fact, TensorFact};
 use crate::functions::inline_functions;
 use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::model::Model;
@@ -158,7 +158,13 @@ impl Running {
                 Some(named) => named,
                 None => {
                     let name = format!("running/{}", graph.name_of(initializer));
-                    let fact = graph.value(initializer).fact.clone();
+                    // What it holds now is not what it will hold.
+                    let fact = match graph.value(initializer).fact.as_tensor() {
+                        Some(TensorFact { dtype, shape, .. }) => {
+                            Fact::Tensor(TensorFact::with_shape(*dtype, shape.clone()))
+                        }
+                        None => Fact::Unknown,
+                    };
                     graph.fresh_value(&name, fact)?
                 }
             };
