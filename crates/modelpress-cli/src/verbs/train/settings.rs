@@ -13,10 +13,24 @@ use modelpress::training::{AugmentSpec, LossSpec, TrainRecipe};
 use std::mem::discriminant;
 use std::path::Path;
 
-/// How a model is trained.
+/// How a model is trained, and by which loss.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Training")]
 pub(crate) struct TrainArgs {
+    /// What becomes small; cross-entropy unless given.
+    #[arg(long, value_enum)]
+    loss: Option<LossArg>,
+    /// The share of a label that all classes have, for --loss cross-entropy and binary-cross-entropy.
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    label_smoothing: Option<f64>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// How a run goes, whatever its loss.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Training")]
+pub(crate) struct RunArgs {
     /// How often all samples are gone through; 10 unless given.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     epochs: Option<u64>,
@@ -53,12 +67,6 @@ pub(crate) struct TrainArgs {
     /// The largest norm of all gradients together.
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     clip_norm: Option<f64>,
-    /// What becomes small; cross-entropy unless given.
-    #[arg(long, value_enum)]
-    loss: Option<LossArg>,
-    /// The share of a label that all classes have, for --loss cross-entropy and binary-cross-entropy.
-    #[arg(long, value_name = "SHARE", value_parser = share)]
-    label_smoothing: Option<f64>,
     /// Change the images that are trained on, as often as given: flip, crop:PADDING, cutout:SIZE, jitter:SHARE, mixup:CLASSES,
     /// cutmix:CLASSES.
     #[arg(long, value_name = "STEP", value_parser = augment)]
@@ -140,6 +148,42 @@ impl TrainArgs {
     /// Puts what was given in the place of what the recipe says.
     pub(crate) fn apply(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
         self.apply_loss(recipe)?;
+        self.run.apply(recipe)
+    }
+
+    fn apply_loss(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
+        if let Some(loss) = self.loss {
+            let wanted = match loss {
+                LossArg::CrossEntropy => LossSpec::default(),
+                LossArg::BinaryCrossEntropy => LossSpec::BinaryCrossEntropy {
+                    positive_weight: 1.0,
+                    label_smoothing: 0.0,
+                },
+                LossArg::Mse => LossSpec::Mse {},
+                LossArg::L1 => LossSpec::L1 {},
+                LossArg::Huber => LossSpec::Huber { delta: 1.0 },
+                LossArg::SmoothL1 => LossSpec::SmoothL1 { beta: 1.0 },
+            };
+            replace_kind(&mut recipe.loss, wanted);
+        }
+        if let Some(smoothing) = self.label_smoothing {
+            match &mut recipe.loss {
+                LossSpec::CrossEntropy {
+                    label_smoothing, ..
+                }
+                | LossSpec::BinaryCrossEntropy {
+                    label_smoothing, ..
+                } => *label_smoothing = smoothing,
+                _ => return Err(Usage::SmoothingOfNoClasses.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl RunArgs {
+    /// Puts what was given in the place of what the recipe says.
+    pub(crate) fn apply(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
         let trainer = &mut recipe.trainer;
         trainer.epochs = self.epochs.unwrap_or(trainer.epochs);
         trainer.batch = self.batch.unwrap_or(trainer.batch);
@@ -184,35 +228,6 @@ impl TrainArgs {
         self.preprocess.apply(&mut recipe.preprocess);
         recipe.limit = self.limit.or(recipe.limit);
         self.apply_optimizer(&mut recipe.trainer.optimizer)
-    }
-
-    fn apply_loss(&self, recipe: &mut TrainRecipe) -> Result<(), Error> {
-        if let Some(loss) = self.loss {
-            let wanted = match loss {
-                LossArg::CrossEntropy => LossSpec::default(),
-                LossArg::BinaryCrossEntropy => LossSpec::BinaryCrossEntropy {
-                    positive_weight: 1.0,
-                    label_smoothing: 0.0,
-                },
-                LossArg::Mse => LossSpec::Mse {},
-                LossArg::L1 => LossSpec::L1 {},
-                LossArg::Huber => LossSpec::Huber { delta: 1.0 },
-                LossArg::SmoothL1 => LossSpec::SmoothL1 { beta: 1.0 },
-            };
-            replace_kind(&mut recipe.loss, wanted);
-        }
-        if let Some(smoothing) = self.label_smoothing {
-            match &mut recipe.loss {
-                LossSpec::CrossEntropy {
-                    label_smoothing, ..
-                }
-                | LossSpec::BinaryCrossEntropy {
-                    label_smoothing, ..
-                } => *label_smoothing = smoothing,
-                _ => return Err(Usage::SmoothingOfNoClasses.into()),
-            }
-        }
-        Ok(())
     }
 
     fn apply_optimizer(&self, optimizer: &mut OptimizerConfig) -> Result<(), Error> {
