@@ -1,6 +1,10 @@
 //! Distillation as data.
 
 use super::error::DistillError;
+use crate::KdError;
+use crate::check;
+use crate::features::{AttentionDistance, AttentionTransfer};
+use crate::logits::{CrossEntropy, DecoupledKd, KdLoss};
 use compress_train::trainer::TrainerConfig;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -349,6 +353,60 @@ impl KdTerm {
             Self::AttentionRegression {} => "attention-regression",
             Self::HiddenState {} => "hidden-state",
             Self::Exits { .. } => "exits",
+        }
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`KdError::Setting`], [`KdError::Length`].
+    pub fn validate(&self) -> Result<(), KdError> {
+        // None of them has settings of single classes.
+        const ANY: usize = 1;
+        match self {
+            Self::CrossEntropy { label_smoothing } => CrossEntropy::default()
+                .with_label_smoothing(*label_smoothing)
+                .validate(ANY),
+            Self::Kd {
+                alpha,
+                temperature,
+                label_smoothing,
+            } => {
+                let ce = CrossEntropy::default().with_label_smoothing(*label_smoothing);
+                let loss = KdLoss::new(*alpha, *temperature).with_cross_entropy(ce);
+                loss.validate(ANY)
+            }
+            Self::Kl { temperature } | Self::ReverseKl { temperature } => {
+                check::temperature(*temperature)
+            }
+            Self::Dkd {
+                alpha,
+                beta,
+                temperature,
+            } => DecoupledKd::new(*alpha, *beta, *temperature).validate(),
+            Self::Attention { power } => {
+                let distance = AttentionDistance::SquaredMean;
+                AttentionTransfer::new(*power, distance).validate()
+            }
+            Self::Correlation { gamma } => check::weight("gamma", *gamma),
+            Self::QueryKey { heads } | Self::Relation { heads } => check::setting(
+                "the number of heads",
+                *heads as f64,
+                |heads| heads >= 1.0,
+                "it must be at least 1",
+            ),
+            Self::Exits {
+                outputs,
+                alpha,
+                temperature,
+                weights,
+            } => {
+                if let Some(weights) = weights {
+                    check::length("weights of exits", weights.len(), outputs.len())?;
+                }
+                KdLoss::new(*alpha, *temperature).validate(ANY)
+            }
+            _ => Ok(()),
         }
     }
 

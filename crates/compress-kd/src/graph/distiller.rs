@@ -326,6 +326,7 @@ fn validate(
     };
     let has_labels = fields.iter().any(|field| !is_input(&field.name));
     for term in &config.losses {
+        term.loss.validate()?;
         let weight = term.weight.0;
         if !(weight.is_finite() && weight >= 0.0) {
             return Err(DistillError::Setting {

@@ -169,6 +169,28 @@ fn a_student_becomes_its_teacher_without_labels() {
 }
 
 #[test]
+fn running_statistics_of_a_student_made_in_memory_are_those_of_its_samples() {
+    let teacher = residual(1);
+    let (student, _) = halve_width(&teacher).unwrap();
+    let mut config = config([LossTerm::default()]);
+    config.trainer.initialize = Initialization::He;
+    let data = KdData::new(Arc::new(pictures(64))).with_held_out(Arc::new(pictures(64)));
+    let (trained, report) = distill(&teacher, &student, data, &config).unwrap();
+    assert_eq!(report.training.statistics.len(), 6);
+    for name in &report.training.statistics {
+        let of = |model: &Model| {
+            let id = model.graph.value_by_name(name).unwrap();
+            model.graph.initializer(id).unwrap().to_f64_vec().unwrap()
+        };
+        assert_ne!(of(&trained), of(&student), "{name}");
+    }
+    // The same samples with the running statistics: not far from those with the batch's.
+    let last = &report.training.epochs[11];
+    let (train, held_out) = (last.train[0].value, last.validation[0].value);
+    assert!(held_out < 2.0 * train, "{train} {held_out}");
+}
+
+#[test]
 fn several_losses_have_weights_and_are_told_apart() {
     let (teacher, student) = (residual(1), residual(2));
     let hint = LossTerm::new(KdTerm::Hint {})

@@ -57,6 +57,10 @@ fn terms_are_checked_before_anything_runs() {
     assert!(refused(&mask).contains("no field `attention` for the mask"));
     let hot = config([LossTerm::new(KdTerm::kd(2.0, 4.0))]);
     assert!(refused(&hot).contains("alpha is 2"));
+    let cold = config([LossTerm::new(KdTerm::Kl { temperature: 0.0 })]);
+    assert!(refused(&cold).contains("the temperature is 0"));
+    let headless = LossTerm::new(KdTerm::Relation { heads: 0 }).with_tap("hidden", "hidden");
+    assert!(refused(&config([headless])).contains("the number of heads is 0"));
 }
 
 #[test]

@@ -19,7 +19,7 @@ use compress_train::loss::Mse;
 use compress_train::trainer::{Initialization, Trainer, TrainerConfig};
 use onnx_ir::check::check;
 use onnx_ir::infer::infer_shapes;
-use onnx_ir::{Catalog, Model};
+use onnx_ir::{Catalog, Fact, Model, ValueId};
 use serde::{Deserialize, Serialize};
 
 /// How a student is made of a model; the parts that are not given stay as they are.
@@ -86,10 +86,17 @@ fn validate(mut student: Model) -> Result<Model, StudentError> {
             finding: issue.to_string(),
         });
     }
-    match check(&student).into_iter().find(|f| f.is_error()) {
-        Some(finding) => Err(StudentError::Invalid {
+    if let Some(finding) = check(&student).into_iter().find(|f| f.is_error()) {
+        return Err(StudentError::Invalid {
             finding: finding.to_string(),
-        }),
-        None => Ok(student),
+        });
     }
+    // As a file has them: types and shapes, no values.
+    let values: Vec<ValueId> = student.graph.values().map(|(id, _)| id).collect();
+    for id in values {
+        if let Fact::Tensor(fact) = &mut student.graph.value_mut(id).fact {
+            fact.value = None;
+        }
+    }
+    Ok(student)
 }
