@@ -8,6 +8,7 @@ use modelpress::ir::graph::GraphError;
 use modelpress::ir::io::{LoadError, SaveError};
 use modelpress::ir::opset::ConvertError;
 use modelpress::ir::passes::PassError;
+use modelpress::kd::graph::DistillError;
 use modelpress::quant::graph::{CalibrationError, QuantizeError};
 use modelpress::session::SessionError;
 use modelpress::tensor::TensorError;
@@ -179,6 +180,30 @@ pub(crate) enum Usage {
         "--label-smoothing is for losses of classes only: cross-entropy and binary-cross-entropy"
     )]
     SmoothingOfNoClasses,
+    #[error("there is nothing to distil on: give --train NAME=FILE.npy, or --recipe FILE")]
+    NothingToDistilOn,
+    #[error(
+        "there is no student: give --student FILE.onnx, or make one of the teacher with --student-layers N or --student-width X"
+    )]
+    NoStudent,
+    #[error("{flag} is for --loss {losses}")]
+    OnlyWithLoss {
+        flag: &'static str,
+        losses: &'static str,
+    },
+    #[error("--loss {loss} looks at tensors within: give --tap STUDENT=TEACHER{rule}")]
+    NoTaps {
+        loss: &'static str,
+        rule: &'static str,
+    },
+    #[error(
+        "--tap has no effect on losses that look at outputs alone: name a loss on features with --loss"
+    )]
+    IdleTaps,
+    #[error(
+        "--loss exits looks at outputs of the student: give two or more with --exit NAME, shallow to deep"
+    )]
+    NoExits,
     #[error("{flag} is for --optimizer {optimizer} only")]
     OnlyWithOptimizer {
         flag: &'static str,
@@ -239,19 +264,8 @@ fn is_wrong_input(error: &DataError) -> bool {
 fn is_wrong_training(error: &TrainRecipeError) -> bool {
     match error {
         TrainRecipeError::Input(error) => is_wrong_input(error),
-        TrainRecipeError::Train(error) => matches!(
-            without_part(error),
-            TrainError::Setting { .. }
-                | TrainError::NoSuchWeight { .. }
-                | TrainError::NoSuchOutput { .. }
-                | TrainError::NoSuchScore { .. }
-                | TrainError::FixedBatch { .. }
-                | TrainError::OtherRun { .. }
-                | TrainError::CurvesWithoutLog
-                | TrainError::Optimizer(_)
-                | TrainError::Schedule(_)
-                | TrainError::Ema(_)
-        ),
+        TrainRecipeError::Train(error) => is_wrong_run(error),
+        TrainRecipeError::Distill(error) => is_wrong_distillation(error),
         TrainRecipeError::Archive(_) | TrainRecipeError::Samples(_) => false,
         _ => true,
     }
@@ -262,6 +276,37 @@ fn without_part(error: &TrainError) -> &TrainError {
     match error {
         TrainError::HeldOut(error) => without_part(error),
         error => error,
+    }
+}
+
+/// Whether the settings of a run are wrong in themselves or for this model.
+fn is_wrong_run(error: &TrainError) -> bool {
+    matches!(
+        without_part(error),
+        TrainError::Setting { .. }
+            | TrainError::NoSuchWeight { .. }
+            | TrainError::NoSuchOutput { .. }
+            | TrainError::NoSuchScore { .. }
+            | TrainError::FixedBatch { .. }
+            | TrainError::OtherRun { .. }
+            | TrainError::CurvesWithoutLog
+            | TrainError::Optimizer(_)
+            | TrainError::Schedule(_)
+            | TrainError::Ema(_)
+    )
+}
+
+/// Whether the request to distil is wrong in itself or for these models.
+fn is_wrong_distillation(error: &DistillError) -> bool {
+    match error {
+        DistillError::Train(error) => is_wrong_run(error),
+        DistillError::File { .. }
+        | DistillError::Data(_)
+        | DistillError::Session(_)
+        | DistillError::Npy(_)
+        | DistillError::Tensor(_)
+        | DistillError::Graph(_) => false,
+        _ => true,
     }
 }
 

@@ -96,7 +96,8 @@ fn steps_are_learned_where_the_method_says_so() {
             .map(|p| p.name.clone())
             .collect();
         assert!(
-            trained.contains(&"conv1_w_folded".to_owned()) && trained.contains(&"linear_b".to_owned())
+            trained.contains(&"conv1_w_folded".to_owned())
+                && trained.contains(&"linear_b".to_owned())
         );
         let steps = report
             .layers

@@ -7,6 +7,7 @@ mod compare;
 mod completions;
 mod conformance;
 mod demo;
+mod distill;
 mod eval;
 mod inspect;
 mod optimize;
@@ -32,6 +33,7 @@ pub(crate) enum Verb {
     Quantize(Box<quantize::Quantize>),
     Qat(Box<qat::Qat>),
     Train(Box<train::Train>),
+    Distill(Box<distill::Distill>),
     Conformance(conformance::Conformance),
     Demo(demo::Demo),
     Completions(completions::Completions),
@@ -59,6 +61,7 @@ impl Verb {
             Self::Quantize(verb) => verb.run(cx),
             Self::Qat(verb) => verb.run(cx),
             Self::Train(verb) => verb.run(cx),
+            Self::Distill(verb) => verb.run(cx),
             Self::Conformance(verb) => verb.run(cx),
             Self::Demo(verb) => verb.run(cx),
             Self::Completions(verb) => verb.run(cx),

@@ -3,6 +3,7 @@
 mod bench;
 mod conformance;
 mod data;
+mod distill;
 mod messages;
 mod models;
 mod outputs;

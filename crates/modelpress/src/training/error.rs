@@ -112,4 +112,11 @@ pub enum TrainRecipeError {
     /// Training failed.
     #[error(transparent)]
     Train(#[from] TrainError),
+    /// A loss of training in a recipe of distillation.
+    #[error("a recipe of distillation has its losses in [[distill.losses]], not in [loss]")]
+    LossOfTraining,
+    /// Distillation failed.
+    #[cfg(feature = "kd")]
+    #[error(transparent)]
+    Distill(#[from] crate::kd::graph::DistillError),
 }

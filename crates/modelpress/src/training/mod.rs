@@ -40,6 +40,8 @@ mod augment;
 mod convert;
 #[cfg(feature = "kd")]
 mod distill;
+#[cfg(feature = "kd")]
+mod distill_recipe;
 mod error;
 mod loss;
 mod objective;
@@ -49,6 +51,8 @@ mod samples;
 pub use augment::AugmentSpec;
 #[cfg(feature = "kd")]
 pub use distill::{MixedLoss, TEACHER, teacher};
+#[cfg(feature = "kd")]
+pub use distill_recipe::{DistillRecipe, DistillRun, DistillSpec};
 pub use error::TrainRecipeError;
 pub use loss::LossSpec;
 pub use qat::{LayerSpec, QatMethod, QatOutcome, QatRun, QatSpec};
@@ -161,31 +165,10 @@ impl TrainRecipe {
         options: &SessionOptions,
     ) -> Result<TrainingRun, TrainRecipeError> {
         self.preprocess.validate()?;
-        self.check_labels()?;
-        let mut data: Arc<dyn Dataset> = Arc::new(self.samples.open(model)?);
-        if let Some(limit) = self.limit.filter(|&limit| limit < data.len()) {
-            data = Arc::new(Subset::new(data, (0..limit).collect())?);
+        if teacher.is_none() || !self.samples.labels.is_empty() {
+            self.check_labels()?;
         }
-        let (data, held_out) = match (&self.validation, self.hold_out) {
-            (Some(_), Some(_)) => return Err(TrainRecipeError::HeldOutTwice),
-            (Some(validation), None) => {
-                let held_out: Arc<dyn Dataset> = Arc::new(validation.open(model)?);
-                (data, Some(held_out))
-            }
-            (None, Some(share)) => {
-                let fold = split(data.len(), share, self.trainer.seed)?;
-                if fold.validation.is_empty() {
-                    return Err(TrainRecipeError::NothingHeldOut { share });
-                }
-                let held_out = Subset::new(Arc::clone(&data), fold.validation)?;
-                let rest = Subset::new(data, fold.train)?;
-                (
-                    Arc::new(rest) as Arc<dyn Dataset>,
-                    Some(Arc::new(held_out) as Arc<dyn Dataset>),
-                )
-            }
-            (None, None) => (data, None),
-        };
+        let (data, held_out) = self.sides(model)?;
         let objective = self.objective(teacher, options)?;
         let mut trainer =
             Trainer::with_session(model, objective.loss, self.trainer.clone(), options)?
@@ -255,6 +238,34 @@ impl TrainRecipe {
         }
     }
 
+    /// The samples to train on, and those held out.
+    fn sides(&self, model: &Model) -> Result<Sides, TrainRecipeError> {
+        let mut data: Arc<dyn Dataset> = Arc::new(self.samples.open(model)?);
+        if let Some(limit) = self.limit.filter(|&limit| limit < data.len()) {
+            data = Arc::new(Subset::new(data, (0..limit).collect())?);
+        }
+        Ok(match (&self.validation, self.hold_out) {
+            (Some(_), Some(_)) => return Err(TrainRecipeError::HeldOutTwice),
+            (Some(validation), None) => {
+                let held_out: Arc<dyn Dataset> = Arc::new(validation.open(model)?);
+                (data, Some(held_out))
+            }
+            (None, Some(share)) => {
+                let fold = split(data.len(), share, self.trainer.seed)?;
+                if fold.validation.is_empty() {
+                    return Err(TrainRecipeError::NothingHeldOut { share });
+                }
+                let held_out = Subset::new(Arc::clone(&data), fold.validation)?;
+                let rest = Subset::new(data, fold.train)?;
+                (
+                    Arc::new(rest) as Arc<dyn Dataset>,
+                    Some(Arc::new(held_out) as Arc<dyn Dataset>),
+                )
+            }
+            (None, None) => (data, None),
+        })
+    }
+
     /// Changes of the samples that are trained on, then the conversion.
     fn augmentation(
         &self,
@@ -314,6 +325,9 @@ impl TrainRecipe {
         all
     }
 }
+
+/// Samples to train on, and those held out.
+type Sides = (Arc<dyn Dataset>, Option<Arc<dyn Dataset>>);
 
 /// What tells samples from others, in a checkpoint.
 fn told(data: &dyn Dataset) -> Result<String, TrainRecipeError> {
