@@ -13,7 +13,7 @@ use onnx_ir::gradient::{
     ActivationBudget, GradientError, GradientReport, GradientRequest, TrainingMode,
     TrainingModeReport, gradient, recompute, training_mode,
 };
-use onnx_ir::{Catalog, Fact, Graph, Model, Node, ValueId};
+use onnx_ir::{Catalog, Fact, Graph, Model, Node, TensorFact, ValueId};
 use runtime_session::{Session, SessionOptions};
 use std::sync::Arc;
 
@@ -537,7 +537,33 @@ fn free(graph: &mut Graph, names: &[String]) -> Result<Vec<Tensor>, TrainError> 
             tensor.data::<f32>()?.into_owned(),
         )?);
     }
+    forget(graph, names)?;
     Ok(values)
+}
+
+/// What is computed from initializers that are none any more is no longer known by value.
+fn forget(graph: &mut Graph, freed: &[String]) -> Result<(), TrainError> {
+    let mut changes = vec![false; graph.value_bound()];
+    for name in freed {
+        changes[graph.value_named(name)?.index()] = true;
+    }
+    for id in graph.topological_order()? {
+        let node = graph.node(id);
+        // Sizes stay.
+        let is_size = node.is("Shape") || node.is("Size");
+        if is_size || !node.inputs().iter().flatten().any(|v| changes[v.index()]) {
+            continue;
+        }
+        let outputs: Vec<ValueId> = node.outputs().iter().flatten().copied().collect();
+        for output in outputs {
+            changes[output.index()] = true;
+            let fact = &mut graph.value_mut(output).fact;
+            if let Some(TensorFact { dtype, shape, .. }) = fact.as_tensor() {
+                *fact = Fact::Tensor(TensorFact::with_shape(*dtype, shape.clone()));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Observed outputs, gradients, running statistics: what a step needs, and nothing else.

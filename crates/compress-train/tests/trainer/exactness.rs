@@ -42,6 +42,54 @@ fn values(model: &Model, name: &str) -> Vec<f32> {
         .to_vec()
 }
 
+/// A convolution whose weight stands as it is, or turned.
+fn mixed(is_turned: bool) -> Model {
+    let mut graph = Graph::new("mixed");
+    let shape = [2usize, 4, 4].map(Dim::from);
+    let shape = [Dim::symbol("batch")].into_iter().chain(shape);
+    let x = graph
+        .add_value("x", Fact::tensor(DType::F32, shape))
+        .unwrap();
+    graph.add_input(x);
+    let shape = if is_turned {
+        [2, 1, 1, 1]
+    } else {
+        [1, 2, 1, 1]
+    };
+    let w = Tensor::from_vec(&shape, vec![0.5f32, -0.25]).unwrap();
+    let mut weight = graph.add_initializer("w", w).unwrap();
+    if is_turned {
+        let turned = graph.add_value("turned", Fact::Unknown).unwrap();
+        let turn = Node::new("Transpose", [weight], [turned]).with("perm", vec![1i64, 0, 2, 3]);
+        graph.add_node(turn).unwrap();
+        weight = turned;
+    }
+    let y = graph.add_value("y", Fact::Unknown).unwrap();
+    graph.add_node(Node::new("Conv", [x, weight], [y])).unwrap();
+    graph.add_output(y);
+    let mut model = Model::new(graph, 17);
+    onnx_ir::infer::infer_shapes(&mut model, onnx_ir::Catalog::standard()).unwrap();
+    model
+}
+
+#[test]
+fn what_is_computed_from_weights_is_not_known_by_value_while_they_change() {
+    let fact = mixed(true).fact("turned").unwrap().clone();
+    assert!(fact.as_tensor().unwrap().as_const().is_some());
+    let x = (0..64).map(|i| (i % 7) as f32 - 3.0).collect::<Vec<f32>>();
+    let x = Tensor::from_vec(&[2, 2, 4, 4], x).unwrap();
+    let t = Tensor::full(&[2, 1, 4, 4], 1.0f32).unwrap();
+    let data = Arc::new(ArrayDataset::new([("x", x), ("t", t)]).unwrap());
+    let trained = |is_turned: bool| {
+        let mut config = TrainerConfig::default();
+        (config.epochs, config.batch, config.learning_rate) = (5, 2, Some(0.05));
+        let mut trainer = Trainer::new(&mixed(is_turned), Mse::default(), config).unwrap();
+        trainer.fit(data.clone(), None).unwrap();
+        values(&trainer.model().unwrap(), "w")
+    };
+    assert_eq!(trained(true), trained(false));
+}
+
 #[test]
 fn a_plain_step_is_the_formula() {
     // y = (1·0.5 − 2·0.25 + 0.125, 3·0.5 − 1·0.25 + 0.125) = (0.125, 1.375), targets (0, 1): residuals (0.125, 0.375).
