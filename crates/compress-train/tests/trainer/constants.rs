@@ -16,7 +16,7 @@ impl Chain {
     fn then(mut self, operator: &str, name: &str, shape: &[usize], values: Vec<f32>) -> Self {
         let constant = Tensor::from_vec(shape, values).unwrap();
         let constant = self.graph.add_initializer(name, constant).unwrap();
-        let y = self.graph.add_value(&format!("{name}.y"), Fact::Unknown);
+        let y = self.graph.add_value(format!("{name}.y"), Fact::Unknown);
         let y = y.unwrap();
         let node = Node::new(operator, [self.at, constant], [y]);
         self.graph.add_node(node).unwrap();
