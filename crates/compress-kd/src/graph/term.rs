@@ -4,6 +4,7 @@ use super::config::{Ensemble, KdTerm, LossTerm, Pooling};
 use super::names::{is_private, mask_column};
 use super::pool;
 use crate::KdError;
+use crate::features::{self, AttentionDistance, AttentionTransfer, cosine_embedding};
 use crate::logits::{
     CrossEntropy, DecoupledKd, KdLoss, kl_divergence, logit_regression, reverse_kl_divergence,
 };
@@ -13,7 +14,6 @@ use crate::relations::{
 };
 use crate::teachers::{SelfDistillation, TeacherMean, ensemble};
 use crate::transformer::{Relations, attention_divergence, attention_regression, hidden_state};
-use crate::{features, features::AttentionTransfer, features::cosine_embedding};
 use compress_train::loss::{Loss, LossError, LossValue, Outputs, Scores, Target, Targets};
 use ndarray::{
     Array1, Array2, ArrayD, ArrayRef, ArrayView2, ArrayViewD, Axis, Dimension, Ix2, Ix3, Ix4,
@@ -162,7 +162,7 @@ impl Term {
             let found = Relations::new(heads).attention(
                 (&q, &k),
                 (&teacher.0, &teacher.1),
-                mask.as_ref().map(|m| &**m),
+                mask.as_deref(),
             );
             let (value, gradients) = found.map_err(told)?;
             whole += value;
@@ -285,8 +285,7 @@ impl Term {
                 found.map(|(value, gradients)| (value, gradients.student))
             }
             KdTerm::Attention { power } => {
-                let mut loss = AttentionTransfer::default();
-                loss.power = *power;
+                let loss = AttentionTransfer::new(*power, AttentionDistance::SquaredMean);
                 loss.loss(&student, &teacher)
             }
             KdTerm::Cosine {} if student.ndim() == 3 && !is_pooled => {
@@ -318,7 +317,7 @@ impl Term {
         targets: &Targets<'_>,
     ) -> Result<(f64, ArrayD<f32>), LossError> {
         let mask = mask(targets)?;
-        let mask = mask.as_ref().map(|m| &**m);
+        let mask = mask.as_deref();
         match &self.term.loss {
             KdTerm::Relation { heads } => {
                 let (s, t) = (tokens(student)?, tokens(teacher)?);
