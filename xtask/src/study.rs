@@ -76,6 +76,12 @@ const STUDIES: &[Study] = &[
         more: Some("requirements-training.txt"),
     },
     Study {
+        name: "distillation",
+        about: "students of ResNet-large and MiniLM by every loss [--threads N] [--epochs N] [--seeds N] [--samples N] [cifar|minilm …]",
+        form: Form::Script,
+        more: None,
+    },
+    Study {
         name: "loading",
         about: "time and memory of loading 1 GiB of weights [--layers N] [--folder FOLDER]",
         form: Form::Program,

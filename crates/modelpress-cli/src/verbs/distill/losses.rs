@@ -29,7 +29,7 @@ pub(super) struct KdArgs {
     /// The relation heads of minilm and relation; 12 unless given.
     #[arg(long, value_name = "N", value_parser = positive)]
     heads: Option<usize>,
-    /// Take the mean of the tokens that count first, as sentence encoders do.
+    /// Take the mean of the tokens that count first, as sentence encoders do, for losses that take one vector of each sample.
     #[arg(long)]
     pool: bool,
     /// The input that says which tokens count.
@@ -107,6 +107,23 @@ fn weighted(text: &str) -> Result<Weighted, String> {
 }
 
 impl LossArg {
+    /// Whether it takes one vector of each sample, so that tokens can be pooled first; other losses look at each token.
+    fn takes_vectors(self) -> bool {
+        matches!(
+            self,
+            Self::Kd
+                | Self::Kl
+                | Self::ReverseKl
+                | Self::Regression
+                | Self::Dkd
+                | Self::Cosine
+                | Self::Rkd
+                | Self::Similarity
+                | Self::Correlation
+                | Self::Pkt
+        )
+    }
+
     /// Whether it looks at logits or labels, so that the student's output learns.
     fn is_on_logits(self) -> bool {
         matches!(
@@ -155,7 +172,7 @@ impl KdArgs {
             if !wanted.loss.is_on_logits() {
                 term.taps.clone_from(&self.tap);
             }
-            if self.pool && !matches!(wanted.loss, LossArg::Exits | LossArg::CrossEntropy) {
+            if self.pool && wanted.loss.takes_vectors() {
                 term = term.pooled();
             }
             check_taps(&term)?;
@@ -303,6 +320,32 @@ fn check_taps(term: &LossTerm) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::Parser;
+    use modelpress::kd::graph::Pooling;
+
+    #[derive(Parser)]
+    struct Alone {
+        #[command(flatten)]
+        losses: KdArgs,
+    }
+
+    #[test]
+    fn tokens_are_pooled_for_losses_of_vectors_alone() {
+        let line = "x --loss hidden-state:10 --loss cosine --loss rkd --pool --mask m";
+        let given = Alone::parse_from(line.split(' '));
+        let mut spec = DistillSpec::default();
+        given.losses.apply(&mut spec, false).unwrap();
+        let found = spec.losses.iter().map(|term| (term.loss.name(), term.pool));
+        let expected = [
+            ("hidden-state", Pooling::None),
+            ("cosine", Pooling::Mean),
+            ("rkd-distance", Pooling::Mean),
+            ("rkd-angle", Pooling::Mean),
+        ];
+        assert_eq!(found.collect::<Vec<_>>(), expected);
+        assert_eq!(spec.losses[0].weight.0, 10.0);
+        assert_eq!(spec.mask.as_deref(), Some("m"));
+    }
 
     #[test]
     fn losses_are_told_by_name_and_weight() {
