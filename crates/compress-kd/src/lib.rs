@@ -1,7 +1,8 @@
 //! Knowledge distillation: the losses that hold a student to its teacher, and their gradients.
 //!
 //! Array level, of use with any framework: every loss takes `ndarray` arrays or views and gives back its value and its
-//! gradient by the student. There is no graph and no runtime here.
+//! gradient by the student. There is no graph and no runtime in it. With the feature `graph` there is distillation of whole ONNX models,
+//! `graph::distill`, by the same losses.
 //!
 //! | module | holds |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | [`transformer`] | MiniLM and MiniLMv2 relations, TinyBERT hidden states, embeddings and attention |
 //! | [`contrast`] | CRD with its memory banks and seeded negatives |
 //! | [`teachers`] | several teachers as one; exits of one network as teacher and students |
+//! | `graph` | distillation of models, and students made of their teachers (feature `graph`) |
 //!
 //! # Conventions
 //! * The first axis is the sample axis. A loss says how it is reduced, and over what.

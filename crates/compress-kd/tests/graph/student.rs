@@ -226,6 +226,40 @@ fn blocks_of_a_residual_network_are_found() {
 }
 
 #[test]
+fn a_row_may_begin_with_an_input_and_end_with_an_output() {
+    let mut b = Builder::new(1);
+    let mut at = b.input("x", DType::F32, &[4]);
+    for layer in 0..3 {
+        let y = b.linear(at, &format!("{layer}"), (4, 4));
+        at = b.op("Tanh", &[y], &format!("{layer}.out"));
+    }
+    let teacher = b.finish(&[at]);
+    let x = Tensor::from_vec(&[2, 4], (0..8).map(|n| n as f32 / 8.0).collect()).unwrap();
+    assert_eq!(find_blocks(&teacher).unwrap()[0].blocks[0].input, "x");
+    // One layer after the other by hand.
+    for kept in [vec![0], vec![1], vec![2], vec![0, 2], vec![1, 2]] {
+        let student = drop_layers(&teacher, 0, &KeepBlocks::These(kept.clone())).unwrap();
+        let mut expected = x.to_f64_vec().unwrap();
+        for layer in &kept {
+            let w = weight(&teacher, &format!("{layer}.weight"))
+                .to_f64_vec()
+                .unwrap();
+            let bias = weight(&teacher, &format!("{layer}.bias"))
+                .to_f64_vec()
+                .unwrap();
+            let row = |row: &[f64]| -> Vec<f64> {
+                let sum = |k: usize| (0..4).map(|i| row[i] * w[4 * i + k]).sum::<f64>();
+                (0..4).map(|k| (sum(k) + bias[k]).tanh()).collect()
+            };
+            expected = expected.chunks(4).flat_map(row).collect();
+        }
+        let found = run(&student, &[("x", x.clone())])[0].to_f64_vec().unwrap();
+        let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
+        assert!(worst.fold(0.0, f64::max) < 1e-6, "{kept:?}");
+    }
+}
+
+#[test]
 fn blocks_that_are_not_there_are_refused() {
     let teacher = transformer(5, 3);
     let refused = |row, keep| drop_layers(&teacher, row, &keep).unwrap_err().to_string();

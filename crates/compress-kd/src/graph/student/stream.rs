@@ -24,11 +24,19 @@ pub(super) struct Segment {
 
 /// The stream of a graph whose facts are known, from the inputs to the outputs. The first segment is what leads to it.
 pub(super) fn stream(graph: &Graph, order: &[NodeId]) -> Vec<Segment> {
-    let values: Vec<ValueId> = dominators(graph, order)
-        .into_iter()
-        .filter_map(|node| sole_output(graph, node))
-        .collect();
+    let nodes = dominators(graph, order);
+    let fed = nodes.first().and_then(|&first| sole_input(graph, first));
+    let computed = nodes.into_iter().filter_map(|id| sole_output(graph, id));
+    let values: Vec<ValueId> = fed.into_iter().chain(computed).collect();
     segments(graph, order, &values)
+}
+
+/// The only input of the model that a node reads, where it holds floats: the stream begins with it.
+fn sole_input(graph: &Graph, id: NodeId) -> Option<ValueId> {
+    let inputs = graph.node(id).inputs().iter().flatten().copied();
+    let mut fed = inputs.filter(|&v| graph.is_input(v) && graph.initializer(v).is_none());
+    let first = fed.next().filter(|&v| !is_whole(graph, v))?;
+    fed.next().is_none().then_some(first)
 }
 
 /// Where a node stands in the tree of post-dominators, whose root is the end of the graph.
