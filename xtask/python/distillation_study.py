@@ -118,9 +118,10 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=0)
     parser.add_argument("--losses", type=lambda text: text.split(","), default=[])
-    parser.add_argument("parts", nargs="*", choices=["cifar", "minilm", []])
-    given = parser.parse_args()
     parts = {"cifar": cifar, "minilm": minilm}
+    parser.add_argument("parts", nargs="*", help=" ".join(parts))
+    # Options may stand between the data and the parts.
+    given = parser.parse_intermixed_args()
     with tempfile.TemporaryDirectory() as folder:
         for name in given.parts or parts:
             parts[name](given.program, given.data, pathlib.Path(folder), given)
