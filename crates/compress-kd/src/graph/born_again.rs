@@ -11,7 +11,7 @@ use runtime_session::SessionOptions;
 /// Furlanello et al. 2018, "Born-again neural networks" (arXiv:1805.04770), sec. 3. `data` is asked for the samples of each
 /// generation. Generation `g` draws with seed `trainer.seed + g`; with `trainer.initialize` at its default all begin with the model's
 /// weights, which leaves nothing to learn: the paper's begin anew. A checkpoint of the settings is that of the generation at hand, in a file with
-/// its number behind the name.
+/// its number behind the name; a generation goes on from one that is there.
 ///
 /// # Errors
 /// [`DistillError`].
