@@ -1,9 +1,9 @@
 //! How a model is made ready for quantization-aware training.
 
-use crate::QuantError;
 use crate::graph::config::{Format, QuantizeConfig, Rounding};
 use crate::graph::error::QuantizeError;
 use crate::qat::StepMethod;
+use crate::{QuantError, WeightRule};
 use onnx_ir::ops::quantization::LearnedMethod;
 
 /// Bits of some layers.
@@ -78,7 +78,7 @@ impl QatConfig {
     /// Checks the request before any work is done.
     ///
     /// # Errors
-    /// Those of [`QuantizeConfig::validate`]; [`QuantizeError::NotInMode`] for integer operators or weights rounded to calibration inputs;
+    /// Those of [`QuantizeConfig::validate`]; [`QuantizeError::NotInMode`] for integer operators, weights rounded to calibration inputs and a rule of weights' scales, which are learned;
     /// [`QuantizeError::Setting`] for other numbers of bits than 2 to 8 and for a setting of the method.
     pub fn validate(&self) -> Result<(), QuantizeError> {
         self.quantize.validate()?;
@@ -91,6 +91,9 @@ impl QatConfig {
         }
         if self.quantize.rounding != Rounding::Nearest {
             return refuse("rounding");
+        }
+        if self.quantize.weight_rule != WeightRule::default() {
+            return refuse("weight_rule");
         }
         let layers = self.layers.iter();
         let of_layers = layers.flat_map(|l| [l.weight_bits, l.activation_bits, self.end_bits]);
