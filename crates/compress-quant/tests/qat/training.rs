@@ -14,7 +14,7 @@ use std::sync::Arc;
 fn config(epochs: u64) -> TrainerConfig {
     let mut config = TrainerConfig::default();
     (config.epochs, config.batch) = (epochs, 32);
-    config.learning_rate = Some(0.02);
+    config.learning_rate = Some(0.01);
     config
 }
 
@@ -32,11 +32,20 @@ fn training_makes_good_what_rounding_took() {
     assert!(float > 0.9, "{float}");
     let (_, eight) = gained(&bits(8, 8), 2);
     assert!(eight > float - 0.02, "{eight} of {float}");
-    for (weights, activations, least) in [(4, 8, 0.02), (4, 4, 0.04), (2, 4, 0.1)] {
+    // With these rounding takes no more than what 500 samples tell apart: there is nothing to make good, and nothing may be lost.
+    for (weights, activations, least) in [(4, 8, 0.02), (4, 4, 0.04)] {
         let (before, after) = gained(&bits(weights, activations), 4);
         println!("W{weights}A{activations}: {before} -> {after}, float {float}");
         assert!(
-            after > float - least && after > before,
+            after > float - least,
+            "W{weights}A{activations}: {before} {after}"
+        );
+    }
+    for (weights, activations) in [(3, 4), (2, 4)] {
+        let (before, after) = gained(&bits(weights, activations), 4);
+        println!("W{weights}A{activations}: {before} -> {after}, float {float}");
+        assert!(
+            before < float - 0.05 && after - before > 0.5 * (float - before),
             "W{weights}A{activations}: {before} {after}"
         );
     }
@@ -114,7 +123,9 @@ fn steps_are_learned_where_the_method_says_so() {
         let after = trainer.model().unwrap();
         for name in steps {
             let (before, after) = (step(&model, name), step(&after, name));
-            assert_eq!(before != after, learns, "{name}");
+            // Pixels lie on their grid: there is no error for their step to learn from.
+            let moves = learns && name != "image_step";
+            assert_eq!(before != after, moves, "{name}");
             assert!(after.iter().all(|s| *s > 0.0), "{name}");
         }
     }
