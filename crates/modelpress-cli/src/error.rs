@@ -180,8 +180,6 @@ pub(crate) enum Usage {
         "--label-smoothing is for losses of classes only: cross-entropy and binary-cross-entropy"
     )]
     SmoothingOfNoClasses,
-    #[error("there is nothing to distil on: give --train NAME=FILE.npy, or --recipe FILE")]
-    NothingToDistilOn,
     #[error(
         "there is no student: give --student FILE.onnx, or make one of the teacher with --student-layers N or --student-width X"
     )]

@@ -2,21 +2,21 @@
 
 mod losses;
 
-use super::train::settings::{self, RunArgs};
+use super::train::files::{RunFiles, checkpoint_of};
+use super::train::settings::RunArgs;
 use super::train::{Display, print_epochs};
 use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
 use crate::numbers::{finite, positive};
-use crate::outputs::{check_is_onnx, check_outputs, files_of};
+use crate::outputs::{check_is_onnx, check_outputs};
 use clap::Args;
 use losses::KdArgs;
-use modelpress::data::InputSpec;
 use modelpress::ir::Model;
 use modelpress::kd::graph::student::{KeepBlocks, WidthConfig};
 use modelpress::kd::graph::{KdReport, ProjectionReport, TeacherReport, TeacherRuns};
 use modelpress::train::stopping::BestValue;
-use modelpress::train::trainer::{CheckpointConfig, EpochEnd, LogConfig};
-use modelpress::training::{DistillRecipe, SampleSpec};
+use modelpress::train::trainer::EpochEnd;
+use modelpress::training::DistillRecipe;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -39,42 +39,8 @@ pub(crate) struct Distill {
     /// Make the student of the (first) teacher, with all hidden widths times X.
     #[arg(long, value_name = "X", value_parser = finite, conflicts_with = "student")]
     student_width: Option<f64>,
-    /// The file to write.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-    /// Settings and samples (TOML); arguments beside it take their place.
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// What feeds an input of both models: an .npy or .npz file. NAME= may be left out for one input.
-    #[arg(long = "train", value_name = "NAME=FILE")]
-    inputs: Vec<InputSpec>,
-    /// Classes by sample, where they are known.
-    #[arg(long, value_name = "FILE")]
-    labels: Vec<InputSpec>,
-    /// What feeds an input when the student is evaluated after an epoch.
-    #[arg(long = "val", value_name = "NAME=FILE", conflicts_with = "hold_out")]
-    validation: Vec<InputSpec>,
-    /// The labels of --val.
-    #[arg(long = "val-labels", value_name = "FILE", requires = "validation")]
-    validation_labels: Vec<InputSpec>,
-    /// Hold out this share of the samples, and evaluate on them.
-    #[arg(long, value_name = "SHARE", value_parser = settings::share)]
-    hold_out: Option<f64>,
-    /// Go on from the checkpoint, if it is there.
-    #[arg(long)]
-    resume: bool,
-    /// The checkpoint, written after each epoch; OUT.checkpoint unless given.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
-    /// Write a checkpoint every N steps too.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    checkpoint_every: Option<u64>,
-    /// Write the numbers of each step to this file: CSV, or JSON lines where it ends in .jsonl.
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Draw the curves of the log to this file (SVG).
-    #[arg(long, value_name = "FILE", requires = "log")]
-    curves: Option<PathBuf>,
+    #[command(flatten)]
+    files: RunFiles,
     /// Keep what the teacher says of all samples in this folder, not in memory.
     #[arg(long, value_name = "FOLDER", conflicts_with = "on_the_fly")]
     teacher_folder: Option<PathBuf>,
@@ -125,9 +91,11 @@ struct Outcome {
 impl Distill {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
-        check_is_onnx(&self.output)?;
+        let output = &self.files.output;
+        check_is_onnx(output)?;
         let recipe = self.recipe()?;
-        self.check_files(&recipe)?;
+        let read = self.teacher.iter().chain(&self.student);
+        self.files.check(&recipe.train, read, &[])?;
         let teachers = self.teachers()?;
         let (student, files) = match &self.student {
             Some(path) => load_with_files(path)?,
@@ -136,18 +104,17 @@ impl Distill {
                 (recipe.student(first)?, Vec::new())
             }
         };
-        check_outputs(files.iter().map(PathBuf::as_path), &[&self.output])?;
-        let checkpoint = recipe.train.trainer.checkpoint.as_ref();
-        let checkpoint = checkpoint.map(|c| c.path.clone()).unwrap_or_default();
+        check_outputs(files.iter().map(PathBuf::as_path), &[output])?;
+        let checkpoint = checkpoint_of(&recipe.train);
         let mut run = recipe.begin(&teachers, &student, &cx.session_options())?;
-        let resumed = self.resume && checkpoint.exists();
+        let resumed = self.files.resume && checkpoint.exists();
         if resumed {
             run.resume(&checkpoint)?;
         }
         let (samples, held_out) = run.samples();
         let mut run = run.with_callback(Display::default());
         let (trained, report) = run.finish()?;
-        save(&trained, &self.output)?;
+        save(&trained, output)?;
         let KdReport {
             training,
             teacher,
@@ -157,7 +124,7 @@ impl Distill {
         } = report;
         let losses = losses.into_iter();
         let outcome = Outcome {
-            output: self.output.clone(),
+            output: output.clone(),
             checkpoint,
             resumed,
             samples,
@@ -179,7 +146,7 @@ impl Distill {
                 .iter()
                 .map(|t| bytes_on_disk(t))
                 .sum::<Result<_, _>>()?,
-            output_bytes: bytes_on_disk(&self.output)?,
+            output_bytes: bytes_on_disk(output)?,
             seconds: started.elapsed().as_secs_f64(),
             peak_rss_bytes: peak_rss_bytes(),
             threads: cx.threads(),
@@ -192,65 +159,23 @@ impl Distill {
         let mut teachers = Vec::with_capacity(self.teacher.len());
         for path in &self.teacher {
             let (teacher, files) = load_with_files(path)?;
-            check_outputs(files.iter().map(PathBuf::as_path), &[&self.output])?;
+            check_outputs(files.iter().map(PathBuf::as_path), &[&self.files.output])?;
             teachers.push(teacher);
         }
         Ok(teachers)
     }
 
-    /// Nothing that is read is written, and nothing twice.
-    fn check_files(&self, recipe: &DistillRecipe) -> Result<(), Error> {
-        let train = &recipe.train;
-        let trainer = &train.trainer;
-        let outputs: Vec<&Path> = std::iter::once(self.output.as_path())
-            .chain(trainer.checkpoint.as_ref().map(|c| c.path.as_path()))
-            .chain(trainer.log.as_ref().map(|log| log.path.as_path()))
-            .chain(trainer.curves.as_deref())
-            .collect();
-        let arrays = [Some(&train.samples), train.validation.as_ref()];
-        let arrays = arrays.into_iter().flatten();
-        let arrays = arrays.flat_map(|s| files_of(&s.inputs).chain(files_of(&s.labels)));
-        let read = self.teacher.iter().chain(&self.student).chain(&self.recipe);
-        check_outputs(read.map(PathBuf::as_path).chain(arrays), &outputs)
-    }
-
     /// The recipe of the file, with what the arguments say in its place.
     fn recipe(&self) -> Result<DistillRecipe, Error> {
-        let mut recipe = match &self.recipe {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
-                let recipe = DistillRecipe::from_toml(&text).map_err(|source| Error::Recipe {
-                    path: path.clone(),
-                    source,
-                })?;
-                recipe.within(path.parent().unwrap_or(Path::new("")))
-            }
-            None => DistillRecipe::default(),
-        };
+        let mut recipe = self
+            .files
+            .recipe(DistillRecipe::from_toml, DistillRecipe::within)?;
         self.apply_student(&mut recipe)?;
         let train = &mut recipe.train;
-        if !self.inputs.is_empty() {
-            train.samples.inputs.clone_from(&self.inputs);
-        }
-        if !self.labels.is_empty() {
-            train.samples.labels.clone_from(&self.labels);
-        }
-        if train.samples.inputs.is_empty() {
-            return Err(Usage::NothingToDistilOn.into());
-        }
-        if !self.validation.is_empty() {
-            train.hold_out = None;
-            train.validation = Some(SampleSpec {
-                inputs: self.validation.clone(),
-                labels: self.validation_labels.clone(),
-            });
-        }
-        if let Some(share) = self.hold_out {
-            (train.validation, train.hold_out) = (None, Some(share));
-        }
+        self.files.apply_samples(train)?;
         self.settings.apply(train)?;
         let has_labels = !train.samples.labels.is_empty();
-        self.apply_records(train);
+        self.files.apply_records(train);
         self.losses.apply(&mut recipe.distill, has_labels)?;
         if let Some(path) = &self.teacher_folder {
             recipe.distill.teacher_runs = TeacherRuns::Folder { path: path.clone() };
@@ -274,35 +199,6 @@ impl Distill {
         match (&self.student, is_made) {
             (None, false) => Err(Usage::NoStudent.into()),
             _ => Ok(()),
-        }
-    }
-
-    /// Where the run is written down.
-    fn apply_records(&self, recipe: &mut modelpress::training::TrainRecipe) {
-        let trainer = &mut recipe.trainer;
-        if let Some(path) = &self.log {
-            trainer.log = Some(LogConfig {
-                path: path.clone(),
-                format: settings::log_format(path),
-                every: 1,
-            });
-        }
-        if let Some(path) = &self.curves {
-            trainer.curves = Some(path.clone());
-        }
-        let checkpoint = trainer.checkpoint.get_or_insert_with(|| {
-            let mut path = self.output.clone().into_os_string();
-            path.push(".checkpoint");
-            CheckpointConfig {
-                path: path.into(),
-                every: 0,
-            }
-        });
-        if let Some(path) = &self.checkpoint {
-            checkpoint.path.clone_from(path);
-        }
-        if let Some(every) = self.checkpoint_every {
-            checkpoint.every = every;
         }
     }
 }

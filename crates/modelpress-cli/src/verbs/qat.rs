@@ -1,18 +1,18 @@
 //! `modelpress qat`: an ONNX file that is trained with the codes that it will have, and written as integers.
 
-use super::train::settings::{self, TrainArgs};
+use super::train::files::{RunFiles, checkpoint_of};
+use super::train::settings::TrainArgs;
 use super::train::{Display, print_epochs};
 use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
-use crate::error::{Error, Usage};
-use crate::outputs::{check_is_onnx, check_outputs, files_of};
+use crate::error::Error;
+use crate::outputs::{check_is_onnx, check_outputs};
 use clap::{Args, ValueEnum};
-use modelpress::data::InputSpec;
 use modelpress::ir::Model;
 use modelpress::quant::graph::Target;
 use modelpress::quant::graph::qat::QatLayer;
 use modelpress::train::stopping::BestValue;
-use modelpress::train::trainer::{CheckpointConfig, EpochEnd, LogConfig};
-use modelpress::training::{LayerSpec, QatMethod, QatOutcome, QatSpec, SampleSpec, TrainRecipe};
+use modelpress::train::trainer::EpochEnd;
+use modelpress::training::{LayerSpec, QatMethod, QatOutcome, QatSpec, TrainRecipe};
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -25,42 +25,8 @@ use std::time::Instant;
 pub(crate) struct Qat {
     /// The ONNX file.
     model: PathBuf,
-    /// The file to write.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-    /// Settings and samples (TOML); arguments beside it take their place.
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// What feeds an input while the model trains: an .npy or .npz file. NAME= may be left out for one input.
-    #[arg(long = "train", value_name = "NAME=FILE")]
-    inputs: Vec<InputSpec>,
-    /// What the outputs are held against: a class by sample.
-    #[arg(long, value_name = "FILE")]
-    labels: Vec<InputSpec>,
-    /// What feeds an input when the model is evaluated after an epoch.
-    #[arg(long = "val", value_name = "NAME=FILE", conflicts_with = "hold_out")]
-    validation: Vec<InputSpec>,
-    /// The labels of --val.
-    #[arg(long = "val-labels", value_name = "FILE", requires = "validation")]
-    validation_labels: Vec<InputSpec>,
-    /// Hold out this share of the samples, and evaluate on them.
-    #[arg(long, value_name = "SHARE", value_parser = settings::share)]
-    hold_out: Option<f64>,
-    /// Go on from the checkpoint, if it is there.
-    #[arg(long)]
-    resume: bool,
-    /// The checkpoint, written after each epoch; OUT.checkpoint unless given.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
-    /// Write a checkpoint every N steps too.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    checkpoint_every: Option<u64>,
-    /// Write the numbers of each step to this file: CSV, or JSON lines where it ends in .jsonl.
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Draw the curves of the log to this file (SVG).
-    #[arg(long, value_name = "FILE", requires = "log")]
-    curves: Option<PathBuf>,
+    #[command(flatten)]
+    files: RunFiles,
     #[command(flatten)]
     quantization: QatArgs,
     #[command(flatten)]
@@ -215,14 +181,18 @@ struct Outcome {
 impl Qat {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
-        check_is_onnx(&self.output)?;
+        let output = &self.files.output;
+        check_is_onnx(output)?;
         let recipe = self.recipe()?;
         let spec = recipe.qat.clone().unwrap_or_default();
-        let checkpoint = recipe.trainer.checkpoint.as_ref().map(|c| c.path.clone());
-        let checkpoint = checkpoint.unwrap_or_default();
-        self.check_files(&recipe, &spec, &checkpoint)?;
+        let checkpoint = checkpoint_of(&recipe);
+        let first = recipe.warm_up();
+        let first = first.and_then(|first| first.trainer.checkpoint);
+        let first: Vec<&Path> = first.iter().map(|c| c.path.as_path()).collect();
+        let read = [&self.model].into_iter().chain(&spec.teacher);
+        self.files.check(&recipe, read, &first)?;
         let (model, files) = load_with_files(&self.model)?;
-        check_outputs(files.iter().map(PathBuf::as_path), &[self.output.as_path()])?;
+        check_outputs(files.iter().map(PathBuf::as_path), &[output])?;
         let teacher = match &spec.teacher {
             Some(path) => Some(load_with_files(path)?.0),
             None => None,
@@ -236,7 +206,7 @@ impl Qat {
             teacher.as_ref()
         };
         let mut run = recipe.begin_qat(&float, of_run, &cx.session_options())?;
-        let resumed = self.resume && checkpoint.exists();
+        let resumed = self.files.resume && checkpoint.exists();
         if resumed {
             run.resume(&checkpoint)?;
         }
@@ -249,10 +219,10 @@ impl Qat {
             export,
             ..
         } = run.finish()?;
-        save(&file, &self.output)?;
+        save(&file, output)?;
         let notes = [prepared.repairs, prepared.notes, export.notes].concat();
         let outcome = Outcome {
-            output: self.output.clone(),
+            output: output.clone(),
             checkpoint,
             resumed: resumed || resumed_float,
             method: spec.method,
@@ -275,7 +245,7 @@ impl Qat {
             notes: notes.iter().map(ToString::to_string).collect(),
             trained: training.trained,
             input_bytes: bytes_on_disk(&self.model)?,
-            output_bytes: bytes_on_disk(&self.output)?,
+            output_bytes: bytes_on_disk(output)?,
             seconds: started.elapsed().as_secs_f64(),
             peak_rss_bytes: peak_rss_bytes(),
             threads: cx.threads(),
@@ -296,7 +266,7 @@ impl Qat {
         };
         let mut run = first.begin_warm_up(&model, teacher, &cx.session_options())?;
         let checkpoint = first.trainer.checkpoint.as_ref().map(|c| &c.path);
-        let checkpoint = checkpoint.filter(|path| self.resume && path.exists());
+        let checkpoint = checkpoint.filter(|path| self.files.resume && path.exists());
         if let Some(path) = checkpoint {
             run.resume(path)?;
         }
@@ -304,89 +274,15 @@ impl Qat {
         Ok((run.finish()?.0, checkpoint.is_some()))
     }
 
-    /// No file is both read and written.
-    fn check_files(
-        &self,
-        recipe: &TrainRecipe,
-        spec: &QatSpec,
-        checkpoint: &Path,
-    ) -> Result<(), Error> {
-        let trainer = &recipe.trainer;
-        let first = recipe.warm_up();
-        let first = first.and_then(|first| first.trainer.checkpoint);
-        let outputs: Vec<&Path> = [self.output.as_path(), checkpoint]
-            .into_iter()
-            .chain(first.as_ref().map(|c| c.path.as_path()))
-            .chain(trainer.log.as_ref().map(|log| log.path.as_path()))
-            .chain(trainer.curves.as_deref())
-            .collect();
-        let arrays = [Some(&recipe.samples), recipe.validation.as_ref()];
-        let arrays = arrays.into_iter().flatten();
-        let arrays = arrays.flat_map(|s| files_of(&s.inputs).chain(files_of(&s.labels)));
-        let read = [&self.model].into_iter().chain(&self.recipe);
-        let read = read.chain(&spec.teacher);
-        check_outputs(read.map(PathBuf::as_path).chain(arrays), &outputs)
-    }
-
     /// The recipe of the file, with what the arguments say in its place.
     fn recipe(&self) -> Result<TrainRecipe, Error> {
-        let mut recipe = match &self.recipe {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
-                let recipe = TrainRecipe::from_toml(&text).map_err(|source| Error::Recipe {
-                    path: path.clone(),
-                    source,
-                })?;
-                recipe.within(path.parent().unwrap_or(Path::new("")))
-            }
-            None => TrainRecipe::default(),
-        };
-        if !self.inputs.is_empty() {
-            recipe.samples.inputs.clone_from(&self.inputs);
-        }
-        if !self.labels.is_empty() {
-            recipe.samples.labels.clone_from(&self.labels);
-        }
-        if recipe.samples.inputs.is_empty() {
-            return Err(Usage::NoTrainingSamples.into());
-        }
-        if !self.validation.is_empty() {
-            recipe.hold_out = None;
-            recipe.validation = Some(SampleSpec {
-                inputs: self.validation.clone(),
-                labels: self.validation_labels.clone(),
-            });
-        }
-        if let Some(share) = self.hold_out {
-            (recipe.validation, recipe.hold_out) = (None, Some(share));
-        }
+        let mut recipe = self
+            .files
+            .recipe(TrainRecipe::from_toml, TrainRecipe::within)?;
+        self.files.apply_samples(&mut recipe)?;
         self.quantization.apply(recipe.qat.get_or_insert_default());
         self.settings.apply(&mut recipe)?;
-        let trainer = &mut recipe.trainer;
-        if let Some(path) = &self.log {
-            trainer.log = Some(LogConfig {
-                path: path.clone(),
-                format: settings::log_format(path),
-                every: 1,
-            });
-        }
-        if let Some(path) = &self.curves {
-            trainer.curves = Some(path.clone());
-        }
-        let checkpoint = trainer.checkpoint.get_or_insert_with(|| {
-            let mut path = self.output.clone().into_os_string();
-            path.push(".checkpoint");
-            CheckpointConfig {
-                path: path.into(),
-                every: 0,
-            }
-        });
-        if let Some(path) = &self.checkpoint {
-            checkpoint.path.clone_from(path);
-        }
-        if let Some(every) = self.checkpoint_every {
-            checkpoint.every = every;
-        }
+        self.files.apply_records(&mut recipe);
         Ok(recipe)
     }
 }

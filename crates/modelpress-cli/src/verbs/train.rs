@@ -1,23 +1,22 @@
 //! `modelpress train`: an ONNX file that goes on to learn, or learns anew.
 
+pub(crate) mod files;
 pub(crate) mod settings;
 
 use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
-use crate::outputs::{check_is_onnx, check_outputs, files_of};
+use crate::outputs::{check_is_onnx, check_outputs};
 use crate::progress::Progress;
 use crate::table::{Align, Table};
 use crate::units;
 use clap::Args;
-use modelpress::data::InputSpec;
-use modelpress::train::trainer::{
-    Callback, CheckpointConfig, EpochEnd, Flow, LogConfig, Network, Score, StepEnd, TrainReport,
-};
-use modelpress::training::{SampleSpec, TrainRecipe};
+use files::{RunFiles, checkpoint_of};
+use modelpress::train::trainer::{Callback, EpochEnd, Flow, Network, Score, StepEnd, TrainReport};
+use modelpress::training::TrainRecipe;
 use serde::Serialize;
 use settings::TrainArgs;
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,42 +28,8 @@ use std::time::{Duration, Instant};
 pub(crate) struct Train {
     /// The ONNX file.
     model: PathBuf,
-    /// The file to write.
-    #[arg(short, long, value_name = "OUT")]
-    output: PathBuf,
-    /// Settings and samples (TOML); arguments beside it take their place.
-    #[arg(long, value_name = "FILE")]
-    recipe: Option<PathBuf>,
-    /// What feeds an input while the model trains: an .npy or .npz file. NAME= may be left out for one input.
-    #[arg(long = "train", value_name = "NAME=FILE")]
-    inputs: Vec<InputSpec>,
-    /// What the outputs are held against: classes or values by sample.
-    #[arg(long, value_name = "FILE")]
-    labels: Vec<InputSpec>,
-    /// What feeds an input when the model is evaluated after an epoch.
-    #[arg(long = "val", value_name = "NAME=FILE", conflicts_with = "hold_out")]
-    validation: Vec<InputSpec>,
-    /// The labels of --val.
-    #[arg(long = "val-labels", value_name = "FILE", requires = "validation")]
-    validation_labels: Vec<InputSpec>,
-    /// Hold out this share of the samples, and evaluate on them.
-    #[arg(long, value_name = "SHARE", value_parser = settings::share)]
-    hold_out: Option<f64>,
-    /// Go on from the checkpoint, if it is there.
-    #[arg(long)]
-    resume: bool,
-    /// The checkpoint, written after each epoch; OUT.checkpoint unless given.
-    #[arg(long, value_name = "FILE")]
-    checkpoint: Option<PathBuf>,
-    /// Write a checkpoint every N steps too.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    checkpoint_every: Option<u64>,
-    /// Write the numbers of each step to this file: CSV, or JSON lines where it ends in .jsonl.
-    #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
-    /// Draw the curves of the log to this file (SVG).
-    #[arg(long, value_name = "FILE")]
-    curves: Option<PathBuf>,
+    #[command(flatten)]
+    files: RunFiles,
     #[command(flatten)]
     settings: TrainArgs,
 }
@@ -107,25 +72,15 @@ struct Outcome {
 impl Train {
     pub(crate) fn run(&self, cx: &Context) -> Result<(), Error> {
         let started = Instant::now();
-        check_is_onnx(&self.output)?;
+        let output = &self.files.output;
+        check_is_onnx(output)?;
         let recipe = self.recipe()?;
-        let checkpoint = recipe.trainer.checkpoint.as_ref().map(|c| c.path.clone());
-        let checkpoint = checkpoint.unwrap_or_default();
-        let trainer = &recipe.trainer;
-        let outputs: Vec<&Path> = [self.output.as_path(), &checkpoint]
-            .into_iter()
-            .chain(trainer.log.as_ref().map(|log| log.path.as_path()))
-            .chain(trainer.curves.as_deref())
-            .collect();
-        let arrays = [Some(&recipe.samples), recipe.validation.as_ref()];
-        let arrays = arrays.into_iter().flatten();
-        let arrays = arrays.flat_map(|s| files_of(&s.inputs).chain(files_of(&s.labels)));
-        let read = [&self.model].into_iter().chain(&self.recipe);
-        check_outputs(read.map(PathBuf::as_path).chain(arrays), &outputs)?;
+        self.files.check(&recipe, [&self.model], &[])?;
         let (model, files) = load_with_files(&self.model)?;
-        check_outputs(files.iter().map(PathBuf::as_path), &outputs)?;
+        check_outputs(files.iter().map(PathBuf::as_path), &[output])?;
+        let checkpoint = checkpoint_of(&recipe);
         let mut run = recipe.begin(&model, &cx.session_options())?;
-        let resumed = self.resume && checkpoint.exists();
+        let resumed = self.files.resume && checkpoint.exists();
         if resumed {
             run.resume(&checkpoint)?;
         }
@@ -136,7 +91,7 @@ impl Train {
             ..Display::default()
         });
         let (trained, report) = run.finish()?;
-        save(&trained, &self.output)?;
+        save(&trained, output)?;
         let mut times = times.lock().unwrap_or_else(PoisonError::into_inner);
         times.sort_unstable();
         let ms = |at: usize| times.get(at).copied().map(units::milliseconds);
@@ -152,7 +107,7 @@ impl Train {
             ..
         } = report;
         let outcome = Outcome {
-            output: self.output.clone(),
+            output: output.clone(),
             checkpoint,
             resumed,
             samples,
@@ -169,7 +124,7 @@ impl Train {
             statistics,
             not_initialized,
             input_bytes: bytes_on_disk(&self.model)?,
-            output_bytes: bytes_on_disk(&self.output)?,
+            output_bytes: bytes_on_disk(output)?,
             seconds: started.elapsed().as_secs_f64(),
             step_ms_p50: ms(times.len() / 2),
             step_ms_least: ms(0),
@@ -181,69 +136,15 @@ impl Train {
 
     /// The recipe of the file, with what the arguments say in its place.
     fn recipe(&self) -> Result<TrainRecipe, Error> {
-        let mut recipe = match &self.recipe {
-            Some(path) => {
-                let text = std::fs::read_to_string(path).map_err(Error::file(path))?;
-                let recipe = TrainRecipe::from_toml(&text).map_err(|source| Error::Recipe {
-                    path: path.clone(),
-                    source,
-                })?;
-                recipe.within(path.parent().unwrap_or(Path::new("")))
-            }
-            None => TrainRecipe::default(),
-        };
-        if !self.inputs.is_empty() {
-            recipe.samples.inputs.clone_from(&self.inputs);
-        }
-        if !self.labels.is_empty() {
-            recipe.samples.labels.clone_from(&self.labels);
-        }
-        if recipe.samples.inputs.is_empty() {
-            return Err(Usage::NoTrainingSamples.into());
-        }
+        let mut recipe = self
+            .files
+            .recipe(TrainRecipe::from_toml, TrainRecipe::within)?;
+        self.files.apply_samples(&mut recipe)?;
         if recipe.samples.labels.is_empty() {
             return Err(Usage::NoTrainingLabels.into());
         }
-        if !self.validation.is_empty() {
-            if self.validation_labels.is_empty() {
-                return Err(Usage::NoHeldOutLabels.into());
-            }
-            recipe.hold_out = None;
-            recipe.validation = Some(SampleSpec {
-                inputs: self.validation.clone(),
-                labels: self.validation_labels.clone(),
-            });
-        }
-        if let Some(share) = self.hold_out {
-            (recipe.validation, recipe.hold_out) = (None, Some(share));
-        }
         self.settings.apply(&mut recipe)?;
-        let trainer = &mut recipe.trainer;
-        if let Some(path) = &self.log {
-            let every = trainer.log.as_ref().map_or(1, |log| log.every);
-            trainer.log = Some(LogConfig {
-                path: path.clone(),
-                format: settings::log_format(path),
-                every,
-            });
-        }
-        if let Some(path) = &self.curves {
-            trainer.curves = Some(path.clone());
-        }
-        let checkpoint = trainer.checkpoint.get_or_insert_with(|| {
-            let mut path = self.output.clone().into_os_string();
-            path.push(".checkpoint");
-            CheckpointConfig {
-                path: path.into(),
-                every: 0,
-            }
-        });
-        if let Some(path) = &self.checkpoint {
-            checkpoint.path.clone_from(path);
-        }
-        if let Some(every) = self.checkpoint_every {
-            checkpoint.every = every;
-        }
+        self.files.apply_records(&mut recipe);
         Ok(recipe)
     }
 }
