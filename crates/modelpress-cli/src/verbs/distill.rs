@@ -18,7 +18,7 @@ use modelpress::train::stopping::BestValue;
 use modelpress::train::trainer::EpochEnd;
 use modelpress::training::DistillRecipe;
 use serde::Serialize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 /// Train a small ONNX file to do what a large one does; what is written is the small file with other numbers.
