@@ -98,8 +98,7 @@ fn adjoints_are_those_of_the_formulas() {
                         &grids,
                         inner,
                         (&dy, &x),
-                        &mut dx,
-                        (&mut dstep, &mut rest),
+                        (&mut dx, &mut dstep, &mut rest),
                     )
                     .unwrap();
                     [dx, dstep, rest]

@@ -158,8 +158,7 @@ impl FakeQuantizer {
                 &grids,
                 inner,
                 (dy, x),
-                dx,
-                (&mut gradient.step, &mut gradient.offset),
+                (dx, &mut gradient.step, &mut gradient.offset),
             );
             debug_assert!(done.is_ok(), "{done:?}");
         }

@@ -296,9 +296,11 @@ impl TrainRecipe {
     ) -> Result<(Calibration, usize), TrainRecipeError> {
         /// Samples of a run.
         const BATCH: usize = 32;
-        let mut data = DataOptions::default();
-        data.preferred_batch = BATCH.min(spec.calibration);
-        data.preprocess = self.preprocess.clone();
+        let data = DataOptions {
+            preferred_batch: BATCH.min(spec.calibration),
+            preprocess: self.preprocess.clone(),
+            ..DataOptions::default()
+        };
         let data = Dataset::open(float, &self.samples.inputs, &data)?;
         let size = data.batch().max(1);
         let batches = data.len().div_ceil(size);

@@ -102,8 +102,7 @@ pub fn fake_quantize_grad(
     grids: &[Grid],
     inner: usize,
     (dy, x): (&[f32], &[f32]),
-    dx: &mut [f32],
-    (dstep, rest): (&mut [f32], &mut [f32]),
+    (dx, dstep, rest): (&mut [f32], &mut [f32], &mut [f32]),
 ) -> Result<(), KernelError> {
     check_len("adjoint of the result", dy.len(), Some(dx.len()))?;
     check_len("input", x.len(), Some(dx.len()))?;

@@ -212,8 +212,7 @@ pub(super) fn fake_quantized(ctx: &Context, estimator: Estimator) -> Result<Vec<
         &grids,
         inner,
         (&dy, &x),
-        &mut dx,
-        (&mut dstep, &mut rest),
+        (&mut dx, &mut dstep, &mut rest),
     )?;
     let sums = [dstep, rest].concat().into_iter().map(|sum| sum / 64.0);
     Ok(y.into_iter().chain(dx).chain(sums).collect())

@@ -69,8 +69,10 @@ pub fn export_qat(model: &Model) -> Result<(Model, ExportReport), QuantizeError>
         exporter.pair(id)?;
     }
     exporter.biases()?;
-    let mut config = QuantizeConfig::default();
-    config.target = target;
+    let config = QuantizeConfig {
+        target,
+        ..QuantizeConfig::default()
+    };
     report.notes.append(&mut fix_sizes(&mut model, &config)?);
     model.opsets.remove(PRIVATE_DOMAIN);
     model.metadata.retain(|(key, _)| key != TARGET);

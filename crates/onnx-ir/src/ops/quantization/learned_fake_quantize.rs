@@ -144,7 +144,7 @@ impl LearnedFakeQuantize {
             method: LearnedMethod::ALL
                 .into_iter()
                 .find(|known| known.name() == method)
-                .ok_or_else(|| AttrError::Invalid {
+                .ok_or(AttrError::Invalid {
                     name: "method",
                     found: method,
                     rule: "it must be ste, lsq, lsq+, pact, ewgs or dsq",

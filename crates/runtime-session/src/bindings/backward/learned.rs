@@ -148,8 +148,11 @@ impl Partial for Backward {
             &of_kernel(&self.0, &grids),
             grids.inner,
             (&dy.data::<f32>()?, &x.data::<f32>()?),
-            dx.data_mut::<f32>()?,
-            (dstep.data_mut::<f32>()?, rest.data_mut::<f32>()?),
+            (
+                dx.data_mut::<f32>()?,
+                dstep.data_mut::<f32>()?,
+                rest.data_mut::<f32>()?,
+            ),
         )?;
         let pairs = dstep.data_mut::<f32>()?.iter_mut();
         let pairs = pairs.zip(rest.data_mut::<f32>()?);
