@@ -99,6 +99,24 @@ pub fn of_tensors<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) 
     hash.text()
 }
 
+/// Of the nodes of a graph: their operators, attributes, inputs and outputs.
+#[cfg(feature = "graph")]
+pub fn of_nodes(graph: &onnx_ir::Graph) -> String {
+    let mut hash = Hash::default();
+    for (_, node) in graph.nodes() {
+        hash.bytes(node.domain.as_bytes());
+        hash.bytes(node.op_type.as_bytes());
+        hash.bytes(format!("{:?}", node.attributes).as_bytes());
+        for values in [node.inputs(), node.outputs()] {
+            hash.word(values.len() as u64);
+            for value in values {
+                hash.bytes(value.map_or("", |value| graph.name_of(value)).as_bytes());
+            }
+        }
+    }
+    hash.text()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

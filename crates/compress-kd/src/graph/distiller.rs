@@ -8,13 +8,12 @@ use super::teacher::{Copied, Steps, Taught, TeacherReport, Teachers};
 use super::term::Term;
 use compress_train::augment::Augmentation;
 use compress_train::data::Dataset;
+use compress_train::digest;
 use compress_train::loss::WeightedSum;
 use compress_train::trainer::{Callback, Metric, TrainReport, Trainer, TrainerConfig};
 use onnx_ir::Model;
 use runtime_session::{Parallelism, SessionError, SessionOptions};
 use serde::Serialize;
-use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -152,7 +151,7 @@ impl Distiller {
         if let Some(held_out) = &held_out {
             trainer = trainer.with_preparation(steps(held_out, None)?);
         }
-        for (name, text) in conditions(config, teachers, report.runs)? {
+        for (name, text) in conditions(config, teachers, report.runs) {
             trainer = trainer.with_condition(name, text);
         }
         let own = trainer.network().state().map(|(name, _)| name.to_owned());
@@ -411,11 +410,7 @@ fn trained(tapped: &Tapped, config: &KdConfig) -> TrainerConfig {
 }
 
 /// What a checkpoint must agree with.
-fn conditions(
-    config: &KdConfig,
-    teachers: &[Model],
-    runs: &str,
-) -> Result<Vec<(String, String)>, DistillError> {
+fn conditions(config: &KdConfig, teachers: &[Model], runs: &str) -> Vec<(String, String)> {
     let mut conditions = vec![
         ("losses".to_owned(), format!("{:?}", config.losses)),
         ("ensemble".to_owned(), format!("{:?}", config.ensemble)),
@@ -424,17 +419,10 @@ fn conditions(
         ("teacher runs".to_owned(), runs.to_owned()),
     ];
     for (number, teacher) in teachers.iter().enumerate() {
-        let mut hasher = DefaultHasher::new();
-        for (id, tensor) in teacher.graph.initializers() {
-            (teacher.graph.name_of(id), tensor.shape(), tensor.bytes()).hash(&mut hasher);
-        }
-        for (id, node) in teacher.graph.nodes() {
-            (teacher.graph.label(id), &node.op_type).hash(&mut hasher);
-        }
-        conditions.push((
-            format!("teacher {number}"),
-            format!("{:016x}", hasher.finish()),
-        ));
+        let graph = &teacher.graph;
+        let weights = graph.initializers();
+        let weights = weights.map(|(id, tensor)| (graph.name_of(id), tensor));
+        conditions.push((format!("teacher {number}"), digest::of_tensors(weights)));
     }
-    Ok(conditions)
+    conditions
 }

@@ -30,6 +30,10 @@ impl Dataset for Beside {
         &self.fields
     }
 
+    fn row(&self, index: usize) -> usize {
+        self.data.row(index)
+    }
+
     fn read(&self, indices: &[usize], columns: &mut [Column]) -> Result<(), DataError> {
         let own = self.data.fields().len();
         if columns.len() != self.fields.len() {

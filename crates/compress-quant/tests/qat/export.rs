@@ -97,6 +97,23 @@ fn the_file_gives_what_was_trained_up_to_the_rounding_of_biases() {
 }
 
 #[test]
+fn with_float_biases_the_file_gives_what_was_trained() {
+    for (weights, activations) in [(8, 8), (4, 8), (4, 4), (2, 4)] {
+        for method in [StepMethod::Lsq, StepMethod::Pact] {
+            let mut config = bits(weights, activations);
+            config.method = method;
+            // Its engines take biases as floats.
+            config.quantize.target = Target::TensorRt;
+            let (apart, classes) = apart(&config);
+            assert!(
+                apart < 1e-4 && classes == 0,
+                "W{weights}A{activations} {method:?}: {apart} {classes}"
+            );
+        }
+    }
+}
+
+#[test]
 fn every_target_has_its_file() {
     for target in [Target::TensorRt, Target::Tflite, Target::EdgeTpu] {
         let mut config = QatConfig::default();

@@ -232,8 +232,8 @@ impl Trainer {
         updates.retain(|update| !stays(update.index));
         self.optimizer.update_all(updates)?;
         if let Some(ema) = &mut self.ema {
-            let count = self.network.parameters().len();
-            for index in (0..count).filter(|&index| !stays(index)) {
+            // Those that stay too: their averages come to what they are.
+            for index in 0..self.network.parameters().len() {
                 ema.update(index, self.network.value(index))?;
             }
         }

@@ -53,6 +53,8 @@ use std::sync::Arc;
 
 /// The condition that the weights to begin with are the same.
 const MODEL: &str = "weights of the model";
+/// The condition that its nodes are the same.
+const NODES: &str = "nodes of the model";
 
 /// Trains an ONNX model.
 ///
@@ -181,6 +183,7 @@ impl Trainer {
         let initializers = model.graph.initializers();
         let initializers = initializers.map(|(id, tensor)| (model.graph.name_of(id), tensor));
         let weights = digest::of_tensors(initializers);
+        let nodes = digest::of_nodes(&model.graph);
         let options = config.network_options();
         let mut network = Network::new(model, Arc::clone(&loss), &options, &session)?;
         let kept =
@@ -213,7 +216,10 @@ impl Trainer {
             has_stopped: false,
             kept,
             config,
-            conditions: BTreeMap::from([(MODEL.to_owned(), weights)]),
+            conditions: BTreeMap::from([
+                (MODEL.to_owned(), weights),
+                (NODES.to_owned(), nodes),
+            ]),
         })
     }
 

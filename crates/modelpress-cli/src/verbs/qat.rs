@@ -197,6 +197,9 @@ impl Qat {
             Some(path) => Some(load_with_files(path)?.0),
             None => None,
         };
+        if spec.warm_up > 0 {
+            recipe.check_qat(&model, &cx.session_options())?;
+        }
         let (float, resumed_float) = self.warm_up(cx, &recipe, model.clone(), teacher.as_ref())?;
         // Without labels the model as it came is what is learned from.
         let is_own = teacher.is_none() && recipe.samples.labels.is_empty();

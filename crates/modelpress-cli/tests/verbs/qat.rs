@@ -57,7 +57,7 @@ fn an_integer_file_comes_out_and_the_outcome_says_how() {
             done["samples"].as_u64(),
             done["calibration_samples"].as_u64()
         ),
-        (Some(6), Some(8))
+        (Some(6), Some(6))
     );
     assert_eq!(done["teacher"], serde_json::Value::Null);
     let layer = &done["layers"][1];
@@ -135,6 +135,20 @@ fn a_run_that_ended_early_goes_on_to_the_same_bytes() {
     place.json(&[&run[..], &["--resume"]].concat());
     assert!(first == names.map(|name| bytes(&place, name)));
     let error = place.refused(&[&run[..], &["--resume", "--lr", "0.2"]].concat());
+    assert!(error.contains("belongs to another run"), "{error}");
+}
+
+#[test]
+fn a_run_with_another_teacher_is_another_run() {
+    let place = furnished();
+    let other = ["train", "model.onnx", "-o", "other.onnx", "--epochs", "1"];
+    let data = ["--train", "x.npy", "--labels", "y.npy"];
+    place.json(&[&other[..], &data].concat());
+    let taught =
+        |teacher: &'static str| [&QAT[..], &["--epochs", "1", "--teacher", teacher]].concat();
+    place.json(&taught("model.onnx"));
+    place.json(&[&taught("model.onnx")[..], &["--resume"]].concat());
+    let error = place.refused(&[&taught("other.onnx")[..], &["--resume"]].concat());
     assert!(error.contains("belongs to another run"), "{error}");
 }
 

@@ -1,7 +1,7 @@
 //! The mixed loss of labels and a teacher, as a loss to train with.
 
 use crate::ir::Model;
-use crate::kd::logits::{KdLoss, kl_divergence};
+use crate::kd::logits::{KdLoss, kl_divergence, logit_regression};
 use crate::session::SessionOptions;
 use crate::train::loss::{Loss, LossError, LossValue, Outputs, Scores, Target, Targets};
 use crate::train::trainer::{Predict, TrainError};
@@ -26,7 +26,8 @@ pub fn teacher(
 /// [`KdLoss`] as a loss to train with: of the first output, logits `[samples, classes]`, of the first target that is not the teacher's,
 /// classes `[samples]` or their probabilities, and of the target [`TEACHER`], the teacher's logits.
 ///
-/// A last `Softmax` of the model is looked through. Without labels it is the divergence from the teacher alone, whatever `α`.
+/// A last `Softmax` of the model is looked through. Without labels it is the divergence from the teacher alone, whatever `α`; of one output half the
+/// squared difference.
 #[derive(Clone, Debug, Default)]
 pub struct MixedLoss {
     /// The settings.
@@ -68,6 +69,8 @@ impl Loss for MixedLoss {
                 let shares = matrix("target", name, shares)?;
                 self.loss.loss_soft(&student, &teacher, &shares)
             }
+            // A softmax of one number is 1, whatever the number.
+            None if student.ncols() == 1 => logit_regression(&student, &teacher),
             None => kl_divergence(&student, &teacher, self.loss.temperature),
         };
         let (value, gradient) = found.map_err(|error| LossError::Foreign {

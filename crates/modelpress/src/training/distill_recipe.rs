@@ -149,8 +149,12 @@ impl DistillRecipe {
     ) -> Result<DistillRun, TrainRecipeError> {
         let recipe = &self.train;
         recipe.preprocess.validate()?;
+        if !recipe.samples.labels.is_empty() {
+            recipe.check_labels()?;
+        }
         let (data, held_out) = recipe.sides(student)?;
         let preparation = recipe.preparation(Augmentation::new(0), student, &*data);
+        let conditions = recipe.conditions(&*data, held_out.as_deref(), options)?;
         let mut samples = KdData::new(data.clone()).with_preparation(preparation);
         if !recipe.augment.is_empty() {
             samples = samples.with_augmentation(recipe.augmentation(student, &*data)?);
@@ -159,14 +163,7 @@ impl DistillRecipe {
             samples = samples.with_held_out(held_out);
         }
         let mut distiller = Distiller::new(teachers, student, samples, &self.config(), options)?;
-        for (name, text) in [
-            ("augment", format!("{:?}", recipe.augment)),
-            ("preprocess", format!("{:?}", recipe.preprocess)),
-            ("hold_out", format!("{:?}", recipe.hold_out)),
-            ("samples", data.len().to_string()),
-            ("winograd", options.winograd.to_string()),
-            ("fft", options.fft.to_string()),
-        ] {
+        for (name, text) in conditions {
             distiller = distiller.with_condition(name, text);
         }
         let labels = data.fields().iter().find(|f| !is_input(student, &f.name));

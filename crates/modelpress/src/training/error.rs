@@ -73,6 +73,11 @@ pub enum TrainRecipeError {
         "the recipe quantizes ([qat]), which training alone does not do: use `begin_qat`, or `modelpress qat`"
     )]
     Quantizes,
+    /// Weights would be drawn anew behind the ranges that were chosen for them.
+    #[error(
+        "initialize draws weights anew, which needs epochs as floats before there are codes: give `warm-up` under [qat] (--float-epochs)"
+    )]
+    InitializesCodes,
     /// A float model would learn from itself.
     #[error("a warm-up without labels needs a teacher that is another model")]
     WarmUpOfNothing,

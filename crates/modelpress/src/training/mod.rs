@@ -177,20 +177,9 @@ impl TrainRecipe {
                     self.preparation(Augmentation::new(0), model, &*data),
                     objective.held_out,
                 ));
-        for (name, text) in [
-            ("loss", objective.text),
-            ("augment", format!("{:?}", self.augment)),
-            ("preprocess", format!("{:?}", self.preprocess)),
-            ("hold_out", format!("{:?}", self.hold_out)),
-            ("limit", format!("{:?}", self.limit)),
-            ("samples", told(&*data)?),
-            ("winograd", options.winograd.to_string()),
-            ("fft", options.fft.to_string()),
-        ] {
+        trainer = trainer.with_condition("loss", objective.text);
+        for (name, text) in self.conditions(&*data, held_out.as_deref(), options)? {
             trainer = trainer.with_condition(name, text);
-        }
-        if let Some(held_out) = &held_out {
-            trainer = trainer.with_condition("held-out samples", told(&**held_out)?);
         }
         // Of one class for each place of an image there is no accuracy of samples.
         let inputs = model.graph.inputs();
@@ -206,6 +195,28 @@ impl TrainRecipe {
             data,
             held_out,
         })
+    }
+
+    /// What results depend on beside the settings of the trainer and the loss: a checkpoint of others is refused.
+    fn conditions(
+        &self,
+        data: &dyn Dataset,
+        held_out: Option<&dyn Dataset>,
+        options: &SessionOptions,
+    ) -> Result<Vec<(&'static str, String)>, TrainRecipeError> {
+        let mut conditions = vec![
+            ("augment", format!("{:?}", self.augment)),
+            ("preprocess", format!("{:?}", self.preprocess)),
+            ("hold_out", format!("{:?}", self.hold_out)),
+            ("limit", format!("{:?}", self.limit)),
+            ("samples", told(data)?),
+            ("winograd", options.winograd.to_string()),
+            ("fft", options.fft.to_string()),
+        ];
+        if let Some(held_out) = held_out {
+            conditions.push(("held-out samples", told(held_out)?));
+        }
+        Ok(conditions)
     }
 
     /// Checks that all samples have what the loss holds outputs against.
@@ -336,6 +347,13 @@ fn told(data: &dyn Dataset) -> Result<String, TrainRecipeError> {
         data.len(),
         digest::of_samples(data)?
     ))
+}
+
+/// What tells a model from others, in a checkpoint.
+fn told_of_model(model: &Model) -> String {
+    let graph = &model.graph;
+    let weights = graph.initializers();
+    digest::of_tensors(weights.map(|(id, tensor)| (graph.name_of(id), tensor)))
 }
 
 fn is_input(model: &Model, name: &str) -> bool {

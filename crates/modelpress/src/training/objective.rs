@@ -71,10 +71,14 @@ impl TrainRecipe {
         let output = output.map_or("", |&id| teacher.graph.name_of(id));
         let spec = self.qat.clone().unwrap_or_default();
         let loss = MixedLoss::new(KdLoss::new(spec.alpha, spec.temperature));
+        let digest = super::told_of_model(teacher);
         let text = if self.samples.labels.is_empty() {
-            format!("teacher alone, T = {}", spec.temperature)
+            format!("teacher {digest} alone, T = {}", spec.temperature)
         } else {
-            format!("teacher, alpha = {}, T = {}", spec.alpha, spec.temperature)
+            format!(
+                "teacher {digest}, alpha = {}, T = {}",
+                spec.alpha, spec.temperature
+            )
         };
         Ok(Objective {
             loss: Box::new(loss),

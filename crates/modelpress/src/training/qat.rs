@@ -37,22 +37,33 @@ use crate::quant::graph::{Calibration, QuantizeConfig, Target, calibrate};
 use crate::quant::qat::StepMethod;
 use crate::session::SessionOptions;
 use crate::train::optimizer::Group;
-use crate::train::trainer::{Callback, Hold, OptimizerConfig, TrainReport, Trainer};
+use crate::train::data::Dataset as _;
+use crate::train::trainer::{
+    Callback, Hold, Initialization, OptimizerConfig, TrainReport, Trainer,
+};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 /// How a model is trained with codes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table of settings"
+)]
 #[non_exhaustive]
 pub struct QatSpec {
     /// How rounding is differentiated and steps are learned.
     pub method: QatMethod,
     /// Bits of weights, 2 to 8.
+    #[serde(alias = "weight_bits")]
     pub weight_bits: u32,
     /// Bits of what weighted layers read, 2 to 8.
+    #[serde(alias = "activation_bits")]
     pub activation_bits: u32,
     /// Bits of the first and of the last layer.
+    #[serde(alias = "end_bits")]
     pub end_bits: Option<u32>,
     /// Bits of layers by name, which come before all others.
     pub layers: Vec<LayerSpec>,
@@ -65,10 +76,13 @@ pub struct QatSpec {
     /// Samples, evenly out of those to train on, that ranges are chosen by.
     pub calibration: usize,
     /// Epochs in which the float model is trained first, normalisations with the statistics of batches.
+    #[serde(alias = "warm_up")]
     pub warm_up: u64,
     /// Epochs at the end of the run in which steps and offsets stay; whole or not.
+    #[serde(alias = "hold_steps")]
     pub hold_steps: f64,
     /// Multiplies the learning rate of steps and offsets; 1 for SGD and LAMB and 0.1 for Adam, which does not know their size, unless given.
+    #[serde(alias = "step_learning_rate")]
     pub step_learning_rate: Option<f64>,
     /// The float model to learn from beside the labels; without labels the model itself, as it came.
     pub teacher: Option<PathBuf>,
@@ -140,14 +154,21 @@ impl QatMethod {
 
 /// Bits of some layers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+#[serde(
+    default,
+    deny_unknown_fields,
+    rename_all = "kebab-case",
+    expecting = "a table with `nodes`"
+)]
 #[non_exhaustive]
 pub struct LayerSpec {
     /// Names of nodes or of their outputs; `*` stands for any text.
     pub nodes: Vec<String>,
     /// Bits of their weights.
+    #[serde(alias = "weight_bits")]
     pub weight_bits: Option<u32>,
     /// Bits of what they read.
+    #[serde(alias = "activation_bits")]
     pub activation_bits: Option<u32>,
 }
 
@@ -267,11 +288,7 @@ impl TrainRecipe {
         options: &SessionOptions,
     ) -> Result<QatRun, TrainRecipeError> {
         let spec = self.qat.clone().unwrap_or_default();
-        spec.validate(self.trainer.epochs)?;
-        let config = spec.config();
-        config.validate()?;
-        let (calibration, samples) = self.calibrate(&spec, &config, float, options)?;
-        let (model, report) = prepare_qat(float, &calibration, &config)?;
+        let (model, report, samples) = self.prepare(&spec, float, options)?;
         let teacher = match (teacher, self.samples.labels.is_empty()) {
             (None, true) => Some(float),
             (teacher, _) => teacher,
@@ -279,11 +296,56 @@ impl TrainRecipe {
         let mut recipe = self.clone();
         recipe.fine_tune();
         recipe.learn_steps(&spec, &report);
+        // The weights are those that ranges were chosen by.
+        recipe.trainer.initialize = Initialization::Keep;
+        let told = QatSpec {
+            // By what it holds, not by its place.
+            teacher: None,
+            ..spec
+        };
+        let mut run = recipe.begin_with(&model, teacher, options)?;
+        run.trainer = run.trainer.with_condition("qat", format!("{told:?}"));
         Ok(QatRun {
-            run: recipe.begin_with(&model, teacher, options)?,
+            run,
             prepared: report,
             calibration: samples,
         })
+    }
+
+    /// Checks the settings on a model before anything is trained: [`TrainRecipe::begin_qat`] refuses what this does, but only after a warm-up.
+    ///
+    /// # Errors
+    /// [`TrainRecipeError`].
+    pub fn check_qat(
+        &self,
+        float: &Model,
+        options: &SessionOptions,
+    ) -> Result<(), TrainRecipeError> {
+        let spec = self.qat.clone().unwrap_or_default();
+        spec.validate(self.trainer.epochs)?;
+        let few = QatSpec {
+            calibration: 1,
+            ..spec
+        };
+        self.prepare(&few, float, options).map(drop)
+    }
+
+    /// The model with quantizers, and the number of samples that their ranges were chosen by.
+    fn prepare(
+        &self,
+        spec: &QatSpec,
+        float: &Model,
+        options: &SessionOptions,
+    ) -> Result<(Model, QatReport, usize), TrainRecipeError> {
+        spec.validate(self.trainer.epochs)?;
+        if self.trainer.initialize != Initialization::Keep && spec.warm_up == 0 {
+            return Err(TrainRecipeError::InitializesCodes);
+        }
+        let config = spec.config();
+        config.validate()?;
+        let (calibration, samples) = self.calibrate(spec, &config, float, options)?;
+        let (model, report) = prepare_qat(float, &calibration, &config)?;
+        Ok((model, report, samples))
     }
 
     /// Statistics of samples that lie evenly over those to train on.
@@ -294,23 +356,22 @@ impl TrainRecipe {
         float: &Model,
         options: &SessionOptions,
     ) -> Result<(Calibration, usize), TrainRecipeError> {
-        /// Samples of a run.
-        const BATCH: usize = 32;
-        let data = DataOptions {
-            preferred_batch: BATCH.min(spec.calibration),
+        let (side, _) = self.sides(float)?;
+        let options_of_data = DataOptions {
+            preferred_batch: 1,
             preprocess: self.preprocess.clone(),
             ..DataOptions::default()
         };
-        let data = Dataset::open(float, &self.samples.inputs, &data)?;
-        let size = data.batch().max(1);
-        let batches = data.len().div_ceil(size);
-        let wanted = spec.calibration.div_ceil(size).clamp(1, batches.max(1));
-        let ranges = (0..wanted).map(|i| {
-            let start = i * batches / wanted * size;
-            start..data.len().min(start + size)
+        let all = Dataset::open(float, &self.samples.inputs, &options_of_data)?;
+        // A model of a fixed batch reads so many samples from that on.
+        let batch = all.batch().max(1);
+        let count = spec.calibration.min(side.len());
+        let samples = (0..count).map(|i| {
+            let row = side.row(i * side.len() / count);
+            let first = row.min(all.len().saturating_sub(batch));
+            all.batch_of(first..first + batch)
+                .map(|batch| batch.inputs)
         });
-        let count = ranges.clone().map(|range| range.len()).sum();
-        let samples = ranges.map(|range| data.batch_of(range).map(|batch| batch.inputs));
         let calibration = calibrate(float, samples, &config.quantize, options)?;
         Ok((calibration, count))
     }
@@ -321,7 +382,7 @@ impl TrainRecipe {
         self.trainer.learning_rate.get_or_insert(usual);
     }
 
-    /// Settings of steps and offsets: no weight decay, but for PACT, whose paper has one; held at the end.
+    /// Settings of steps and offsets: no weight decay, but for the ranges of activations of PACT, whose paper has one; held at the end.
     fn learn_steps(&mut self, spec: &QatSpec, report: &QatReport) {
         let trainer = &mut self.trainer;
         let learned = report.steps.iter().chain(&report.offsets);
@@ -329,16 +390,31 @@ impl TrainRecipe {
         if learned.is_empty() {
             return;
         }
+        let of_weights: Vec<String> = report
+            .layers
+            .iter()
+            .filter_map(|l| l.weight_step.clone())
+            .collect();
+        let (of_weights, others): (Vec<String>, Vec<String>) = learned
+            .iter()
+            .cloned()
+            .partition(|name| of_weights.contains(name));
         let usual = match trainer.optimizer {
             OptimizerConfig::Adam(_) => 0.1,
             _ => 1.0,
         };
-        let mut group = Group::default();
-        group.patterns.clone_from(&learned);
-        group.learning_rate = spec.step_learning_rate.unwrap_or(usual);
-        group.weight_decay = (spec.method != QatMethod::Pact).then_some(0.0);
+        let decays = spec.method == QatMethod::Pact;
         // Groups of the recipe that name steps come before.
-        trainer.groups.push(group);
+        for (patterns, decays) in [(of_weights, false), (others, decays)] {
+            if patterns.is_empty() {
+                continue;
+            }
+            let mut group = Group::default();
+            group.patterns = patterns;
+            group.learning_rate = spec.step_learning_rate.unwrap_or(usual);
+            group.weight_decay = (!decays).then_some(0.0);
+            trainer.groups.push(group);
+        }
         if spec.hold_steps > 0.0 {
             trainer.hold.push(Hold {
                 patterns: learned,

@@ -279,6 +279,8 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
     } else {
         wide
     };
+    // Tiles go on from chunk to chunk.
+    const { assert!(ROW_CHUNK.is_multiple_of(S::MR) && ROW_CHUNK.is_multiple_of(S::MR_NARROW)) };
     let mut panels = [
         (0..wide, S::MR, rows.tiles()),
         (wide..block.cols, S::MR_NARROW, rows.tiles()),

@@ -162,11 +162,11 @@ fn check_runs(grids: &[Grid], inner: usize, len: usize) -> Result<(), KernelErro
 
 simd_dispatch! {
     fn round_run(s: S, grid: Grid, x: &[f32], y: &mut [f32]) {
-        let [step, low, high] = [grid.step, grid.low, grid.high].map(|v| s.splat(v));
+        let [step, low, high, zero] = [grid.step, grid.low, grid.high, 0.0].map(|v| s.splat(v));
         let round = |x| {
-            // A NaN becomes the least value, as in `QuantizeLinear`.
+            // A NaN becomes the least value, as in `QuantizeLinear`, and a code of 0 has no sign.
             let v = s.min(s.max(s.div(x, step), low), high);
-            s.mul(s.round(v), step)
+            s.mul(s.add(s.round(v), zero), step)
         };
         let whole = y.len() / S::LANES * S::LANES;
         let ((x, x_rest), (y, y_rest)) = (x.split_at(whole), y.split_at_mut(whole));

@@ -290,7 +290,15 @@ impl KdArgs {
         if !self.tap.is_empty() && spec.losses.iter().all(|term| term.taps.is_empty()) {
             return Err(Usage::IdleTaps.into());
         }
-        Ok(())
+        let idle = [
+            ("--tap", !self.tap.is_empty()),
+            ("--pool", self.pool),
+            ("--exit", !self.exit.is_empty()),
+        ];
+        match idle.into_iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) if self.loss.is_empty() => Err(Usage::WithoutLoss { flag }.into()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::train::ema::EmaConfig;
 use crate::train::log::LogFormat;
 use crate::train::optimizer::{AdamConfig, Group, LambConfig, SgdConfig, StepControl};
 use crate::train::stopping::StoppingConfig;
-use crate::train::trainer::{CheckpointConfig, Course, LogConfig, OptimizerConfig};
+use crate::train::trainer::{CheckpointConfig, Course, Hold, LogConfig, OptimizerConfig};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::{Table, Value};
@@ -73,12 +73,27 @@ fn kinds<T: Serialize>(all: &[T]) -> BTreeMap<String, BTreeSet<String>> {
     all.iter().map(one).collect()
 }
 
+fn quantizing() -> QatSpec {
+    QatSpec {
+        end_bits: Some(8),
+        layers: vec![LayerSpec {
+            nodes: vec!["conv*".into()],
+            weight_bits: Some(4),
+            activation_bits: Some(4),
+        }],
+        step_learning_rate: Some(0.5),
+        teacher: Some("t.onnx".into()),
+        ..QatSpec::default()
+    }
+}
+
 /// A recipe in which all is said.
 fn whole() -> TrainRecipe {
     let mut recipe = TrainRecipe {
         limit: Some(8),
         validation: Some(SampleSpec::default()),
         hold_out: Some(0.5),
+        qat: Some(quantizing()),
         augment: vec![AugmentSpec::crop(1)],
         ..TrainRecipe::default()
     };
@@ -106,6 +121,10 @@ fn whole() -> TrainRecipe {
         every: 1,
     });
     trainer.curves = Some("s".into());
+    trainer.hold = vec![Hold {
+        patterns: vec!["*".into()],
+        from: 1.0,
+    }];
     recipe
 }
 
@@ -206,6 +225,9 @@ fn expected() -> Reference {
             keys(&table(trainer.checkpoint.as_ref().unwrap())),
         ),
         ("log", keys(&table(trainer.log.as_ref().unwrap()))),
+        ("hold", keys(&table(&trainer.hold[0]))),
+        ("qat", keys(&table(&quantizing()))),
+        ("layers", keys(&table(&quantizing().layers[0]))),
     ];
     tables.map(|(name, keys)| (name.to_owned(), keys)).into()
 }

@@ -288,7 +288,8 @@ impl Operator for LearnedFakeQuantize {
                 true => f64::from(x as f32 / grid.step as f32),
                 false => x / grid.step,
             };
-            v.max(low).min(high).round_ties_even() * grid.step
+            // A code of 0 has no sign.
+            (v.max(low).min(high).round_ties_even() + 0.0) * grid.step
         });
         Ok(vec![
             rounded(x.dtype(), x.shape(), values.collect())?.into(),
