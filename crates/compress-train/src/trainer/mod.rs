@@ -216,10 +216,7 @@ impl Trainer {
             has_stopped: false,
             kept,
             config,
-            conditions: BTreeMap::from([
-                (MODEL.to_owned(), weights),
-                (NODES.to_owned(), nodes),
-            ]),
+            conditions: BTreeMap::from([(MODEL.to_owned(), weights), (NODES.to_owned(), nodes)]),
         })
     }
 

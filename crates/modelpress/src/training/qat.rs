@@ -36,8 +36,8 @@ use crate::quant::graph::qat::{
 use crate::quant::graph::{Calibration, QuantizeConfig, Target, calibrate};
 use crate::quant::qat::StepMethod;
 use crate::session::SessionOptions;
-use crate::train::optimizer::Group;
 use crate::train::data::Dataset as _;
+use crate::train::optimizer::Group;
 use crate::train::trainer::{
     Callback, Hold, Initialization, OptimizerConfig, TrainReport, Trainer,
 };
@@ -369,8 +369,7 @@ impl TrainRecipe {
         let samples = (0..count).map(|i| {
             let row = side.row(i * side.len() / count);
             let first = row.min(all.len().saturating_sub(batch));
-            all.batch_of(first..first + batch)
-                .map(|batch| batch.inputs)
+            all.batch_of(first..first + batch).map(|batch| batch.inputs)
         });
         let calibration = calibrate(float, samples, &config.quantize, options)?;
         Ok((calibration, count))
@@ -409,11 +408,12 @@ impl TrainRecipe {
             if patterns.is_empty() {
                 continue;
             }
-            let mut group = Group::default();
-            group.patterns = patterns;
-            group.learning_rate = spec.step_learning_rate.unwrap_or(usual);
-            group.weight_decay = (!decays).then_some(0.0);
-            trainer.groups.push(group);
+            trainer.groups.push(Group {
+                patterns,
+                learning_rate: spec.step_learning_rate.unwrap_or(usual),
+                weight_decay: (!decays).then_some(0.0),
+                ..Group::default()
+            });
         }
         if spec.hold_steps > 0.0 {
             trainer.hold.push(Hold {
