@@ -152,7 +152,7 @@ def main():
     parser.add_argument("--threads", type=lambda text: [int(n) for n in text.split(",")], default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("parts", nargs="*", choices=["digits", "cifar", "steps", []])
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     parts = {"digits": digits, "cifar": cifar, "steps": steps}
     with tempfile.TemporaryDirectory() as folder:
         for name in given.parts or parts:
