@@ -189,6 +189,8 @@ pub(crate) enum Usage {
         flag: &'static str,
         losses: &'static str,
     },
+    #[error("{flag} is for --teacher beside labels")]
+    OnlyWithTeacher { flag: &'static str },
     #[error("{flag} says what a --loss looks at: give the --loss too")]
     WithoutLoss { flag: &'static str },
     #[error("--loss {loss} looks at tensors within: give --tap STUDENT=TEACHER{rule}")]

@@ -30,6 +30,22 @@ fn relative(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).fold(0f32, |m, (a, b)| m.max((a - b).abs())) / scale
 }
 
+#[test]
+fn weights_of_a_file_lie_anywhere() {
+    let loaded = Model::load_bytes(trained().to_bytes().unwrap(), None).unwrap();
+    let lies_oddly = |tensor: &compress_quant::Tensor| tensor.as_slice::<f32>().is_err();
+    let mut floats = loaded.graph.initializers();
+    assert!(
+        floats
+            .any(|(_, tensor)| tensor.dtype() == compress_quant::DType::F32 && lies_oddly(tensor))
+    );
+    let config = QatConfig::default();
+    let statistics = statistics(&config.quantize);
+    let (file, _) = prepare_qat(&loaded, &statistics, &config).unwrap();
+    let (memory, _) = prepare_qat(trained(), &statistics, &config).unwrap();
+    assert_eq!(file.to_bytes().unwrap(), memory.to_bytes().unwrap());
+}
+
 fn count(model: &Model, op: &str) -> usize {
     model.graph.nodes().filter(|(_, n)| n.op_type == op).count()
 }

@@ -4,7 +4,7 @@ use super::train::files::{RunFiles, checkpoint_of};
 use super::train::settings::TrainArgs;
 use super::train::{Display, print_epochs};
 use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
-use crate::error::Error;
+use crate::error::{Error, Usage};
 use crate::outputs::{check_is_onnx, check_outputs};
 use clap::{Args, ValueEnum};
 use modelpress::ir::Model;
@@ -277,6 +277,22 @@ impl Qat {
         Ok((run.finish()?.0, checkpoint.is_some()))
     }
 
+    /// Settings of a teacher's share have one to be of.
+    fn check_teacher(&self, recipe: &TrainRecipe) -> Result<(), Error> {
+        let has_labels = !recipe.samples.labels.is_empty();
+        let has_teacher = recipe.qat.as_ref().is_some_and(|qat| qat.teacher.is_some());
+        let QatArgs {
+            alpha, temperature, ..
+        } = &self.quantization;
+        let only = |flag| Err(Usage::OnlyWithTeacher { flag }.into());
+        match has_labels {
+            true if has_teacher => Ok(()),
+            _ if alpha.is_some() => only("--alpha"),
+            true if temperature.is_some() => only("--temperature"),
+            _ => Ok(()),
+        }
+    }
+
     /// The recipe of the file, with what the arguments say in its place.
     fn recipe(&self) -> Result<TrainRecipe, Error> {
         let mut recipe = self
@@ -284,6 +300,7 @@ impl Qat {
             .recipe(TrainRecipe::from_toml, TrainRecipe::within)?;
         self.files.apply_samples(&mut recipe)?;
         self.quantization.apply(recipe.qat.get_or_insert_default());
+        self.check_teacher(&recipe)?;
         self.settings.apply(&mut recipe)?;
         self.files.apply_records(&mut recipe);
         Ok(recipe)

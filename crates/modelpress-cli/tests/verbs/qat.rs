@@ -219,6 +219,12 @@ fn wrong_requests_are_refused_with_what_would_do() {
         refused(&["--alpha", "1.5", "--teacher", "model.onnx"])
             .contains("alpha is 1.5, it must lie in [0, 1]")
     );
+    assert!(refused(&["--alpha", "0.5"]).contains("--alpha is for --teacher beside labels"));
+    // What is wrong with the settings shows before the float model is trained.
+    let warm = ["--float-epochs", "1", "--layer-bits", "third=4:4"];
+    assert!(refused(&warm).contains("no quantized layer matches `third`"));
+    assert!(!place.path("q.onnx.checkpoint.float").exists());
+    assert!(refused(&["--initialize", "he"]).contains("--float-epochs"));
     assert!(
         refused(&["--hold-steps", "20"])
             .contains("it must be 0 or more, and no more than the epochs")

@@ -348,6 +348,8 @@ fn noise(
 ) -> Result<f64, QuantError> {
     let mut quantizer = FakeQuantizer::new(codes, StepMethod::StraightThrough);
     quantizer.axis = axis;
+    // Files hold weights at any place.
+    let weight = weight.to_aligned();
     let rounded = quantizer.forward(weight.view::<f32>()?, steps, None)?;
     let data = weight.data::<f32>()?;
     Ok(sqnr_db(&data, rounded.iter().copied()))

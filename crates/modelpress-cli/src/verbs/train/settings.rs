@@ -40,7 +40,7 @@ pub(crate) struct RunArgs {
     /// Batches whose gradients are averaged for one step.
     #[arg(long, value_name = "N", value_parser = positive)]
     accumulate: Option<usize>,
-    /// The highest learning rate; 0.1 for sgd, 0.001 for adam and adamw, 0.01 for lamb unless given.
+    /// The highest learning rate; 0.1 for sgd, 0.001 for adam and adamw, 0.01 for lamb unless given, of qat a tenth of these.
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// The rule by which weights change; sgd unless given.
