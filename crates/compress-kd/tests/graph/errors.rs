@@ -1,12 +1,13 @@
 //! What is said of a distillation that cannot be.
 
 use crate::distill::{config, pictures};
-use crate::models::{residual, transformer};
+use crate::models::{images, residual, transformer};
 use compress_kd::graph::{
     DistillError, KdConfig, KdData, KdTerm, LossTerm, Tap, TeacherRuns, distill,
 };
+use compress_tensor::Tensor;
 use compress_train::augment::{Augmentation, Flip, Images};
-use compress_train::data::ArrayDataset;
+use compress_train::data::{ArrayDataset, Subset};
 use std::sync::Arc;
 
 fn refused(config: &KdConfig) -> String {
@@ -125,6 +126,30 @@ fn a_teacher_cannot_run_once_where_samples_change_or_do_not_fit() {
         KdData::new(Arc::new(pictures(16))).with_augmentation(Augmentation::new(1).with(flip));
     let error = distill(&residual(1), &residual(2), data, &small);
     assert!(matches!(error, Err(DistillError::Augmented)));
+}
+
+#[test]
+fn samples_are_called_by_their_rows() {
+    let mut image = images(16, 9);
+    let of_one = image.len() / 16;
+    image.data_mut::<f32>().unwrap()[9 * of_one] = f32::NAN;
+    let labels = Tensor::vector((0..16).map(|i| i % 5).collect::<Vec<i64>>());
+    let all = ArrayDataset::new([("image", image), ("labels", labels)]).unwrap();
+    // Row 9 is sample 6 of these.
+    let rows = (8..16).rev().collect();
+    let part = Subset::new(Arc::new(all), rows).unwrap();
+    let config = config([LossTerm::default()]);
+    let error = distill(
+        &residual(1),
+        &residual(2),
+        KdData::new(Arc::new(part)),
+        &config,
+    );
+    let error = error.err().unwrap().to_string();
+    assert!(
+        error.contains("field `image` holds NaN in row 9"),
+        "{error}"
+    );
 }
 
 #[test]

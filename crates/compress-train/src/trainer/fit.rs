@@ -188,7 +188,9 @@ impl Trainer {
                     samples,
                     &mut Vec::new(),
                 )
-            })?;
+            });
+        // A loss may refuse what such a sample gives.
+        let found = found.map_err(|error| Feeder::not_finite(batch).unwrap_or(error))?;
         if !found.value.is_finite() {
             if let Some(error) = Feeder::not_finite(batch) {
                 return Err(error);

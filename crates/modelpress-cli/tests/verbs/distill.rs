@@ -213,6 +213,10 @@ fn wrong_requests_are_refused_with_what_would_do() {
     ];
     assert!(place.refused(&none).contains("give --train NAME=FILE.npy"));
     assert!(refused(&["--loss", "magic"]).contains("write one of kd, kl"));
+    assert!(refused(&["--pool"]).contains("--pool says what a --loss looks at"));
+    // Held-out samples without labels would be scored by the teacher.
+    std::fs::write(place.path("r.toml"), "[validation]\ninputs = ['x=x.npy']\n").unwrap();
+    assert!(refused(&["--recipe", "r.toml"]).contains("--val-labels"));
     assert!(refused(&["--loss", "fitnet"]).contains("give --tap STUDENT=TEACHER"));
     assert!(
         refused(&["--loss", "minilm", "--tap", "a=b"])

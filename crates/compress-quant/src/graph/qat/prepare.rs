@@ -29,7 +29,7 @@ const FLOOR: f32 = 1024.0;
 /// Batch normalizations are folded with their running statistics and stay so: to have these fit the data, train the float model first
 /// (`Trainer` updates them) and prepare the result. Weights and biases stay floats under the names that folding leaves them, steps are initializers
 /// `NAME_step` of the rank of what they quantize, so that an optimizer that bounds steps by a layer's norm bounds theirs; LSQ+
-/// has `NAME_offset` beside. Activations that share a scale share the step. No step falls below a 1024th of its first value.
+/// has `NAME_offset` beside. Activations that share a scale share the step. No step falls below a 1024th of the least of its node's first ones.
 ///
 /// The result is trained as any other model: [`QatReport::steps`] names what should have no weight decay. `calibration` is that of
 /// [`calibrate`](crate::graph::calibrate) with `config.quantize`.

@@ -21,7 +21,7 @@ pub(crate) struct RunFiles {
     /// What feeds an input while the model trains: an .npy or .npz file. NAME= may be left out for one input.
     #[arg(long = "train", value_name = "NAME=FILE")]
     inputs: Vec<InputSpec>,
-    /// What the outputs are held against: classes or values by sample.
+    /// What the outputs are held against, by sample: classes, or values where the loss is one of values.
     #[arg(long, value_name = "FILE")]
     labels: Vec<InputSpec>,
     /// What feeds an input when the model is evaluated after an epoch.
