@@ -23,6 +23,7 @@ use crate::{venv, workspace};
 pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
     let python = venv::ensure()?;
     let cases = node_cases(&python)?;
+    build_programs()?;
     if let Some(name) = arguments.first() {
         let part = AGREEMENTS.iter().find(|part| part.name == name);
         let part = part.ok_or_else(|| Error::Usage {
@@ -98,24 +99,27 @@ const KNOWN_FAILURES: &str = "crates/testkit/data/known_failures.txt";
 /// Tests whose inference cannot pass, each with its reason.
 const KNOWN_INFERENCE_FAILURES: &str = "crates/testkit/data/known_inference_failures.txt";
 
+/// Builds the programs that are compared: all of the workspace at once, as its tests are built, so that nothing is compiled with
+/// other features of what it depends on.
+fn build_programs() -> Result<(), Error> {
+    let build = ["build", "--quiet", "--workspace", "--bins", "--examples"];
+    process::run(&mut process::cargo(&build))
+}
+
+fn program(name: &str) -> PathBuf {
+    workspace::target().join("debug").join(name)
+}
+
 fn node_tests(cases: &Path, flags: &[&str]) -> Result<Tally, Error> {
-    let mut command = process::cargo(&["run", "--quiet", "--package", "testkit"]);
-    command
-        .args(["--bin", "node_tests", "--"])
-        .arg(cases)
-        .args(flags);
+    let mut command = process::command(&program("node_tests"), &[]);
+    command.arg(cases).args(flags);
     summed(&mut command)
 }
 
 fn agreement(python: &Path, cases: &Path, part: &Agreement) -> Result<Tally, Error> {
-    let build = ["build", "--quiet", "--package", "onnx-ir", "--example"];
-    process::run(process::cargo(&build).arg(part.example))?;
-    let program = workspace::target()
-        .join("debug/examples")
-        .join(part.example);
     let mut command = process::command(python, &[part.script]);
     command
-        .arg(program)
+        .arg(program("examples").join(part.example))
         .arg(cases)
         .arg(workspace::root())
         .arg(part.known);
@@ -123,11 +127,8 @@ fn agreement(python: &Path, cases: &Path, part: &Agreement) -> Result<Tally, Err
 }
 
 fn whole_models(python: &Path) -> Result<Tally, Error> {
-    let build = ["build", "--quiet", "--package", "modelpress-cli"];
-    process::run(&mut process::cargo(&build))?;
-    let program = workspace::target().join("debug/modelpress");
     let mut command = process::command(python, &["xtask/python/model_conformance.py"]);
-    command.arg(program).arg(workspace::root());
+    command.arg(program("modelpress")).arg(workspace::root());
     summed(&mut command)
 }
 
@@ -165,11 +166,8 @@ fn node_cases(python: &Path) -> Result<PathBuf, Error> {
 fn file_agreement(python: &Path, cases: &Path) -> Result<Tally, Error> {
     let saved = workspace::target().join("conformance/saved");
     std::fs::create_dir_all(&saved).map_err(Error::file(&saved))?;
-    let mut resave = process::cargo(&["run", "--quiet", "--package", "onnx-ir"]);
-    resave
-        .args(["--example", "resave", "--"])
-        .arg(&saved)
-        .args(models(cases)?);
+    let mut resave = process::command(&program("examples").join("resave"), &[]);
+    resave.arg(&saved).args(models(cases)?);
     let verdicts = saved.join("verdicts.tsv");
     let printed = process::capture(&mut resave)?;
     std::fs::write(&verdicts, printed).map_err(Error::file(&verdicts))?;
