@@ -483,4 +483,10 @@ proptest! {
     fn integer_products_are_exact(m in 1usize..20, k in 0usize..70, n in 1usize..40, seed in 0u32..1000) {
         check_int8(&case(m, k, n, seed));
     }
+
+    /// Several tiles of rows, steps and columns.
+    #[test]
+    fn larger_integer_products_are_exact(m in 6usize..90, k in 1usize..60, n in 1usize..80, seed in 0u32..1000) {
+        check_int8(&case(m, 4 * k, n, seed));
+    }
 }

@@ -166,6 +166,22 @@ fn cases() -> Vec<Case> {
             &[],
             (&[1, 1], &[0, 0]),
         ),
+        // Rows and columns of several tiles: lines of whole tiles, with a rest, shorter ones, and windows that are laid out.
+        case((1, 16, 40, 1), &[5, 32], &[3, 3], &[1, 1], &[], same),
+        case((2, 32, 17, 1), &[6, 24], &[3, 3], &[1, 1], &[], same),
+        case((1, 64, 70, 1), &[9, 7], &[3, 3], &[1, 1], &[], same),
+        case((1, 48, 16, 1), &[12, 11], &[1, 1], &[], &[], none),
+        case((1, 48, 33, 1), &[19, 21], &[3, 3], &[2, 2], &[], same),
+        case((1, 8, 36, 1), &[8, 40], &[3, 3], &[1, 1], &[2, 3], same),
+        case(
+            (1, 3, 50, 1),
+            &[30, 40],
+            &[7, 7],
+            &[2, 2],
+            &[],
+            (&[3, 3], &[2, 2]),
+        ),
+        case((1, 64, 48, 2), &[9, 18], &[3, 3], &[1, 1], &[], same),
         // One output channel per group and several.
         case((1, 4, 12, 4), &[6, 7], &[3, 3], &[1, 1], &[], same),
     ];
