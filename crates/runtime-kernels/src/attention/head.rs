@@ -206,9 +206,9 @@ fn multiply<S: Simd>(
         let panel = &panels[col * walk.words..][..walk.words * nr];
         let to = (&mut out[col..], stride);
         if cols - col <= S::LANES {
-            narrow_tile::<S, Float>(s, live, walk, &tile, panel, to);
+            narrow_tile::<S, Float>(s, live, walk, &tile, (panel, &[]), to);
         } else {
-            wide_tile::<S, Float>(s, live, walk, &tile, panel, to);
+            wide_tile::<S, Float>(s, live, walk, &tile, (panel, &[]), to);
         }
     }
 }

@@ -15,9 +15,16 @@ use super::shape::ConvShape;
 use crate::gemm::arith::{Arith, Float, UnsignedSigned};
 use crate::gemm::direct::{Source, Walk};
 use crate::gemm::half::Bf16Pairs;
-use crate::gemm::rows::{BLOCK_BYTES, unit_bytes, widen};
+use crate::gemm::rows::{APART, BLOCK_BYTES, share_a_set, unit_bytes, widen};
 use crate::isa::{Isa, MAX_LANES, Simd, simd_dispatch};
 use crate::quantized::QuantByte;
+
+/// Bytes of weights that a core's own cache does not hold beside a band: the fewer bands, the less often they are read.
+const LARGE_WEIGHTS: usize = 512 * 1024;
+/// Bytes of a band under such.
+const LARGE_BAND: usize = 448 * 1024;
+/// Output channels from which on windows that would drive each other out of the first cache are set apart.
+const WORTH_GATHERING: usize = 64;
 
 /// How a band is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +164,16 @@ impl<'a, T> Windows<'a, T> {
         // Dilations can spread a window over more than memory holds.
         let staged = product([d, h, w, shape.in_per_group()]);
         if inside && T::units(image).is_some() {
-            windows.mode = Mode::InPlace;
+            let is_crowded = shape.taps() == 1
+                && share_a_set(product([
+                    shape.strides[2],
+                    shape.in_channels,
+                    windows.unit_bytes(),
+                ]));
+            windows.mode = match is_crowded && shape.out_per_group() >= WORTH_GATHERING {
+                true => Mode::Gathered,
+                false => Mode::InPlace,
+            };
         } else if (apart && !shape.in_per_group().is_multiple_of(per_word))
             || shape.output[2] * shape.depth() < staged
         {
@@ -180,10 +196,19 @@ impl<'a, T> Windows<'a, T> {
         [s.kernel[0], span(1, lines), span(2, s.output[2])]
     }
 
-    /// Units of a gathered window.
+    /// Units from a gathered window to the next.
     fn window_units(&self) -> usize {
         let [kd, kh, _] = self.shape.kernel;
-        kd * kh * Self::run_words(self.shape, self.per_word) * self.per_word * self.unit
+        let units =
+            kd * kh * Self::run_words(self.shape, self.per_word) * self.per_word * self.unit;
+        match share_a_set(units * self.unit_bytes()) {
+            true => units + APART / self.unit_bytes(),
+            false => units,
+        }
+    }
+
+    fn unit_bytes(&self) -> usize {
+        4 / (self.unit * self.per_word)
     }
 
     /// Units of scratch memory under a band.
@@ -210,8 +235,13 @@ impl<'a, T> Windows<'a, T> {
             }
             Mode::Gathered => self.band_units(1),
         };
-        let bytes = units.saturating_mul(4) / (self.unit * self.per_word);
-        (BLOCK_BYTES / bytes.max(1)).clamp(1, s.output[1])
+        let bytes = |units: usize| units.saturating_mul(self.unit_bytes());
+        let weights = product([s.depth(), s.out_per_group(), self.unit]);
+        let limit = match bytes(weights) > LARGE_WEIGHTS {
+            true => LARGE_BAND,
+            false => BLOCK_BYTES,
+        };
+        (limit / bytes(units).max(1)).clamp(1, s.output[1])
     }
 
     fn band(&self, rows: Range<usize>) -> Band {
@@ -367,13 +397,13 @@ simd_dispatch! {
         let (channels, unit) = (shape.in_per_group(), windows.unit);
         let pixel = channels * unit;
         let run = Windows::<T>::run_words(shape, windows.per_word) * windows.per_word * unit;
-        let mut runs = out.chunks_exact_mut(run.max(1));
+        let mut windows_of = out.chunks_exact_mut(windows.window_units().max(1));
         for y in band.y..band.y + band.lines {
             for x in 0..shape.output[2] {
-                for k in 0..kd * kh {
-                    let Some(out) = runs.next() else {
-                        return;
-                    };
+                let Some(out) = windows_of.next() else {
+                    return;
+                };
+                for (k, out) in out.chunks_exact_mut(run.max(1)).enumerate().take(kd * kh) {
                     let (z, y) = (band.z * sz + k / kh * dz, y * sy + k % kh * dy);
                     let Some(row) = windows.image_row(band.image, z, y) else {
                         fill::<S, A, T>(s, windows.pad, out);

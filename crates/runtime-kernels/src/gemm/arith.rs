@@ -5,6 +5,7 @@ use std::marker::PhantomData;
 use super::direct::{Block, sweep};
 use super::driver::Finish;
 use super::half::Stored;
+use super::tiles;
 use crate::isa::{Isa, Simd};
 
 /// A multiply-accumulate on vectors of 32-bit words.
@@ -40,8 +41,21 @@ pub(crate) trait Arith: Copy + Send + Sync + 'static {
         rhs: Self::Vector<S>,
     ) -> Self::Vector<S>;
 
-    /// Multiplies a block of a direct product, with the instructions that this arithmetic takes beyond those of `isa`.
-    fn sweep<F: Finish<Self>>(isa: Isa, block: &Block<'_, Self>, finish: &F, out: &mut F::Out<'_>) {
+    /// Units of scratch memory that [`Arith::sweep`] takes for blocks of so many rows and steps.
+    fn sweep_units(isa: Isa, rows: usize, groups: usize) -> usize {
+        let _ = (isa, rows, groups);
+        0
+    }
+
+    /// Multiplies a block of a direct product, with the instructions that this arithmetic takes beyond vectors of `isa`.
+    fn sweep<F: Finish<Self>>(
+        isa: Isa,
+        block: &Block<'_, Self>,
+        finish: &F,
+        out: &mut F::Out<'_>,
+        scratch: &mut [Self::Unit],
+    ) {
+        let _ = scratch;
         sweep(isa, block, finish, out);
     }
 }
@@ -70,7 +84,13 @@ impl<W: Stored> Arith for Float<W> {
     fn load_weights<S: Simd>(s: S, src: &[W::Weight]) -> S::F {
         W::load(s, src)
     }
-    fn sweep<F: Finish<Self>>(isa: Isa, block: &Block<'_, Self>, finish: &F, out: &mut F::Out<'_>) {
+    fn sweep<F: Finish<Self>>(
+        isa: Isa,
+        block: &Block<'_, Self>,
+        finish: &F,
+        out: &mut F::Out<'_>,
+        _: &mut [W::Unit],
+    ) {
         W::sweep(isa, block, finish, out);
     }
     #[inline(always)]
@@ -96,7 +116,7 @@ impl<W: Stored> Arith for Float<W> {
 }
 
 macro_rules! int8 {
-    ($(#[$doc:meta])* $name:ident, |$s:ident, $acc:ident, $lhs:ident, $rhs:ident| $mac:expr) => {
+    ($(#[$doc:meta])* $name:ident, |$s:ident, $acc:ident, $lhs:ident, $rhs:ident| $mac:expr $(, $tiles:item)*) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub(crate) struct $name;
@@ -141,13 +161,28 @@ macro_rules! int8 {
             fn mac<S: Simd>($s: S, $acc: S::I, $lhs: S::I, $rhs: S::I) -> S::I {
                 $mac
             }
+            $($tiles)*
         }
     };
 }
 
 int8!(
     /// Words of bytes, activations on the left.
-    UnsignedSigned, |s, acc, lhs, rhs| s.dot_activations(acc, lhs, rhs)
+    UnsignedSigned, |s, acc, lhs, rhs| s.dot_activations(acc, lhs, rhs),
+    fn sweep_units(isa: Isa, rows: usize, groups: usize) -> usize {
+        tiles::scratch_bytes(isa, rows, groups)
+    },
+    fn sweep<F: Finish<Self>>(
+        isa: Isa,
+        block: &Block<'_, Self>,
+        finish: &F,
+        out: &mut F::Out<'_>,
+        scratch: &mut [u8],
+    ) {
+        if !tiles::sweep(isa, block, finish, out, scratch) {
+            sweep(isa, block, finish, out);
+        }
+    }
 );
 int8!(
     /// Words of bytes, activations on the right.

@@ -55,7 +55,7 @@ impl Walk {
         }
     }
 
-    fn groups(&self) -> usize {
+    pub(super) fn groups(&self) -> usize {
         self.runs.iter().product::<usize>() * self.words
     }
 
@@ -159,7 +159,16 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
 
     /// Units of scratch memory that [`DirectProduct::run`] needs.
     pub(crate) fn scratch_units(&self, ctx: &Context) -> usize {
-        self.cuts(ctx).tasks * self.source.scratch_units()
+        self.cuts(ctx).tasks * self.task_units(ctx.isa)
+    }
+
+    /// The same of one task.
+    fn task_units(&self, isa: Isa) -> usize {
+        let groups = match self.groups {
+            0 => 0,
+            _ => (self.weights)(0).groups(),
+        };
+        self.source.scratch_units() + A::sweep_units(isa, self.rows, groups)
     }
 
     /// Computes the product into `out`: `rows` by all columns of all groups.
@@ -174,7 +183,7 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
             (out.rows(), self.row_unit)
         };
         let step = extent.div_ceil(unit).div_ceil(tasks).max(1) * unit;
-        let own = self.source.scratch_units();
+        let own = self.task_units(ctx.isa);
         let cut = if by_cols {
             Cut::split_cols
         } else {
@@ -190,6 +199,7 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
     /// The part of the result that starts at (`row`, `col`).
     fn task(&self, isa: Isa, row: usize, col: usize, mut out: F::Out<'_>, scratch: &mut [A::Unit]) {
         let end = row + out.rows();
+        let (scratch, of_sweep) = scratch.split_at_mut(self.source.scratch_units());
         let mut from = row;
         while from < end {
             let to = self.source.block_end(from, end);
@@ -213,7 +223,7 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
                     cols,
                     base: group * weights.lines(),
                 };
-                A::sweep(isa, &block, self.finish, &mut out);
+                A::sweep(isa, &block, self.finish, &mut out, of_sweep);
             }
             from = to;
         }
@@ -222,20 +232,20 @@ impl<'a, A: Arith, F: Finish<A>> DirectProduct<'a, A, F> {
 
 /// One block of rows against the columns of one group.
 pub(crate) struct Block<'a, A: Arith> {
-    units: &'a [A::Unit],
-    walk: Walk,
-    weights: &'a Packed<A::Weight>,
+    pub(super) units: &'a [A::Unit],
+    pub(super) walk: Walk,
+    pub(super) weights: &'a Packed<A::Weight>,
     /// The product has this row only.
-    lone: bool,
+    pub(super) lone: bool,
     /// The first row in the product, and that of the result's piece.
-    row: usize,
-    first_row: usize,
-    rows: usize,
+    pub(super) row: usize,
+    pub(super) first_row: usize,
+    pub(super) rows: usize,
     /// The first column in the group's weights: where the result's piece starts.
-    first_col: usize,
-    cols: usize,
+    pub(super) first_col: usize,
+    pub(super) cols: usize,
     /// The group's first column in the product.
-    base: usize,
+    pub(super) base: usize,
 }
 
 simd_dispatch! {
@@ -265,10 +275,13 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
         for j in (0..block.cols).step_by(nr) {
             let height = height::<S>(block.cols - j);
             let mut tiles = rows.tiles();
+            let mut parts = block.parts_behind(j, nr, height);
             for i in (0..block.rows).step_by(height) {
                 let live = height.min(block.rows - i);
                 let of_rows = tiles.next(live, height);
-                one_tile::<S, A, F>(s, block, finish, (i, live, j), &of_rows, &mut tile, out);
+                let at = (i, live, j);
+                let ahead = parts.next().unwrap_or_default();
+                one_tile::<S, A, F>(s, block, finish, at, &of_rows, ahead, &mut tile, out);
             }
         }
         return;
@@ -292,10 +305,31 @@ pub(super) fn sweep_with<S: Simd, A: Arith, F: Finish<A>>(
                 let live = (end - i).min(*height);
                 let of_rows = tiles.next(live, *height);
                 for j in cols.clone().step_by(nr) {
-                    one_tile::<S, A, F>(s, block, finish, (i, live, j), &of_rows, &mut tile, out);
+                    let at = (i, live, j);
+                    one_tile::<S, A, F>(s, block, finish, at, &of_rows, &[], &mut tile, out);
                 }
             }
         }
+    }
+}
+
+impl<'a, A: Arith> Block<'a, A> {
+    /// The panel behind the one of column `j`, in parts that the tiles of that one, so many rows high, are to ask for: it comes from afar
+    /// while they compute. A single tile leaves no time for it.
+    #[inline(always)]
+    fn parts_behind(
+        &self,
+        j: usize,
+        nr: usize,
+        height: usize,
+    ) -> std::slice::Chunks<'a, A::Weight> {
+        let tiles = self.rows.div_ceil(height);
+        let next = j + nr;
+        let panel = match next < self.cols && tiles > 1 {
+            true => (self.weights).panel((self.first_col + next) / nr, 0..self.walk.groups()),
+            false => &[],
+        };
+        panel.chunks(panel.len().div_ceil(tiles).max(1))
     }
 }
 
@@ -317,6 +351,7 @@ fn one_tile<S: Simd, A: Arith, F: Finish<A>>(
     finish: &F,
     (i, live, j): (usize, usize, usize),
     rows: &RowTile<'_, A::Unit>,
+    ahead: &[A::Weight],
     tile: &mut [A::Word; MAX_MR * MAX_NR],
     out: &mut F::Out<'_>,
 ) {
@@ -345,9 +380,9 @@ fn one_tile<S: Simd, A: Arith, F: Finish<A>>(
             taken: &mut taken,
         };
         if place.cols <= S::LANES {
-            narrow_tile::<S, A>(s, live, &block.walk, rows, panel, to);
+            narrow_tile::<S, A>(s, live, &block.walk, rows, (panel, ahead), to);
         } else {
-            wide_tile::<S, A>(s, live, &block.walk, rows, panel, to);
+            wide_tile::<S, A>(s, live, &block.walk, rows, (panel, ahead), to);
         }
     }
     if !taken {
@@ -397,23 +432,23 @@ impl<A: Arith, F: Finish<A>> Sink<A> for Finishing<'_, '_, A, F> {
     }
 }
 
-/// The sums of `live` rows, or a few more, and two vectors of columns.
+/// The sums of `live` rows, or a few more, and two vectors of columns. Of the panels, the second is asked for only, on the way.
 #[inline(always)]
 pub(crate) fn wide_tile<S: Simd, A: Arith>(
     s: S,
     live: usize,
     walk: &Walk,
     rows: &RowTile<'_, A::Unit>,
-    panel: &[A::Weight],
+    panels: (&[A::Weight], &[A::Weight]),
     to: impl Sink<A>,
 ) {
     match live {
-        1 => tile_of::<S, A, 1, 2>(s, walk, rows, panel, to),
-        2 => tile_of::<S, A, 2, 2>(s, walk, rows, panel, to),
-        3..=4 => tile_of::<S, A, 4, 2>(s, walk, rows, panel, to),
-        5..=6 => tile_of::<S, A, 6, 2>(s, walk, rows, panel, to),
-        7..=8 => tile_of::<S, A, 8, 2>(s, walk, rows, panel, to),
-        _ => tile_of::<S, A, 12, 2>(s, walk, rows, panel, to),
+        1 => tile_of::<S, A, 1, 2>(s, walk, rows, panels, to),
+        2 => tile_of::<S, A, 2, 2>(s, walk, rows, panels, to),
+        3..=4 => tile_of::<S, A, 4, 2>(s, walk, rows, panels, to),
+        5..=6 => tile_of::<S, A, 6, 2>(s, walk, rows, panels, to),
+        7..=8 => tile_of::<S, A, 8, 2>(s, walk, rows, panels, to),
+        _ => tile_of::<S, A, 12, 2>(s, walk, rows, panels, to),
     }
 }
 
@@ -424,13 +459,13 @@ pub(crate) fn narrow_tile<S: Simd, A: Arith>(
     live: usize,
     walk: &Walk,
     rows: &RowTile<'_, A::Unit>,
-    panel: &[A::Weight],
+    panels: (&[A::Weight], &[A::Weight]),
     to: impl Sink<A>,
 ) {
     match live {
-        1..=4 => tile_of::<S, A, 4, 1>(s, walk, rows, panel, to),
-        5..=8 => tile_of::<S, A, 8, 1>(s, walk, rows, panel, to),
-        _ => tile_of::<S, A, 12, 1>(s, walk, rows, panel, to),
+        1..=4 => tile_of::<S, A, 4, 1>(s, walk, rows, panels, to),
+        5..=8 => tile_of::<S, A, 8, 1>(s, walk, rows, panels, to),
+        _ => tile_of::<S, A, 12, 1>(s, walk, rows, panels, to),
     }
 }
 
@@ -449,13 +484,43 @@ fn prefetch_panel<S: Simd, A: Arith>(s: S, panel: &[A::Weight], words: usize) {
     }
 }
 
+/// What a tile asks for, a few cache lines in every two steps.
+struct Ahead<'a, W> {
+    of: &'a [W],
+    at: usize,
+    /// Words from one time to the next.
+    step: usize,
+}
+
+impl<'a, W> Ahead<'a, W> {
+    #[inline(always)]
+    fn new(of: &'a [W], walk: &Walk) -> Self {
+        let line = LINE_BYTES / size_of::<W>();
+        let times = (walk.groups() / 2).max(1);
+        let step = of.len().div_ceil(times).next_multiple_of(line);
+        Self { of, at: 0, step }
+    }
+
+    #[inline(always)]
+    fn ask<S: Simd>(&mut self, s: S) {
+        let line = LINE_BYTES / size_of::<W>();
+        if self.step > 0 {
+            s.prefetch(self.of, self.at);
+            if self.step > line {
+                s.prefetch(self.of, self.at + line);
+            }
+            self.at += self.step;
+        }
+    }
+}
+
 /// A register tile of `R` rows and `V` vectors.
 #[inline(always)]
 fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     s: S,
     walk: &Walk,
     rows: &RowTile<'_, A::Unit>,
-    panel: &[A::Weight],
+    panels: (&[A::Weight], &[A::Weight]),
     to: impl Sink<A>,
 ) {
     if R > (if V == 1 { S::MR_NARROW } else { S::MR }) {
@@ -463,7 +528,8 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
     }
     let nr = 2 * S::LANES;
     let mut acc = [[A::splat(s, A::Word::default()); V]; R];
-    let mut panel = panel;
+    let (mut panel, ahead) = panels;
+    let mut ahead = Ahead::new(ahead, walk);
     let ([nz, ny, nx], [dz, dy, dx]) = (walk.runs, walk.run_steps);
     if nz * ny * nx == 0 {
         return to.take(s, &acc);
@@ -479,6 +545,7 @@ fn tile_of<S: Simd, A: Arith, const R: usize, const V: usize>(
         for b in pairs {
             let columns = rows.columns(place, 2 * A::UNITS);
             place += 2 * A::UNITS;
+            ahead.ask::<S>(s);
             for i in 0..2 {
                 let b = &b[i * nr..];
                 prefetch_panel::<S, A>(s, b, V * S::LANES);

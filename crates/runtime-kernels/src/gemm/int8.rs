@@ -349,7 +349,7 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
         rule,
     };
     if side == Side::Rhs
-        && let Some(source) = ByteRows::of(activations, k_group)
+        && let Some(source) = ByteRows::of(ctx.isa, activations)
     {
         let panels = |_: usize| weights.panels();
         let product = |finish| DirectProduct::<UnsignedSigned, _> {

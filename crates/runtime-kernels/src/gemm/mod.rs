@@ -13,6 +13,7 @@ mod nbits;
 mod packed_rows;
 pub(crate) mod panel;
 pub(crate) mod rows;
+mod tiles;
 
 pub use float::{Bias, Epilogue, FloatOperand, PackedF32, gemm, gemm_batched};
 pub use half::PackedHalf;

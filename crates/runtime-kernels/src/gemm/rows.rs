@@ -7,6 +7,7 @@ use super::bytes::Role;
 use super::direct::{Source, Walk};
 use super::half::Stored;
 use super::int8::Int8Matrix;
+use super::tiles;
 use crate::MatRef;
 use crate::isa::{Isa, MAX_MR, Simd, simd_dispatch};
 use crate::quantized::QuantByte;
@@ -20,15 +21,25 @@ const LONG_ROWS: usize = 48;
 
 /// Rows that lie a multiple of so many bytes apart share the few places of one set of the first cache.
 const SET_BYTES: usize = 4096;
-/// Floats by which such rows are set apart: a cache line.
-const APART: usize = 16;
+/// Bytes by which such rows are set apart: a cache line.
+pub(crate) const APART: usize = 64;
+
+/// Whether rows so many bytes apart share the places of one set.
+pub(crate) fn share_a_set(bytes: usize) -> bool {
+    bytes > 0 && bytes.is_multiple_of(SET_BYTES)
+}
 
 /// Where a block of rows of `bytes` bytes each ends; whole register tiles.
 pub(crate) fn block_end(row: usize, end: usize, bytes: usize) -> usize {
+    block_end_within(BLOCK_BYTES, row, end, bytes)
+}
+
+/// The same for blocks of so many bytes.
+fn block_end_within(block: usize, row: usize, end: usize, bytes: usize) -> usize {
     // A multiple of the height of every register tile.
     const UNIT: usize = 24;
     let bytes = bytes.max(1);
-    let rows = (BLOCK_BYTES / bytes).max(LONG_ROWS.min(LONG_ROWS_BYTES / bytes));
+    let rows = (block / bytes).max(LONG_ROWS.min(LONG_ROWS_BYTES / bytes));
     end.min(row + rows.next_multiple_of(UNIT).max(UNIT))
 }
 
@@ -41,10 +52,9 @@ pub(crate) struct FloatRows<'a> {
 impl<'a> FloatRows<'a> {
     /// `None` where the rows are not contiguous.
     pub(crate) fn of(matrix: MatRef<'a, f32>) -> Option<Self> {
-        let apart = 4 * matrix.row_stride();
         (matrix.col_stride() == 1).then_some(Self {
             matrix,
-            copied: apart > 0 && apart.is_multiple_of(SET_BYTES) && matrix.rows() >= MAX_MR,
+            copied: share_a_set(4 * matrix.row_stride()) && matrix.rows() >= MAX_MR,
         })
     }
 
@@ -58,7 +68,7 @@ impl<'a> FloatRows<'a> {
 
     fn step(&self) -> usize {
         if self.copied {
-            self.matrix.cols() + APART
+            self.matrix.cols() + APART / 4
         } else {
             self.matrix.row_stride()
         }
@@ -102,23 +112,30 @@ pub(crate) struct ByteRows<'a> {
     matrix: Int8Matrix<'a>,
     /// Words of a row.
     words: usize,
+    /// Bytes of a block.
+    block: usize,
 }
 
 impl<'a> ByteRows<'a> {
     /// `None` where the rows are not contiguous.
-    pub(crate) fn of(matrix: Int8Matrix<'a>, k_group: usize) -> Option<Self> {
+    pub(crate) fn of(isa: Isa, matrix: Int8Matrix<'a>) -> Option<Self> {
         let step = match matrix {
             Int8Matrix::U8(m) => m.col_stride(),
             Int8Matrix::I8(m) => m.col_stride(),
         };
-        let words = matrix.cols().div_ceil(k_group);
-        (step == 1).then_some(Self { matrix, words })
+        let words = matrix.cols().div_ceil(isa.tile().k_group);
+        let block = tiles::block_bytes(isa).unwrap_or(BLOCK_BYTES);
+        (step == 1).then_some(Self {
+            matrix,
+            words,
+            block,
+        })
     }
 }
 
 impl Source<UnsignedSigned> for ByteRows<'_> {
     fn block_end(&self, row: usize, end: usize) -> usize {
-        block_end(row, end, 4 * self.words)
+        block_end_within(self.block, row, end, 4 * self.words)
     }
 
     fn scratch_units(&self) -> usize {

@@ -29,7 +29,7 @@ mod x86 {
     impl Avx512Bf16 {
         /// The token, if `isa` is the instruction set that it extends and this CPU has the feature.
         pub(crate) fn of(isa: Isa) -> Option<Self> {
-            match isa {
+            match isa.of_vectors() {
                 Isa::Avx512Vnni(base) if is_x86_feature_detected!("avx512bf16") => Some(Self(base)),
                 _ => None,
             }

@@ -5,7 +5,7 @@
 //! to call with any value of it.
 //!
 //! [`Isa::best`] may be overridden for tests and for reports of a fault by the environment
-//! variable `MODELPRESS_ISA` (`scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vnni`, `neon`, `neondot`, `neoni8mm`); a name that this
+//! variable `MODELPRESS_ISA` (`scalar`, `avx2`, `avxvnni`, `avx512`, `avx512vnni`, `avx512amx`, `neon`, `neondot`, `neoni8mm`); a name that this
 //! CPU does not have is ignored.
 
 pub(crate) mod bf16;
@@ -14,6 +14,8 @@ mod scalar;
 mod simd;
 mod spaced_rows;
 
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
@@ -28,6 +30,8 @@ mod neon_dot;
 use std::fmt;
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+pub use amx::Avx512Amx;
 #[cfg(target_arch = "x86_64")]
 pub use avx_vnni::AvxVnni;
 #[cfg(target_arch = "x86_64")]
@@ -63,6 +67,9 @@ pub enum Isa {
     /// AVX-512 with VNNI, the 8-bit dot product.
     #[cfg(target_arch = "x86_64")]
     Avx512Vnni(Avx512Vnni),
+    /// The same with AMX, tiles of bytes, for products of enough rows.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Amx(Avx512Amx),
     /// AArch64 NEON.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon),
@@ -102,6 +109,7 @@ impl Isa {
             all.extend(AvxVnni::detect().map(Self::AvxVnni));
             all.extend(Avx512::detect().map(Self::Avx512));
             all.extend(Avx512Vnni::detect().map(Self::Avx512Vnni));
+            all.extend(Avx512Amx::detect().map(Self::Avx512Amx));
         }
         #[cfg(target_arch = "aarch64")]
         {
@@ -129,12 +137,24 @@ impl Isa {
             Self::Avx512(_) => "avx512",
             #[cfg(target_arch = "x86_64")]
             Self::Avx512Vnni(_) => "avx512vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Amx(_) => "avx512amx",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
             Self::NeonDot(_) => "neondot",
             #[cfg(target_arch = "aarch64")]
             Self::NeonI8mm(_) => "neoni8mm",
+        }
+    }
+
+    /// The instruction set that its vectors are of: another one where it is that one with something beside vectors.
+    #[inline(always)]
+    pub(crate) fn of_vectors(self) -> Self {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Amx(amx) => Self::Avx512Vnni(amx.base()),
+            vectors => vectors,
         }
     }
 

@@ -254,7 +254,7 @@ macro_rules! simd_dispatch {
             #[allow(unused_mut, reason = "the pattern serves bodies that do and do not mutate")]
             fn body<S: $crate::isa::Simd $($(, $g: $bound)*)?>($simd: S $(, $arg: $ty)*) $(-> $ret)? $body
 
-            match isa {
+            match isa.of_vectors() {
                 $crate::isa::Isa::Scalar(token) => body(token $(, $arg)*),
                 #[cfg(target_arch = "x86_64")]
                 $crate::isa::Isa::Avx2(token) => {
@@ -292,6 +292,8 @@ macro_rules! simd_dispatch {
                     // SAFETY: an `Avx512Vnni` exists only where these features were detected.
                     unsafe { go(token $(, $arg)*) }
                 }
+                #[cfg(target_arch = "x86_64")]
+                $crate::isa::Isa::Avx512Amx(_) => unreachable!("its vectors are those of its base"),
                 #[cfg(target_arch = "aarch64")]
                 $crate::isa::Isa::Neon(token) => {
                     #[target_feature(enable = "neon")]

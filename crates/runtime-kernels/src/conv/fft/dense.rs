@@ -319,9 +319,9 @@ simd_dispatch! {
                     let tile = tiles.next(live, height);
                     let to = (&mut output[i * blocks.cols + j..], blocks.cols);
                     if narrow {
-                        narrow_tile::<S, Float>(s, live, &walk, &tile, panel, to);
+                        narrow_tile::<S, Float>(s, live, &walk, &tile, (panel, &[]), to);
                     } else {
-                        wide_tile::<S, Float>(s, live, &walk, &tile, panel, to);
+                        wide_tile::<S, Float>(s, live, &walk, &tile, (panel, &[]), to);
                     }
                 }
             }

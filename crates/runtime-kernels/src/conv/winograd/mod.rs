@@ -35,8 +35,15 @@ pub enum WinogradTile {
 
 /// Bytes of weights that are taken to stay in a cache from run to run.
 const CACHED: usize = 2 << 20;
-/// Products of vectors that take as long as a vector of weights from memory.
-const FAR: f64 = 10.0;
+/// Products of vectors that take as long as a vector of weights from memory: two a cycle are the rule of cores with tiles, whose memory is
+/// shared by many.
+fn distance(isa: Isa) -> f64 {
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Amx(_) => 24.0,
+        _ => 10.0,
+    }
+}
 
 impl WinogradTile {
     /// The tile that is expected to be fastest for a convolution, by counting products and transforms; `None` where that
@@ -53,7 +60,7 @@ impl WinogradTile {
         let weights = |places: f64| {
             let all = places * shape.in_channels as f64 * written;
             let far = (all - (CACHED / (4 * lanes)) as f64).max(0.0);
-            far * FAR / shape.batch.max(1) as f64
+            far * distance(isa) / shape.batch.max(1) as f64
         };
         // Declared sizes may be beyond all bounds.
         let direct = shape.out_pixels() as f64 * shape.depth() as f64 * written + weights(9.0);
@@ -445,9 +452,9 @@ simd_dispatch! {
                     let tile = tiles.next(live, height);
                     let to = (&mut output[i * blocks.cols + j..], blocks.cols);
                     if narrow {
-                        narrow_tile::<S, Float>(s, live, &walk, &tile, panel, to);
+                        narrow_tile::<S, Float>(s, live, &walk, &tile, (panel, &[]), to);
                     } else {
-                        wide_tile::<S, Float>(s, live, &walk, &tile, panel, to);
+                        wide_tile::<S, Float>(s, live, &walk, &tile, (panel, &[]), to);
                     }
                 }
             }
