@@ -1,4 +1,4 @@
-"""Distillation: distillation_study.py PROGRAM DATA [--threads N] [--epochs N] [--seeds N] [--samples N] [--losses A,B] [PART ...]
+"""Distillation: distillation_study.py PROGRAM DATA [--threads N] [--epochs N] [--seeds N] [--samples N] [--losses A,B] [--students N] [PART ...]
 
 Parts: cifar (teacher ResNet-large, students ResNet-8 and one of half its width, from new weights on the CIFAR-10 training images, each by every loss; the
 top-1 on the test images), minilm (MiniLM with 3 of its 6 layers, without labels on the sentences of STS-B dev; Spearman on the test pairs, the layers alone
@@ -65,7 +65,7 @@ def cifar(program, data, folder, given):
     call(program, "distill", "--teacher", small, "--student-width", 0.5, "-o", half, "--train", folder / "few_x.npy", "--layout", "nhwc",
          "--loss", "kl", "--epochs", 1)
     print("| student | loss | top-1 % | runs | seconds |\n|---|---|---:|---:|---:|")
-    for student, path in (("ResNet-8", small), ("half of ResNet-8", half)):
+    for student, path in (("ResNet-8", small), ("half of ResNet-8", half))[: given.students]:
         for name in given.losses or LOSSES:
             found, seconds = [], []
             for seed in range(given.seeds):
@@ -117,6 +117,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--samples", type=int, default=0)
+    parser.add_argument("--students", type=int, default=2)
     parser.add_argument("--losses", type=lambda text: text.split(","), default=[])
     parts = {"cifar": cifar, "minilm": minilm}
     parser.add_argument("parts", nargs="*", help=" ".join(parts))

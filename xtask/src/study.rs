@@ -77,7 +77,7 @@ const STUDIES: &[Study] = &[
     },
     Study {
         name: "distillation",
-        about: "students of ResNet-large and MiniLM by every loss [--threads N] [--epochs N] [--seeds N] [--samples N] [cifar|minilm …]",
+        about: "students of ResNet-large and MiniLM by every loss [--threads N] [--epochs N] [--seeds N] [--samples N] [--losses A,B] [--students N] [cifar|minilm …]",
         form: Form::Script,
         more: None,
     },

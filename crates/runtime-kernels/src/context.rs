@@ -56,7 +56,7 @@ pub struct Scratch {
 }
 
 /// Elements to spare so that a slice can start on a cache line: enough for elements of one byte.
-const LINE: usize = 64;
+pub(crate) const LINE: usize = 64;
 
 impl Scratch {
     /// Empty scratch memory.
@@ -165,62 +165,9 @@ fn aligned<T: Copy + Default>(store: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut store[start..start + len]
 }
 
-/// A vector whose live part starts on a cache line: packed weights.
-#[derive(Debug)]
-pub(crate) struct AlignedVec<T> {
-    store: Vec<T>,
-    start: usize,
-    len: usize,
-}
-
-impl<T: Copy + Default> Clone for AlignedVec<T> {
-    fn clone(&self) -> Self {
-        // Another allocation starts elsewhere in its cache line.
-        let mut copy = Self::zeroed(self.len);
-        copy.as_mut_slice().copy_from_slice(self.as_slice());
-        copy
-    }
-}
-
-impl<T: Copy + Default> AlignedVec<T> {
-    pub(crate) fn zeroed(len: usize) -> Self {
-        let store = vec![T::default(); len + LINE];
-        let start = store.as_ptr().align_offset(LINE).min(LINE);
-        Self { store, start, len }
-    }
-
-    /// Makes room for `len` elements, whose values are arbitrary.
-    pub(crate) fn resize(&mut self, len: usize) {
-        if self.start + len > self.store.len() {
-            *self = Self::zeroed(len);
-        }
-        self.len = len;
-    }
-
-    pub(crate) fn as_slice(&self) -> &[T] {
-        &self.store[self.start..self.start + self.len]
-    }
-
-    pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
-        &mut self.store[self.start..self.start + self.len]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn copies_of_packed_weights_are_aligned_too() {
-        let mut packed = AlignedVec::zeroed(5);
-        packed
-            .as_mut_slice()
-            .copy_from_slice(&[1.0f32, 2.0, 3.0, 4.0, 5.0]);
-        for copy in [packed.clone(), packed.clone(), packed.clone()] {
-            assert_eq!(copy.as_slice(), packed.as_slice());
-            assert_eq!(copy.as_slice().as_ptr() as usize % 64, 0);
-        }
-    }
 
     #[test]
     fn scratch_is_aligned_and_reused() {

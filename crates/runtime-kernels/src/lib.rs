@@ -20,6 +20,7 @@ pub mod isa;
 pub mod layout;
 mod matrix;
 pub mod norm;
+mod pages;
 pub mod pool;
 pub mod quantized;
 pub mod recurrent;

@@ -2,6 +2,8 @@
 
 use std::marker::PhantomData;
 
+use bytemuck::Pod;
+
 use super::direct::{Block, sweep};
 use super::driver::Finish;
 use super::half::Stored;
@@ -11,9 +13,9 @@ use crate::isa::{Isa, Simd};
 /// A multiply-accumulate on vectors of 32-bit words.
 pub(crate) trait Arith: Copy + Send + Sync + 'static {
     /// The element of the accumulators, and of panels that are packed on the way.
-    type Word: Copy + Default + Send + Sync;
+    type Word: Pod + Default + Send + Sync;
     /// The element of a packed panel whose left operand is read where it stands.
-    type Weight: Copy + Default + Send + Sync;
+    type Weight: Pod + Default + Send + Sync;
     /// A vector of words.
     type Vector<S: Simd>: Copy;
     /// The element of a left operand that is read where it stands.

@@ -11,6 +11,8 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
+
 use super::arith::Arith;
 use super::panel::{Packed, PanelSource};
 use crate::isa::{Isa, MAX_MR, MAX_NR, Simd, simd_dispatch};
@@ -366,7 +368,7 @@ fn pack_block<W: Copy>(
 
 /// The panel that starts at line `base + from`, from the block or from the packed operand.
 #[inline(always)]
-fn panel<'a, W: Copy + Default>(
+fn panel<'a, W: Pod>(
     operand: Operand<'a, W>,
     base: usize,
     from: usize,

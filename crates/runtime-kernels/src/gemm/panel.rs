@@ -6,8 +6,10 @@
 
 use std::ops::Range;
 
+use bytemuck::Pod;
+
 use crate::MatRef;
-use crate::context::AlignedVec;
+use crate::pages::AlignedVec;
 
 /// Something that panels can be cut from: a matrix, or the patches of an image.
 pub(crate) trait PanelSource<W>: Sync {
@@ -25,7 +27,7 @@ pub(crate) struct Packed<W> {
     width: usize,
 }
 
-impl<W: Copy + Default> Clone for Packed<W> {
+impl<W: Pod> Clone for Packed<W> {
     fn clone(&self) -> Self {
         Self {
             data: self.data.clone(),
@@ -34,7 +36,7 @@ impl<W: Copy + Default> Clone for Packed<W> {
     }
 }
 
-impl<W: Copy + Default> Packed<W> {
+impl<W: Pod> Packed<W> {
     /// Packs all `lines` of `source`; `None` if the size does not fit the address space.
     pub(crate) fn new(
         source: &dyn PanelSource<W>,
@@ -86,7 +88,7 @@ impl<W: Copy + Default> Packed<W> {
         self.data.resize(len);
         (self.lines, self.groups, self.width) = (lines, groups, width);
         if !lines.is_multiple_of(width) {
-            self.data.as_mut_slice().fill(W::default());
+            self.data.as_mut_slice().fill(W::zeroed());
         }
         Some(())
     }

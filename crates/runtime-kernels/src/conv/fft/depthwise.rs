@@ -3,9 +3,9 @@
 use super::transform::{Complex, forward, inverse};
 use super::window::{buffer_len, read_rows, stride, write_rows};
 use super::{Call, Taps, lanes};
-use crate::context::AlignedVec;
 use crate::gemm::driver::{Cut, Pieces};
 use crate::isa::{Isa, simd_dispatch};
+use crate::pages::AlignedVec;
 use crate::threads::TileMut;
 use crate::{Context, Scratch};
 

@@ -138,7 +138,7 @@ impl PackedHalf {
     }
 }
 
-fn pack<T: Copy, W: Copy + Default>(
+fn pack<T: Copy, W: bytemuck::Pod>(
     isa: Isa,
     matrix: MatRef<'_, T>,
     source: &dyn PanelSource<W>,

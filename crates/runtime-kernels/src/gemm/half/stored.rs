@@ -12,7 +12,7 @@ use crate::isa::{Isa, Simd};
 /// A form of weights that are multiplied in single precision.
 pub(crate) trait Stored: Copy + Send + Sync + 'static {
     /// The element of a packed panel.
-    type Weight: Copy + Default + Send + Sync;
+    type Weight: bytemuck::Pod + Default + Send + Sync;
     /// The element of the left operand.
     type Unit: Copy + Default + Send + Sync;
     /// The units that a word of the panel meets.

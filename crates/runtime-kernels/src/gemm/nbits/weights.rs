@@ -1,8 +1,8 @@
 //! Weights of few bits in the panels of a product.
 
-use crate::context::AlignedVec;
 use crate::error::{check_len, check_words, product};
 use crate::gemm::direct::check_width;
+use crate::pages::AlignedVec;
 use crate::{Isa, KernelError};
 
 /// A matrix of codes of a few bits with a scale and a zero point per block of a row; its rows are the columns of the
