@@ -23,7 +23,6 @@ use crate::{venv, workspace};
 pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
     let python = venv::ensure()?;
     let cases = node_cases(&python)?;
-    build_programs()?;
     if let Some(name) = arguments.first() {
         let part = AGREEMENTS.iter().find(|part| part.name == name);
         let part = part.ok_or_else(|| Error::Usage {
@@ -32,8 +31,10 @@ pub(crate) fn run(arguments: &[String]) -> Result<Tally, Error> {
                 AGREEMENTS.map(|part| part.name).join("|")
             ),
         })?;
+        build_programs()?;
         return agreement(&python, &cases, part);
     }
+    build_programs()?;
     let mut total = file_agreement(&python, &cases)?;
     for (part, flags) in NODE_TEST_RUNS {
         println!("==> node tests: {part}");
@@ -107,7 +108,8 @@ fn build_programs() -> Result<(), Error> {
 }
 
 fn program(name: &str) -> PathBuf {
-    workspace::target().join("debug").join(name)
+    let file = format!("{name}{}", std::env::consts::EXE_SUFFIX);
+    workspace::target().join("debug").join(file)
 }
 
 fn node_tests(cases: &Path, flags: &[&str]) -> Result<Tally, Error> {
@@ -119,7 +121,7 @@ fn node_tests(cases: &Path, flags: &[&str]) -> Result<Tally, Error> {
 fn agreement(python: &Path, cases: &Path, part: &Agreement) -> Result<Tally, Error> {
     let mut command = process::command(python, &[part.script]);
     command
-        .arg(program("examples").join(part.example))
+        .arg(program(&format!("examples/{}", part.example)))
         .arg(cases)
         .arg(workspace::root())
         .arg(part.known);
@@ -166,7 +168,7 @@ fn node_cases(python: &Path) -> Result<PathBuf, Error> {
 fn file_agreement(python: &Path, cases: &Path) -> Result<Tally, Error> {
     let saved = workspace::target().join("conformance/saved");
     std::fs::create_dir_all(&saved).map_err(Error::file(&saved))?;
-    let mut resave = process::command(&program("examples").join("resave"), &[]);
+    let mut resave = process::command(&program("examples/resave"), &[]);
     resave.arg(&saved).args(models(cases)?);
     let verdicts = saved.join("verdicts.tsv");
     let printed = process::capture(&mut resave)?;

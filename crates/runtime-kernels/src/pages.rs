@@ -1,11 +1,16 @@
 //! Memory of packed weights: on cache lines, and on large pages where it is large.
+//!
+//! Linux, Documentation/admin-guide/mm/transhuge.rst.
+
+use std::ops::Range;
 
 use bytemuck::Pod;
 use memmap2::MmapMut;
 
 use crate::context::LINE;
 
-/// Bytes of a large page.
+/// Bytes of a large page, where pages are of 4 KiB.
+#[cfg(any(test, target_os = "linux"))]
 const PAGE: usize = 2 << 20;
 
 /// A vector whose live part starts on a cache line: packed weights.
@@ -16,6 +21,7 @@ const PAGE: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct AlignedVec<T> {
     store: Store<T>,
+    /// Elements before the live part.
     start: usize,
     len: usize,
 }
@@ -23,7 +29,6 @@ pub(crate) struct AlignedVec<T> {
 #[derive(Debug)]
 enum Store<T> {
     Heap(Vec<T>),
-    /// From a page's start on.
     Pages(MmapMut),
 }
 
@@ -38,10 +43,10 @@ impl<T: Pod> Clone for AlignedVec<T> {
 
 impl<T: Pod> AlignedVec<T> {
     pub(crate) fn zeroed(len: usize) -> Self {
-        if let Some(pages) = large_pages(len.saturating_mul(size_of::<T>())) {
+        if let Some((pages, skipped)) = large_pages(len.saturating_mul(size_of::<T>())) {
             return Self {
                 store: Store::Pages(pages),
-                start: 0,
+                start: skipped / size_of::<T>(),
                 len,
             };
         }
@@ -56,11 +61,11 @@ impl<T: Pod> AlignedVec<T> {
 
     /// Makes room for `len` elements, whose values are arbitrary.
     pub(crate) fn resize(&mut self, len: usize) {
-        let room = match &self.store {
-            Store::Heap(store) => store.len() - self.start,
+        let all = match &self.store {
+            Store::Heap(store) => store.len(),
             Store::Pages(pages) => pages.len() / size_of::<T>(),
         };
-        if len > room {
+        if len > all - self.start {
             *self = Self::zeroed(len);
         }
         self.len = len;
@@ -70,36 +75,42 @@ impl<T: Pod> AlignedVec<T> {
     pub(crate) fn as_slice(&self) -> &[T] {
         match &self.store {
             Store::Heap(store) => &store[self.start..self.start + self.len],
-            Store::Pages(pages) => bytemuck::cast_slice(&pages[..self.len * size_of::<T>()]),
+            Store::Pages(pages) => bytemuck::cast_slice(&pages[self.bytes()]),
         }
     }
 
     #[inline]
     pub(crate) fn as_mut_slice(&mut self) -> &mut [T] {
+        let bytes = self.bytes();
         match &mut self.store {
             Store::Heap(store) => &mut store[self.start..self.start + self.len],
-            Store::Pages(pages) => {
-                bytemuck::cast_slice_mut(&mut pages[..self.len * size_of::<T>()])
-            }
+            Store::Pages(pages) => bytemuck::cast_slice_mut(&mut pages[bytes]),
         }
+    }
+
+    /// The bytes of the live part.
+    #[inline]
+    fn bytes(&self) -> Range<usize> {
+        self.start * size_of::<T>()..(self.start + self.len) * size_of::<T>()
     }
 }
 
-/// Memory of zeros, on large pages as far as it fills them; none where that is nowhere, or where the system does not know such.
+/// Memory of zeros on large pages, as far as it fills them, and how many bytes come before the first: systems align it to small pages, and
+/// what is not touched takes no memory. None where it is less than one, or where the system does not know such.
 #[cfg(target_os = "linux")]
-fn large_pages(bytes: usize) -> Option<MmapMut> {
+fn large_pages(bytes: usize) -> Option<(MmapMut, usize)> {
     if bytes < PAGE {
         return None;
     }
-    let pages = MmapMut::map_anon(bytes).ok()?;
+    let pages = MmapMut::map_anon(bytes.checked_add(PAGE)?).ok()?;
+    let skipped = pages.as_ptr().align_offset(PAGE).min(PAGE);
     // Without them it is as good as any other memory.
-    let _ = pages.advise_range(memmap2::Advice::HugePage, 0, bytes / PAGE * PAGE);
-    Some(pages)
+    let _ = pages.advise_range(memmap2::Advice::HugePage, skipped, bytes / PAGE * PAGE);
+    Some((pages, skipped))
 }
 
 #[cfg(not(target_os = "linux"))]
-fn large_pages(_: usize) -> Option<MmapMut> {
-    let _ = PAGE;
+fn large_pages(_: usize) -> Option<(MmapMut, usize)> {
     None
 }
 
@@ -132,6 +143,13 @@ mod tests {
             (packed.as_slice().len(), copy.as_slice()[len - 1]),
             (len - 1, 9)
         );
-        assert_eq!(copy.as_slice().as_ptr() as usize % 64, 0);
+        let aligned = if cfg!(target_os = "linux") {
+            PAGE
+        } else {
+            LINE
+        };
+        for whole in [&packed, &copy] {
+            assert_eq!(whole.as_slice().as_ptr() as usize % aligned, 0);
+        }
     }
 }

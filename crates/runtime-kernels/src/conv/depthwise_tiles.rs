@@ -3,7 +3,7 @@
 use super::depthwise_last::Line;
 use super::shape::ConvShape;
 use crate::gemm::arith::Float;
-use crate::gemm::direct::Sink;
+use crate::gemm::register_tile::Sink;
 use crate::isa::Simd;
 
 /// The operands of a row of the result.

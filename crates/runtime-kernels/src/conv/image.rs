@@ -5,7 +5,8 @@
 //! same distances for every pixel, once the padding is part of the image. A band of output lines
 //! at a time is staged that way in scratch memory, so that borders cost nothing in the product and
 //! bytes are widened once; a float image without padding is read in place. Where windows do not
-//! overlap, or the taps of a run lie apart, the windows themselves are gathered.
+//! overlap, or the taps of a run lie apart, the windows themselves are gathered, and so are pixels that would
+//! drive each other out of the first cache.
 
 use std::ops::Range;
 
@@ -13,15 +14,13 @@ use half::{bf16, f16};
 
 use super::shape::ConvShape;
 use crate::gemm::arith::{Arith, Float, UnsignedSigned};
-use crate::gemm::direct::{Source, Walk};
+use crate::gemm::direct::{FAR_WEIGHTS, Source, Walk};
 use crate::gemm::half::Bf16Pairs;
 use crate::gemm::rows::{APART, BLOCK_BYTES, share_a_set, unit_bytes, widen};
 use crate::isa::{Isa, MAX_LANES, Simd, simd_dispatch};
 use crate::quantized::QuantByte;
 
-/// Bytes of weights that a core's own cache does not hold beside a band: the fewer bands, the less often they are read.
-const LARGE_WEIGHTS: usize = 512 * 1024;
-/// Bytes of a band under such.
+/// Bytes of a band under weights that a core's own cache does not hold: the fewer bands, the less often they are read.
 const LARGE_BAND: usize = 448 * 1024;
 /// Output channels from which on windows that would drive each other out of the first cache are set apart.
 const WORTH_GATHERING: usize = 64;
@@ -127,6 +126,8 @@ pub(super) struct Windows<'a, T> {
     per_word: usize,
     /// Units of one element.
     unit: usize,
+    /// Bytes of the weights of a group.
+    weights: usize,
 }
 
 /// The product, or the largest number where it is larger.
@@ -156,6 +157,8 @@ impl<'a, T> Windows<'a, T> {
             mode: Mode::Padded,
             per_word,
             unit: A::UNITS / per_word,
+            weights: product([shape.depth(), shape.out_per_group(), size_of::<A::Weight>()])
+                / per_word,
         };
         let [_, _, kw] = shape.kernel;
         let apart = kw > 1 && shape.dilations[2] > 1;
@@ -236,8 +239,7 @@ impl<'a, T> Windows<'a, T> {
             Mode::Gathered => self.band_units(1),
         };
         let bytes = |units: usize| units.saturating_mul(self.unit_bytes());
-        let weights = product([s.depth(), s.out_per_group(), self.unit]);
-        let limit = match bytes(weights) > LARGE_WEIGHTS {
+        let limit = match self.weights > FAR_WEIGHTS {
             true => LARGE_BAND,
             false => BLOCK_BYTES,
         };

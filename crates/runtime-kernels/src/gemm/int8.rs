@@ -18,6 +18,7 @@ use super::driver::{Cut, Finish, Operand, Part, Product};
 use super::folding::{Folded, Folding};
 use super::panel::Packed;
 use super::rows::ByteRows;
+use super::tiles;
 use crate::error::{check_extent, check_len, check_words};
 use crate::isa::Simd;
 use crate::quantized::{
@@ -354,7 +355,7 @@ fn run<A: Arith<Word = i32, Unit = u8>>(
         let panels = |_: usize| weights.panels();
         let product = |finish| DirectProduct::<UnsignedSigned, _> {
             rows: shape.0,
-            row_unit: ROW_UNIT,
+            row_unit: tiles::row_unit(ctx.isa).unwrap_or(ROW_UNIT),
             groups: 1,
             weights: &panels,
             source: &source,

@@ -12,6 +12,7 @@ mod int8;
 mod nbits;
 mod packed_rows;
 pub(crate) mod panel;
+pub(crate) mod register_tile;
 pub(crate) mod rows;
 mod tiles;
 

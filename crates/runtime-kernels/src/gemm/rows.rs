@@ -12,7 +12,7 @@ use crate::MatRef;
 use crate::isa::{Isa, MAX_MR, Simd, simd_dispatch};
 use crate::quantized::QuantByte;
 
-/// Bytes of the left operand that are multiplied with all columns before the next ones: a share
+/// Bytes of the left operand that are multiplied with all columns before the next ones, but by tiles: a share
 /// of a core's own cache.
 pub(crate) const BLOCK_BYTES: usize = 96 * 1024;
 /// The same for rows so long that few of them are as many bytes: the weights are read once for each block.
@@ -31,16 +31,17 @@ pub(crate) fn share_a_set(bytes: usize) -> bool {
 
 /// Where a block of rows of `bytes` bytes each ends; whole register tiles.
 pub(crate) fn block_end(row: usize, end: usize, bytes: usize) -> usize {
-    block_end_within(BLOCK_BYTES, row, end, bytes)
+    block_end_within((BLOCK_BYTES, UNIT), row, end, bytes)
 }
 
-/// The same for blocks of so many bytes.
-fn block_end_within(block: usize, row: usize, end: usize, bytes: usize) -> usize {
-    // A multiple of the height of every register tile.
-    const UNIT: usize = 24;
+/// A multiple of the height of every register tile.
+const UNIT: usize = 24;
+
+/// The same for blocks of so many bytes, in whole units of rows.
+fn block_end_within((block, unit): (usize, usize), row: usize, end: usize, bytes: usize) -> usize {
     let bytes = bytes.max(1);
     let rows = (block / bytes).max(LONG_ROWS.min(LONG_ROWS_BYTES / bytes));
-    end.min(row + rows.next_multiple_of(UNIT).max(UNIT))
+    end.min(row + rows.next_multiple_of(unit).max(unit))
 }
 
 /// Rows of floats, read in place, or copied block by block where they would drive each other out of the cache.
@@ -112,8 +113,8 @@ pub(crate) struct ByteRows<'a> {
     matrix: Int8Matrix<'a>,
     /// Words of a row.
     words: usize,
-    /// Bytes of a block.
-    block: usize,
+    /// Bytes of a block, and the rows that it has multiples of.
+    block: (usize, usize),
 }
 
 impl<'a> ByteRows<'a> {
@@ -124,7 +125,8 @@ impl<'a> ByteRows<'a> {
             Int8Matrix::I8(m) => m.col_stride(),
         };
         let words = matrix.cols().div_ceil(isa.tile().k_group);
-        let block = tiles::block_bytes(isa).unwrap_or(BLOCK_BYTES);
+        let of_tiles = tiles::block_bytes(isa).zip(tiles::row_unit(isa));
+        let block = of_tiles.unwrap_or((BLOCK_BYTES, UNIT));
         (step == 1).then_some(Self {
             matrix,
             words,
@@ -133,13 +135,25 @@ impl<'a> ByteRows<'a> {
     }
 }
 
+impl ByteRows<'_> {
+    /// Bytes from a row to the next.
+    fn step(&self) -> usize {
+        let bytes = 4 * self.words;
+        if share_a_set(bytes) {
+            bytes + APART
+        } else {
+            bytes
+        }
+    }
+}
+
 impl Source<UnsignedSigned> for ByteRows<'_> {
     fn block_end(&self, row: usize, end: usize) -> usize {
-        block_end_within(self.block, row, end, 4 * self.words)
+        block_end_within(self.block, row, end, self.step())
     }
 
     fn scratch_units(&self) -> usize {
-        4 * self.words * self.block_end(0, self.matrix.rows())
+        self.step() * self.block_end(0, self.matrix.rows())
     }
 
     fn block<'b>(
@@ -149,7 +163,7 @@ impl Source<UnsignedSigned> for ByteRows<'_> {
         _: usize,
         scratch: &'b mut [u8],
     ) -> (&'b [u8], Walk) {
-        let step = 4 * self.words;
+        let step = self.step();
         let block = &mut scratch[..rows.len() * step];
         match self.matrix {
             Int8Matrix::U8(m) => widen_rows(isa, m, rows.start, step, block),

@@ -32,6 +32,12 @@ pub(super) fn block_bytes(_: Isa) -> Option<usize> {
     None
 }
 
+/// Rows that tasks take multiples of, where there are tiles.
+pub(super) fn row_unit(isa: Isa) -> Option<usize> {
+    // Whole blocks of tiles, and tiles of registers.
+    block_bytes(isa).map(|_| 96)
+}
+
 #[cfg(target_arch = "x86_64")]
 pub(super) use x86::{block_bytes, scratch_bytes, sweep};
 
@@ -40,11 +46,13 @@ mod x86 {
     use super::{Arith, Block, Finish, Isa};
     use crate::gemm::direct::Walk;
     use crate::gemm::driver::Part;
+    use crate::gemm::rows::share_a_set;
     use crate::isa::amx::{BLOCK, BlockRows, BlockSums, MAX_GROUPS, Steps, TILE, Tiles};
+    use crate::isa::{Avx512Vnni, Simd, simd_dispatch};
     use crate::quantized::copy_short;
     use crate::threads::Place;
 
-    /// Rows from which on tiles are faster than vectors, most of which is what fills a tile's 16.
+    /// Rows from which on tiles, which always compute 16, are faster than vectors.
     const LEAST_ROWS: usize = 6;
     /// Words of a step from which on they are.
     const LEAST_GROUPS: usize = 4;
@@ -52,8 +60,6 @@ mod x86 {
     const MAX_STEPS: usize = 256;
     /// Bytes of rows that pass by all columns before the next ones: a part of a core's own cache.
     const CHUNK_BYTES: usize = 768 * 1024;
-    /// Rows a multiple of so many bytes apart share the few places of one set of the first cache.
-    const SET_BYTES: usize = 4096;
     const LINE_BYTES: usize = 64;
 
     /// Bytes from a row that was laid out to the next.
@@ -74,7 +80,7 @@ mod x86 {
 
     pub(in crate::gemm) fn scratch_bytes(isa: Isa, rows: usize, groups: usize) -> usize {
         match isa {
-            Isa::Avx512Amx(_) if groups > 0 => {
+            Isa::Avx512Amx(_) if groups > 0 && rows >= LEAST_ROWS => {
                 chunk_rows(rows, groups) * laid_stride(groups) + LINE_BYTES
             }
             _ => 0,
@@ -133,7 +139,7 @@ mod x86 {
                             steps: places.laid,
                         },
                     };
-                    tiles.multiply(&rows, panel, (live > TILE, cols > TILE), &mut sums);
+                    tiles.multiply(&rows, panel, (live, cols), &mut sums);
                     let at = Place {
                         row: block.row - block.first_row + i,
                         col: block.base + j,
@@ -141,11 +147,29 @@ mod x86 {
                         cols,
                     };
                     let (row, col) = (block.row + i, block.base + block.first_col + j);
-                    finish.tile(token.base(), Part::WHOLE, row, col, &sums.0, at, out);
+                    let base = Isa::Avx512Vnni(token.base());
+                    hand_over(base, finish, (row, col), &sums, at, out);
                 }
             }
         }
         true
+    }
+
+    // Sums stand in rows of two vectors.
+    const _: () = assert!(BLOCK == 2 * <Avx512Vnni as Simd>::LANES);
+
+    simd_dispatch! {
+        /// Lets the epilogue take the sums of a block.
+        fn hand_over[A: Arith<Word = i32>, F: Finish<A>](
+            s: S,
+            finish: &F,
+            from: (usize, usize),
+            sums: &BlockSums,
+            at: Place,
+            out: &mut F::Out<'_>,
+        ) {
+            finish.tile(s, Part::WHOLE, from.0, from.1, &sums.0, at, out);
+        }
     }
 
     /// How the words of a row are cut into steps of one size.
@@ -156,9 +180,12 @@ mod x86 {
     }
 
     impl StepCut {
-        /// `None` where steps would be too short or too many.
+        /// `None` where steps would be too short or too many, or where there are none.
         fn of(walk: &Walk) -> Option<Self> {
             let total = walk.groups();
+            if total == 0 {
+                return None;
+            }
             let (of_run, of_row) = (largest_step(walk.words), largest_step(total));
             let in_place = 2 * of_run > of_row;
             let groups = if in_place { of_run } else { of_row };
@@ -223,7 +250,7 @@ mod x86 {
                 walk.line >= self.rows || walk.line.checked_mul(walk.step) == Some(walk.line_step);
             self.is_direct
                 && i + BLOCK <= self.rows
-                && !walk.step.is_multiple_of(SET_BYTES)
+                && !share_a_set(walk.step)
                 && (is_one_line
                     || [i, i + TILE]
                         .into_iter()

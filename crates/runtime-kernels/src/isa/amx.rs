@@ -3,9 +3,12 @@
 //! Eight registers hold a tile each: four of sums, two of the left and two of the right operand. Their extents are a state of
 //! the thread, which [`Tiles`] sets and takes back. The rest of a kernel is that of AVX-512 with VNNI, whose packed panels are what
 //! tiles of the right operand are read from.
+//!
+//! Sources: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 18; the Linux kernel's
+//! Documentation/arch/x86/xstate.rst.
 
 use std::arch::asm;
-use std::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use std::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::OnceLock;
@@ -18,6 +21,9 @@ pub struct Avx512Amx(Avx512Vnni);
 
 impl Avx512Amx {
     /// The token, if this CPU has the features and the operating system (Linux) grants their state.
+    ///
+    /// Asking changes the process: once granted, signal stacks of its threads need room for the tiles (some 11 KiB), and a smaller
+    /// `sigaltstack` is refused. `MODELPRESS_ISA=avx512vnni` keeps [`Isa::best`](super::Isa::best) from asking.
     pub fn detect() -> Option<Self> {
         static GRANTED: OnceLock<bool> = OnceLock::new();
         let base = Avx512Vnni::detect()?;
@@ -32,17 +38,33 @@ impl Avx512Amx {
     }
 }
 
+/// A leaf of `cpuid`.
+fn cpuid(leaf: u32, part: u32) -> CpuidResult {
+    #[allow(unused_unsafe, reason = "safe from Rust 1.93 on")]
+    // SAFETY: every x86-64 CPU has the instruction.
+    unsafe {
+        __cpuid_count(leaf, part)
+    }
+}
+
 /// Whether CPU and system know of tiles and their products of bytes.
 fn has_tiles() -> bool {
     const AMX_TILE: u32 = 1 << 24;
     const AMX_INT8: u32 = 1 << 25;
     const OSXSAVE: u32 = 1 << 27;
+    const PALETTES: u32 = 0x1d;
     const TILE_STATES: u64 = 0b11 << 17;
-    if __cpuid(0).eax < 7 || __cpuid(1).ecx & OSXSAVE == 0 {
+    if cpuid(0, 0).eax < PALETTES || cpuid(1, 0).ecx & OSXSAVE == 0 {
         return false;
     }
-    let features = __cpuid_count(7, 0).edx;
+    let features = cpuid(7, 0).edx;
     if features & AMX_TILE == 0 || features & AMX_INT8 == 0 {
+        return false;
+    }
+    // What the first palette offers: bytes of a tile's row, names and rows.
+    let palette = cpuid(PALETTES, 1);
+    let (row_bytes, names) = (palette.ebx & 0xffff, palette.ebx >> 16);
+    if row_bytes < 64 || names < 8 || palette.ecx & 0xffff < TILE as u32 {
         return false;
     }
     // SAFETY: OSXSAVE tells that the instruction is there.
@@ -51,19 +73,19 @@ fn has_tiles() -> bool {
 }
 
 /// Asks the system for the state of the tiles, which it does not give unasked.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn is_permitted() -> bool {
     const ARCH_PRCTL: i64 = 158;
-    const REQUEST_PERMISSION: u64 = 0x1023;
-    const TILE_DATA: u64 = 18;
+    const ARCH_REQ_XCOMP_PERM: u64 = 0x1023;
+    const XFEATURE_XTILEDATA: u64 = 18;
     let result: i64;
     // SAFETY: the system call reads no memory of this process and changes nothing but the permission; it writes the registers named.
     unsafe {
         asm!(
             "syscall",
             inlateout("rax") ARCH_PRCTL => result,
-            in("rdi") REQUEST_PERMISSION,
-            in("rsi") TILE_DATA,
+            in("rdi") ARCH_REQ_XCOMP_PERM,
+            in("rsi") XFEATURE_XTILEDATA,
             out("rcx") _,
             out("r11") _,
             options(nostack)
@@ -72,7 +94,7 @@ fn is_permitted() -> bool {
     result == 0
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 fn is_permitted() -> bool {
     false
 }
@@ -155,9 +177,16 @@ impl Tiles {
         config.rows[..8].fill(TILE as u8);
         config.row_bytes[4..6].fill(4 * groups as u16);
         config.rows[6..8].fill(groups as u8);
-        // SAFETY: the token proves the instruction; `config` is 64 bytes of palette 1 with extents within its limits.
+        // SAFETY: the token proves the instruction; `config` is 64 bytes of palette 1 with extents within its limits. No code of Rust or C uses
+        // tiles unasked, so that what is configured stays until this is dropped.
         unsafe {
-            asm!("ldtilecfg [{}]", in(reg) &raw const config, options(nostack, readonly));
+            asm!(
+                "ldtilecfg [{}]",
+                in(reg) &raw const config,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, readonly, preserves_flags)
+            );
         }
         Self {
             groups,
@@ -165,30 +194,31 @@ impl Tiles {
         }
     }
 
-    /// The sums of products of two tiles of rows, or of the first, with two tiles of columns, or the first, of a panel
-    /// of two. What is not asked for keeps its place with what was there.
+    /// The sums of products of as many tiles as hold `live` rows and columns, with a panel of two tiles of columns. Tiles that are not
+    /// asked for keep what was there.
     ///
     /// # Panics
-    /// Where the rows or the panel do not have what the steps read.
+    /// Where there are no steps, or the rows or the panel do not have what the steps read.
     pub(crate) fn multiply(
         &self,
         rows: &BlockRows<'_>,
         panel: &[i32],
-        (two_rows, two_cols): (bool, bool),
+        live: (usize, usize),
         sums: &mut BlockSums,
     ) {
+        let (two_rows, two_cols) = (live.0 > TILE, live.1 > TILE);
         let step = self.groups * BLOCK;
         let steps = rows.steps.starts;
-        if steps.is_empty() {
-            sums.0.fill(0);
-            return;
-        }
         let second = if two_rows { rows.second } else { 0 };
         let reach = (rows.stride.saturating_mul(TILE - 1))
             .saturating_add(second)
             .saturating_add(rows.steps.last)
             .saturating_add(4 * self.groups);
-        assert!(reach <= rows.bytes.len() && steps.len().saturating_mul(step) <= panel.len());
+        assert!(
+            !steps.is_empty()
+                && reach <= rows.bytes.len()
+                && steps.len().saturating_mul(step) <= panel.len()
+        );
         let operands = Operands {
             rows: rows.bytes.as_ptr(),
             second: rows.bytes[second..].as_ptr(),
@@ -215,7 +245,12 @@ impl Drop for Tiles {
     fn drop(&mut self) {
         // SAFETY: an `Avx512Amx` made this.
         unsafe {
-            asm!("tilerelease", options(nostack, nomem));
+            asm!(
+                "tilerelease",
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem, preserves_flags)
+            );
         }
         IN_USE.set(false);
     }
@@ -331,4 +366,137 @@ impl Operands<'_> {
         ]
         ["tilestored [{sums} + {line}*1], tmm0"]
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows, a panel and the sums that they give.
+    struct Case {
+        rows: Vec<u8>,
+        stride: usize,
+        starts: Vec<usize>,
+        panel: Vec<i32>,
+        groups: usize,
+    }
+
+    impl Case {
+        fn new(groups: usize, steps: usize) -> Self {
+            let stride = 4 * groups * steps + 12;
+            // Steps stand in no order.
+            let starts = (0..steps).map(|i| 4 * groups * ((i + 1) % steps)).collect();
+            let byte = |i: usize| (i * 37 + i / 251 * 101) as u8;
+            Self {
+                rows: (0..BLOCK * stride).map(byte).collect(),
+                stride,
+                starts,
+                panel: (0..steps * groups * BLOCK)
+                    .map(|i| i32::from_le_bytes([0, 1, 2, 3].map(|b| byte(4 * i + b + 7))))
+                    .collect(),
+                groups,
+            }
+        }
+
+        fn rows_of(&self) -> BlockRows<'_> {
+            BlockRows {
+                bytes: &self.rows,
+                stride: self.stride,
+                second: TILE * self.stride,
+                steps: Steps::new(&self.starts),
+            }
+        }
+
+        fn sum(&self, row: usize, col: usize) -> i32 {
+            let mut sum = 0;
+            for (i, start) in self.starts.iter().enumerate() {
+                for k in 0..4 * self.groups {
+                    let u = self.rows[row * self.stride + start + k];
+                    let word = self.panel[(i * self.groups + k / 4) * BLOCK + col];
+                    sum += i32::from(u) * i32::from(word.to_le_bytes()[k % 4] as i8);
+                }
+            }
+            sum
+        }
+    }
+
+    #[test]
+    fn blocks_of_every_shape_are_exact_and_leave_other_tiles_alone() {
+        let Some(token) = Avx512Amx::detect() else {
+            return;
+        };
+        for (groups, steps) in [(1, 1), (4, 3), (11, 2), (16, 1), (16, 5)] {
+            let case = Case::new(groups, steps);
+            let tiles = Tiles::new(token, groups);
+            for (rows, cols) in [(32, 32), (17, 16), (16, 17), (1, 1)] {
+                let mut sums = BlockSums([77; BLOCK * BLOCK]);
+                tiles.multiply(&case.rows_of(), &case.panel, (rows, cols), &mut sums);
+                for row in 0..BLOCK {
+                    for col in 0..BLOCK {
+                        let is_asked =
+                            row / TILE < rows.div_ceil(TILE) && col / TILE < cols.div_ceil(TILE);
+                        let expected = if is_asked { case.sum(row, col) } else { 77 };
+                        assert_eq!(
+                            sums.0[row * BLOCK + col],
+                            expected,
+                            "{groups} {rows} {cols}: {row} {col}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn operands_that_are_too_short_are_refused() {
+        let Some(token) = Avx512Amx::detect() else {
+            return;
+        };
+        let case = Case::new(4, 3);
+        let refused = |change: &dyn Fn(&mut BlockRows<'_>), words: usize| {
+            let run = std::panic::AssertUnwindSafe(|| {
+                let mut rows = case.rows_of();
+                change(&mut rows);
+                let mut sums = BlockSums([0; BLOCK * BLOCK]);
+                Tiles::new(token, 4).multiply(&rows, &case.panel[..words], (32, 32), &mut sums);
+            });
+            std::panic::catch_unwind(run).is_err()
+        };
+        let all = case.panel.len();
+        // The last row reaches just so far.
+        let reach = 31 * case.stride + 48;
+        // Tiles of a panic are given back: the next ones work.
+        assert!(!refused(&|rows| rows.bytes = &rows.bytes[..reach], all));
+        assert!(refused(&|rows| rows.bytes = &rows.bytes[..reach - 1], all));
+        assert!(refused(&|_| (), all - 1));
+        assert!(refused(&|rows| rows.second = case.rows.len() + 1, all));
+        assert!(refused(&|rows| rows.stride = usize::MAX / 2, all));
+        assert!(refused(&|rows| rows.steps = Steps::new(&[]), all));
+        assert!(!refused(&|_| (), all));
+    }
+
+    #[test]
+    fn tiles_are_of_one_size_on_a_thread_and_of_any_on_others() {
+        let Some(token) = Avx512Amx::detect() else {
+            return;
+        };
+        let here = Tiles::new(token, 16);
+        let nested = std::panic::catch_unwind(|| drop(Tiles::new(token, 4)));
+        assert!(nested.is_err());
+        std::thread::scope(|scope| {
+            for groups in [1, 7] {
+                scope.spawn(move || {
+                    let case = Case::new(groups, 2);
+                    let tiles = Tiles::new(token, groups);
+                    let mut sums = BlockSums([0; BLOCK * BLOCK]);
+                    tiles.multiply(&case.rows_of(), &case.panel, (32, 32), &mut sums);
+                    assert_eq!(sums.0[BLOCK * BLOCK - 1], case.sum(31, 31));
+                });
+            }
+        });
+        let case = Case::new(16, 2);
+        let mut sums = BlockSums([0; BLOCK * BLOCK]);
+        here.multiply(&case.rows_of(), &case.panel, (32, 32), &mut sums);
+        assert_eq!(sums.0[BLOCK * BLOCK - 1], case.sum(31, 31));
+    }
 }

@@ -190,6 +190,11 @@ impl Simd for Avx2 {
         unsafe { _mm_prefetch::<_MM_HINT_T0>(of.as_ptr().wrapping_add(at).cast()) }
     }
     #[inline(always)]
+    fn prefetch_far<T>(self, of: &[T], at: usize) {
+        // SAFETY: a prefetch reads nothing; an address that is not mapped is ignored.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(of.as_ptr().wrapping_add(at).cast()) }
+    }
+    #[inline(always)]
     fn load_partial(self, src: &[f32], fill: f32) -> __m256 {
         let n = src.len().min(N);
         // SAFETY: `self` proves AVX2; the masked load reads the first `n` elements of `src` alone.

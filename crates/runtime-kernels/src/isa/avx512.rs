@@ -169,6 +169,11 @@ macro_rules! avx512_simd {
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(of.as_ptr().wrapping_add(at).cast()) }
             }
             #[inline(always)]
+            fn prefetch_far<T>(self, of: &[T], at: usize) {
+                // SAFETY: a prefetch reads nothing; an address that is not mapped is ignored.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(of.as_ptr().wrapping_add(at).cast()) }
+            }
+            #[inline(always)]
             fn load_partial(self, src: &[f32], fill: f32) -> __m512 {
                 let mask = first_lanes(src.len());
                 // SAFETY: `self` proves AVX-512 F; the masked load reads elements of `src` alone.

@@ -93,6 +93,10 @@ macro_rules! delegate_simd {
         fn prefetch<T>(self, of: &[T], at: usize) {
             self.0.prefetch(of, at);
         }
+        #[inline(always)]
+        fn prefetch_far<T>(self, of: &[T], at: usize) {
+            self.0.prefetch_far(of, at);
+        }
     };
 }
 

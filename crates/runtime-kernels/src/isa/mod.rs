@@ -86,22 +86,31 @@ impl Isa {
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| {
-            let available = Self::available();
-            let wanted = std::env::var("MODELPRESS_ISA").ok();
-            let named = wanted.and_then(|name| {
-                available
-                    .iter()
-                    .copied()
-                    .find(|isa| isa.name().eq_ignore_ascii_case(&name))
-            });
-            named
-                .or_else(|| available.last().copied())
-                .unwrap_or_else(Self::scalar)
+            let wanted = std::env::var("MODELPRESS_ISA").unwrap_or_default();
+            let named = |all: &[Self]| {
+                let is_wanted = |isa: &&Self| isa.name().eq_ignore_ascii_case(&wanted);
+                all.iter().find(is_wanted).copied()
+            };
+            // Who names another one is not to be asked for tiles.
+            named(&Self::of_vectors_alone()).unwrap_or_else(|| {
+                let all = Self::available();
+                let last = all.last().copied();
+                named(&all).or(last).unwrap_or_else(Self::scalar)
+            })
         })
     }
 
     /// All instruction sets of this CPU, the slowest (scalar) first.
     pub fn available() -> Vec<Self> {
+        #[allow(unused_mut, reason = "there are none beyond on other architectures")]
+        let mut all = Self::of_vectors_alone();
+        #[cfg(target_arch = "x86_64")]
+        all.extend(Avx512Amx::detect().map(Self::Avx512Amx));
+        all
+    }
+
+    /// The same without what has more than vectors.
+    fn of_vectors_alone() -> Vec<Self> {
         let mut all = vec![Self::scalar()];
         #[cfg(target_arch = "x86_64")]
         {
@@ -109,7 +118,6 @@ impl Isa {
             all.extend(AvxVnni::detect().map(Self::AvxVnni));
             all.extend(Avx512::detect().map(Self::Avx512));
             all.extend(Avx512Vnni::detect().map(Self::Avx512Vnni));
-            all.extend(Avx512Amx::detect().map(Self::Avx512Amx));
         }
         #[cfg(target_arch = "aarch64")]
         {

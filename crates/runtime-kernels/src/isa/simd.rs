@@ -166,6 +166,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
         let _ = (of, at);
     }
 
+    /// The same of what is read later than all that the first cache holds.
+    #[inline(always)]
+    fn prefetch_far<T>(self, of: &[T], at: usize) {
+        let _ = (of, at);
+    }
+
     /// Loads up to [`Simd::LANES`] elements; the missing lanes are `fill`.
     #[inline(always)]
     fn load_partial(self, src: &[f32], fill: f32) -> Self::F {

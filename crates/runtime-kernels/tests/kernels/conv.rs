@@ -9,6 +9,7 @@ use runtime_kernels::quantized::{RawOutput, RequantRule, Requantization};
 use runtime_kernels::{Context, Isa, Parallelism, Scratch};
 
 /// Extents of one case, outermost first; two spatial dimensions unless said otherwise.
+#[derive(Clone)]
 struct Case {
     batch: usize,
     channels: usize,
@@ -166,7 +167,7 @@ fn cases() -> Vec<Case> {
             &[],
             (&[1, 1], &[0, 0]),
         ),
-        // Rows and columns of several tiles: lines of whole tiles, with a rest, shorter ones, and windows that are laid out.
+        // Several tiles: lines of whole ones, with a rest, shorter ones, and windows that are laid out.
         case((1, 16, 40, 1), &[5, 32], &[3, 3], &[1, 1], &[], same),
         case((2, 32, 17, 1), &[6, 24], &[3, 3], &[1, 1], &[], same),
         case((1, 64, 70, 1), &[9, 7], &[3, 3], &[1, 1], &[], same),
@@ -182,6 +183,9 @@ fn cases() -> Vec<Case> {
             (&[3, 3], &[2, 2]),
         ),
         case((1, 64, 48, 2), &[9, 18], &[3, 3], &[1, 1], &[], same),
+        // Pixels that would share a set of the cache; weights that few bands pass by.
+        case((1, 1024, 64, 1), &[3, 5], &[1, 1], &[], &[], none),
+        case((1, 128, 128, 1), &[6, 6], &[3, 3], &[1, 1], &[], same),
         // One output channel per group and several.
         case((1, 4, 12, 4), &[6, 7], &[3, 3], &[1, 1], &[], same),
     ];
@@ -343,7 +347,10 @@ fn float_convolutions_match_the_definition_in_both_layouts() {
 
 #[test]
 fn integer_convolutions_are_exact_in_both_layouts() {
-    for (index, mut c) in cases().into_iter().enumerate() {
+    let twice = cases()
+        .into_iter()
+        .flat_map(|c| [(c.clone(), true), (c, false)]);
+    for (index, (mut c, is_symmetric)) in twice.enumerate() {
         let pixels: usize = c.input.iter().product();
         let taps: usize = c.kernel.iter().product();
         let icg = c.channels / c.params.groups;
@@ -353,7 +360,7 @@ fn integer_convolutions_are_exact_in_both_layouts() {
             .iter()
             .map(|x| x - 10000)
             .collect();
-        let w_zeros = if index % 2 == 0 {
+        let w_zeros = if is_symmetric {
             vec![0]
         } else {
             numbers(c.out, 3, 9)
@@ -471,9 +478,13 @@ fn images_without_elements_give_the_activated_bias_or_nothing() {
         let mut params = ConvParams::default();
         params.layout = layout;
         // No channels, no images, and an image that is all padding.
-        for (batch, channels, extent, pad) in
-            [(2, 0, 4, 0), (0, 3, 4, 0), (1, 3, 0, 2), (2, 0, 0, 2)]
-        {
+        for (batch, channels, extent, pad) in [
+            (2, 0, 4, 0),
+            (0, 3, 4, 0),
+            (1, 3, 0, 2),
+            (2, 0, 0, 2),
+            (2, 0, 4, 1),
+        ] {
             params.pads_begin = vec![pad; 2];
             params.pads_end = vec![pad; 2];
             let shape = ConvShape::new(&params, batch, channels, &[extent; 2], 3, &[3, 3]).unwrap();

@@ -59,7 +59,7 @@ fn assert_close(got: &[f32], expected: &[f64], depth: usize, what: &str) {
     }
 }
 
-const SHAPES: [(usize, usize, usize); 11] = [
+const SHAPES: [(usize, usize, usize); 13] = [
     (1, 1, 1),
     (1, 300, 40),
     (5, 7, 3),
@@ -71,6 +71,9 @@ const SHAPES: [(usize, usize, usize); 11] = [
     (3, 4, 0),
     (130, 300, 200),
     (2, 17, 900),
+    (7, 0, 4),
+    // Weights of more than a large page.
+    (13, 600, 900),
 ];
 
 #[test]
@@ -411,6 +414,20 @@ fn integer_products_are_exact_for_every_signedness_and_packing() {
         for seed in 0..4 {
             check_int8(&case(m, k, n, i as u32 * 4 + seed));
         }
+    }
+}
+
+#[test]
+fn integer_products_of_many_tiles_are_exact() {
+    for (m, k, n) in [
+        // Rows that would share a set of the cache, in several blocks and panels; by columns; as many steps as are taken, and more.
+        (170, 4096, 70),
+        (40, 1200, 130),
+        (8, 16384, 17),
+        (8, 16388, 33),
+        (8, 16400, 33),
+    ] {
+        check_int8(&case(m, k, n, m as u32));
     }
 }
 

@@ -244,7 +244,7 @@ fn a_half_matrix_stands_on_the_right_of_its_own_instruction_set_only() {
         let blocked = gemm_packing_rows(&ctx, scratch, right, rhs, &e, &mut out);
         for done in [single, batched, blocked] {
             match isa.name() {
-                "avx512" | "avx512vnni" => {
+                "avx512" | "avx512vnni" | "avx512amx" => {
                     assert!(
                         matches!(done, Err(KernelError::PackedFor { .. })),
                         "{done:?}"

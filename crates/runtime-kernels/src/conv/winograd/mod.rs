@@ -11,8 +11,9 @@ mod transform;
 
 use super::shape::{ConvShape, Layout};
 use crate::gemm::arith::Float;
-use crate::gemm::direct::{ROW_UNIT, Walk, check_width, narrow_tile, wide_tile};
+use crate::gemm::direct::{ROW_UNIT, Walk, check_width};
 use crate::gemm::driver::{Cut, Finish, Part, Pieces};
+use crate::gemm::register_tile::{narrow_tile, wide_tile};
 use crate::gemm::{FloatFinish, PackedF32, Side, vector};
 use crate::isa::{Isa, MAX_MR, MAX_NR, simd_dispatch};
 use crate::threads::{Place, TileMut, product_work};
@@ -35,15 +36,8 @@ pub enum WinogradTile {
 
 /// Bytes of weights that are taken to stay in a cache from run to run.
 const CACHED: usize = 2 << 20;
-/// Products of vectors that take as long as a vector of weights from memory: two a cycle are the rule of cores with tiles, whose memory is
-/// shared by many.
-fn distance(isa: Isa) -> f64 {
-    match isa {
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Amx(_) => 24.0,
-        _ => 10.0,
-    }
-}
+/// Products of vectors that take as long as a vector of weights from memory.
+const FAR: f64 = 10.0;
 
 impl WinogradTile {
     /// The tile that is expected to be fastest for a convolution, by counting products and transforms; `None` where that
@@ -60,7 +54,7 @@ impl WinogradTile {
         let weights = |places: f64| {
             let all = places * shape.in_channels as f64 * written;
             let far = (all - (CACHED / (4 * lanes)) as f64).max(0.0);
-            far * distance(isa) / shape.batch.max(1) as f64
+            far * FAR / shape.batch.max(1) as f64
         };
         // Declared sizes may be beyond all bounds.
         let direct = shape.out_pixels() as f64 * shape.depth() as f64 * written + weights(9.0);
