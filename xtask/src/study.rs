@@ -82,6 +82,12 @@ const STUDIES: &[Study] = &[
         more: None,
     },
     Study {
+        name: "qat",
+        about: "ResNets and DS-CNN trained with codes of 8 and 4 bits [--threads N] [--epochs N] [--samples N] [resnet8|resnet_large|dscnn …]",
+        form: Form::Script,
+        more: None,
+    },
+    Study {
         name: "loading",
         about: "time and memory of loading 1 GiB of weights [--layers N] [--folder FOLDER]",
         form: Form::Program,
