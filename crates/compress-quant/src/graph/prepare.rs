@@ -59,6 +59,7 @@ fn quantized_node(graph: &Graph) -> Option<String> {
                 | "DynamicQuantizeLinear"
                 | "ConvInteger"
                 | "MatMulInteger"
+                | "FakeQuantizeBias"
                 | "LearnedFakeQuantize"
         ) || op.starts_with("QLinear")
     };

@@ -103,8 +103,9 @@ fn is_weight(graph: &Graph, origins: &[Origin], id: ValueId, tensor: &Tensor) ->
         let reader = graph.node(node);
         let op = reader.op_type.as_str();
         let is_view = reader.domain.is_empty() && VIEWS.contains(&op);
-        // A weight behind its quantizer.
-        if is_view || (op == "LearnedFakeQuantize" && index == 0) {
+        // A weight or a bias behind its quantizer.
+        let is_quantizer = matches!(op, "LearnedFakeQuantize" | "FakeQuantizeBias");
+        if is_view || (is_quantizer && index == 0) {
             let view = reader.output(0).filter(|_| index == 0);
             return view.is_some_and(|view| is_weight(graph, origins, view, tensor));
         }

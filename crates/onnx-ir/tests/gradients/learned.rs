@@ -156,3 +156,55 @@ fn values_are_those_of_a_quantizer_and_a_dequantizer() {
         assert_eq!(y, code * s);
     }
 }
+
+/// `b [3] -> y`, behind the steps of a layer.
+fn bias_model(steps: [f32; 3]) -> Model {
+    let mut g = Graph::new("bias");
+    let b = g
+        .add_value("b", Fact::tensor(DType::F32, [3usize]))
+        .unwrap();
+    g.add_input(b);
+    let step_x = Tensor::from_vec(&[1, 1], vec![0.5f32]).unwrap();
+    let step_w = Tensor::from_vec(&[1, 3], steps.to_vec()).unwrap();
+    let step_x = g.add_initializer("step_x", step_x).unwrap();
+    let step_w = g.add_initializer("step_w", step_w).unwrap();
+    let y = g.add_value("y", Fact::Unknown).unwrap();
+    let node = Node::new("FakeQuantizeBias", [b, step_x, step_w], [y])
+        .in_domain("modelpress")
+        .with("floor_w", 0.125f32);
+    g.add_node(node).unwrap();
+    g.add_output(y);
+    let mut model = Model::new(g, 21);
+    model.ir_version = 10;
+    model.opsets.set("modelpress", 1);
+    model
+}
+
+#[test]
+fn a_bias_lies_on_the_products_of_steps_and_its_gradient_goes_straight_through() {
+    let request = GradientRequest::of(["y"], ["b"]).seeded_by_inputs();
+    let seen = |steps: [f32; 3], b: [f32; 3]| {
+        let (trained, _) = gradient(&bias_model(steps), &request, Catalog::standard()).unwrap();
+        let trained = sound(&trained).unwrap();
+        let feeds = [
+            ("b".to_owned(), Tensor::vector(b.to_vec())),
+            (
+                "adjoint/y".to_owned(),
+                Tensor::vector(vec![0.7f32, -1.1, 0.4]),
+            ),
+        ];
+        let outputs = run(&trained, &feeds).unwrap();
+        assert_eq!(outputs[1].as_slice::<f32>().unwrap(), [0.7, -1.1, 0.4]);
+        outputs[0].as_slice::<f32>().unwrap().to_vec()
+    };
+    // Steps of 0.5 times 0.5, 0.25 and the floor of 0.125; halves go to the even code.
+    let found = seen([0.5, 0.25, -3.0], [1.1, -0.1875, 0.16]);
+    assert_eq!(found, [1.0, -0.25, 0.1875]);
+    // Codes of more than half of int32 leave all as they are.
+    assert_eq!(seen([0.5, 0.25, 0.25], [1.1, 3e8, 0.16]), [1.1, 3e8, 0.16]);
+    for trained in ["step_x", "step_w"] {
+        let request = GradientRequest::of(["y"], [trained]).seeded_by_inputs();
+        let error = gradient(&bias_model([0.5; 3]), &request, Catalog::standard()).unwrap_err();
+        assert!(error.to_string().contains(trained), "{error}");
+    }
+}

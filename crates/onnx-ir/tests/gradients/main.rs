@@ -19,7 +19,12 @@ fn all() -> Vec<Case> {
 }
 
 /// Operators whose gradient is no derivative of what they compute, by design; `quantizers.rs` and `learned.rs` hold them against formulas.
-const STRAIGHT_THROUGH: &[&str] = &["DequantizeLinear", "LearnedFakeQuantize", "QuantizeLinear"];
+const STRAIGHT_THROUGH: &[&str] = &[
+    "DequantizeLinear",
+    "FakeQuantizeBias",
+    "LearnedFakeQuantize",
+    "QuantizeLinear",
+];
 
 #[test]
 fn every_operator_with_a_gradient_has_a_case() {

@@ -1,6 +1,6 @@
 //! From a model that was trained with codes to the integer file.
 
-use super::{OPERATOR, TARGET};
+use super::{BIAS_OPERATOR, OPERATOR, TARGET};
 use crate::graph::edit::{add_dequantize, add_params, drop_unread, record, stored_bytes};
 use crate::graph::error::QuantizeError;
 use crate::graph::insert::bias_in_steps;
@@ -65,6 +65,7 @@ pub fn export_qat(model: &Model) -> Result<(Model, ExportReport), QuantizeError>
         params: HashMap::new(),
         report: &mut report,
     };
+    exporter.bare_biases()?;
     for id in nodes {
         exporter.pair(id)?;
     }
@@ -109,6 +110,24 @@ struct Exporter<'a> {
 }
 
 impl Exporter<'_> {
+    /// Lets layers read their biases themselves.
+    fn bare_biases(&mut self) -> Result<(), QuantizeError> {
+        let is_bias = |node: &Node| node.domain == PRIVATE_DOMAIN && node.op_type == BIAS_OPERATOR;
+        let nodes = self.graph.nodes().filter(|(_, node)| is_bias(node));
+        for id in nodes.map(|(id, _)| id).collect::<Vec<_>>() {
+            let node = self.graph.node(id);
+            let (Some(b), Some(y)) = (node.input(0), node.output(0)) else {
+                return Err(QuantizeError::Quantizer {
+                    node: self.graph.describe(id),
+                    reason: "it reads or writes nothing".to_owned(),
+                });
+            };
+            self.graph.replace_uses(y, b);
+            drop_unread(self.graph, [y]);
+        }
+        Ok(())
+    }
+
     fn pair(&mut self, id: NodeId) -> Result<(), QuantizeError> {
         let node = self.graph.node(id).clone();
         let place = self.graph.describe(id);

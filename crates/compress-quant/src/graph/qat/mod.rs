@@ -8,7 +8,7 @@
 //! ```text
 //! w ─ LearnedFakeQuantize ─┐                 w_quantized ─ DequantizeLinear ─┐
 //! x ─ LearnedFakeQuantize ─ Conv ─   ───►    x ─ QuantizeLinear ─ (Clip) ─ DequantizeLinear ─ Conv ─
-//! b ───────────────────────┘                 b_quantized ─ DequantizeLinear ─┘
+//! b ─ FakeQuantizeBias ────┘                 b_quantized ─ DequantizeLinear ─┘
 //! ```
 //!
 //! Codes of fewer than 8 bits stand in 8-bit tensors: runtimes have integer kernels for these, and for no others. Weights simply take fewer of
@@ -33,3 +33,5 @@ pub use report::{QatLayer, QatReport};
 const TARGET: &str = "modelpress.qat.target";
 /// The operator that stands for a pair while it is trained.
 const OPERATOR: &str = "LearnedFakeQuantize";
+/// The operator that stands for an int32 bias while it is trained.
+const BIAS_OPERATOR: &str = "FakeQuantizeBias";

@@ -4,7 +4,7 @@ use super::bits::AllBits;
 use super::config::QatConfig;
 use super::ranges::{FirstCodes, first_codes};
 use super::report::{QatLayer, QatReport};
-use super::{OPERATOR, TARGET};
+use super::{BIAS_OPERATOR, OPERATOR, TARGET};
 use crate::graph::calibrate::Calibration;
 use crate::graph::edit::{drop_unread, sqnr_db};
 use crate::graph::error::QuantizeError;
@@ -27,7 +27,8 @@ const FLOOR: f32 = 1024.0;
 /// with.
 ///
 /// Batch normalizations are folded with their running statistics and stay so: to have these fit the data, train the float model first
-/// (`Trainer` updates them) and prepare the result. Weights and biases stay floats under the names that folding leaves them, steps are initializers
+/// (`Trainer` updates them) and prepare the result. Weights and biases stay floats under the names that folding leaves them, biases behind a
+/// `FakeQuantizeBias` where the file has them as int32; steps are initializers
 /// `NAME_step` of the rank of what they quantize, so that an optimizer that bounds steps by a layer's norm bounds theirs; LSQ+
 /// has `NAME_offset` beside. Activations that share a scale share the step. No step falls below a 1024th of the least of its node's first ones.
 ///
@@ -85,7 +86,12 @@ pub fn prepare_qat(
     for weight in written_weights {
         let core = weight.core;
         let bits = bits.layers.get(&core).map_or(8, |bits| bits.weights);
-        of_weights.insert(core, learner.weight(weight, bits, &mut shared)?);
+        let bias = weight.bias.clone();
+        let learned = learner.weight(weight, bits, &mut shared)?;
+        if let Some(bias) = bias {
+            learner.bias(core, bias, &learned)?;
+        }
+        of_weights.insert(core, learned);
     }
     let (steps, mut report) = (learner.steps, learner.report);
     for (id, layer) in described {
@@ -102,7 +108,7 @@ pub fn prepare_qat(
             weight_bits: weight.is_some().then_some(of_layer.weights),
             activation_bits: root.and_then(|root| bits.groups.get(root).copied()),
             weight_sqnr_db: weight.as_ref().map(|w| w.sqnr_db),
-            weight_step: weight.map(|w| w.step),
+            weight_step: weight.map(|w| w.step_name),
             activation_step: root.and_then(|root| Some(steps.get(root)?.name.clone())),
         });
     }
@@ -118,7 +124,11 @@ pub fn prepare_qat(
 #[derive(Clone)]
 struct LearnedWeight {
     value: ValueId,
-    step: String,
+    step: ValueId,
+    step_name: String,
+    /// How many steps there are.
+    channels: usize,
+    floor: f32,
     sqnr_db: f64,
 }
 
@@ -126,6 +136,7 @@ struct LearnedWeight {
 struct GroupStep {
     name: String,
     step: ValueId,
+    floor: f32,
     offset: Option<ValueId>,
 }
 
@@ -219,7 +230,16 @@ impl Learner<'_> {
                 Some(offset)
             }
         };
-        self.steps.insert(root, GroupStep { name, step, offset });
+        let floor = floor([codes.step]);
+        self.steps.insert(
+            root,
+            GroupStep {
+                name,
+                step,
+                floor,
+                offset,
+            },
+        );
         Ok((step, offset))
     }
 
@@ -235,13 +255,8 @@ impl Learner<'_> {
             tensor,
             axis,
             dequantized,
-            bias,
             ..
         } = written;
-        if let Some((name, tensor, new)) = bias {
-            let float = self.initializer(&name, tensor)?;
-            self.take_place(new, float)?;
-        }
         let key = (name, axis, bits);
         if let Some(known) = shared.get(&key).cloned() {
             self.take_place(dequantized, known.value)?;
@@ -264,7 +279,7 @@ impl Learner<'_> {
         if let Some(axis) = *axis {
             shape[axis] = steps.len();
         }
-        let floor = floor(steps.iter().copied());
+        let (channels, floor) = (steps.len(), floor(steps.iter().copied()));
         let steps = Tensor::from_vec(&shape, steps).map_err(|e| values(e.into()))?;
         let w = self.initializer(name, tensor)?;
         let step = self.graph.add_initializer(&format!("{name}_step"), steps)?;
@@ -285,11 +300,43 @@ impl Learner<'_> {
         }
         let learned = LearnedWeight {
             value: dequantized,
-            step: step_name,
+            step,
+            step_name,
+            channels,
+            floor,
             sqnr_db,
         };
         shared.insert(key, learned.clone());
         Ok(learned)
+    }
+
+    /// Puts a bias back, behind a node that rounds it as the file does: to int32 in steps of those of what the layer reads and of its weight.
+    fn bias(
+        &mut self,
+        core: NodeId,
+        (name, tensor, new): (String, Tensor, ValueId),
+        weight: &LearnedWeight,
+    ) -> Result<(), QuantizeError> {
+        let count = tensor.len();
+        let float = self.initializer(&name, tensor)?;
+        let read = self.names.node(core).input(0);
+        let root = read.and_then(|x| self.plan.quantized.get(&x));
+        let step = root.and_then(|root| self.steps.get(root));
+        let (Some(step), Some(old)) = (step, self.graph.producer(new)) else {
+            return self.take_place(new, float);
+        };
+        if ![1, count].contains(&weight.channels) {
+            // One number for all channels, of which the file has a code for each.
+            return self.take_place(new, float);
+        }
+        let node = Node::new(BIAS_OPERATOR, [float, step.step, weight.step], [new])
+            .in_domain(PRIVATE_DOMAIN)
+            .named(format!("{name}_FakeQuantizeBias"))
+            .with("floor_x", step.floor)
+            .with("floor_w", weight.floor);
+        let old = self.graph.replace_node(old, node)?;
+        drop_unread(self.graph, old.inputs().iter().flatten().copied());
+        Ok(())
     }
 
     /// The initializer of a name as it was; there again, or still there for others.

@@ -6,6 +6,7 @@ mod conv_integer;
 mod dequantize_linear;
 pub mod dynamic_quantize_linear;
 mod dynamic_quantize_matmul;
+mod fake_quantize_bias;
 pub mod integer_matmul;
 mod learned_fake_quantize;
 mod matmul_integer;
@@ -23,6 +24,7 @@ pub use conv_integer::ConvInteger;
 pub use dequantize_linear::DequantizeLinear;
 pub use dynamic_quantize_linear::DynamicQuantizeLinear;
 pub use dynamic_quantize_matmul::DynamicQuantizeMatMul;
+pub use fake_quantize_bias::FakeQuantizeBias;
 pub use learned_fake_quantize::{LearnedFakeQuantize, LearnedGrid, LearnedGrids, LearnedMethod};
 pub use matmul_integer::MatMulInteger;
 pub use matmul_integer_to_float::MatMulIntegerToFloat;
@@ -40,6 +42,7 @@ pub(super) const OPS: &[OpEntry] = &[
     OpEntry::of::<DequantizeLinear>(),
     OpEntry::of::<DynamicQuantizeLinear>(),
     OpEntry::of::<DynamicQuantizeMatMul>(),
+    OpEntry::of::<FakeQuantizeBias>(),
     OpEntry::of::<LearnedFakeQuantize>(),
     OpEntry::of::<MatMulInteger>(),
     OpEntry::of::<MatMulIntegerToFloat>(),
