@@ -3,6 +3,8 @@
 mod arrays;
 mod digits;
 mod export;
+mod goldens;
 mod graph;
+mod litert;
 mod models;
 mod training;

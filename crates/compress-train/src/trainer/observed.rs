@@ -4,6 +4,7 @@ use super::error::TrainError;
 use crate::loss::Scores;
 use compress_tensor::DType;
 use onnx_ir::infer::infer_shapes;
+use onnx_ir::operator::PRIVATE_DOMAIN;
 use onnx_ir::{Catalog, Graph, Model, ValueId};
 
 /// The values that a loss looks at: their names as outputs, and the names of the values themselves.
@@ -50,7 +51,8 @@ pub(super) fn observed(
     Ok((names, values))
 }
 
-/// What stands before a last softmax or sigmoid.
+/// What stands before a last softmax or sigmoid, which may have a quantizer behind it: a prescribed one of 256 codes, which leaves
+/// nothing to learn by.
 fn before(graph: &Graph, id: ValueId, scores: Scores) -> ValueId {
     let operators: &[&str] = match scores {
         Scores::AsGiven => return id,
@@ -63,7 +65,8 @@ fn before(graph: &Graph, id: ValueId, scores: Scores) -> ValueId {
         if node.domain.is_empty() && operators.contains(&node.op_type.as_str()) {
             return input;
         }
-        if !node.is("Identity") {
+        let is_quantizer = node.domain == PRIVATE_DOMAIN && node.op_type == "LearnedFakeQuantize";
+        if !(node.is("Identity") || is_quantizer) {
             break;
         }
         at = input;
