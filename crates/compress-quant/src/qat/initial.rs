@@ -41,6 +41,9 @@ pub fn mean_step(
 /// The step of each slice along `axis`, or of all, that is of least squared error among fractions of `max|w| / q_max`, codes within
 /// `±q_max`; where `q_max` is 127 or more it is `max|w| / q_max`, with which nothing is clipped.
 ///
+/// Where the greatest fraction is taken, the step is one whose quotient with `max|w|` does not lie above `q_max` by a rounding: the greatest weight is in the
+/// range and has its gradient. Those that a smaller step clips have none and move the step, as LSQ has it (eq. 3 and 5 there).
+///
 /// # Errors
 /// As [`mean_step`].
 pub fn least_squares_step(
@@ -51,7 +54,20 @@ pub fn least_squares_step(
     let (channels, inner) = extents(weight, axis)?;
     let data = weight.data::<f32>()?;
     check_finite(&data)?;
-    Ok(steps_of(&data, channels, inner, range.q_max as f32))
+    let q_max = range.q_max as f32;
+    let mut steps = steps_of(&data, channels, inner, q_max);
+    let mut most = vec![0f32; channels];
+    for (i, run) in data.chunks(inner.max(1)).enumerate() {
+        let most = &mut most[i % channels.max(1)];
+        *most = run.iter().fold(*most, |m, w| m.max(w.abs()));
+    }
+    for (step, most) in steps.iter_mut().zip(most) {
+        let quotient = |step: f32| f64::from(most) / f64::from(step) / f64::from(q_max);
+        while quotient(*step) > 1.0 && quotient(*step) < 1.0 + 1e-6 {
+            *step = step.next_up();
+        }
+    }
+    Ok(steps)
 }
 
 fn extents(weight: &Tensor, axis: Option<usize>) -> Result<(usize, usize), QuantError> {

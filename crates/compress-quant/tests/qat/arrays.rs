@@ -349,3 +349,25 @@ fn what_does_not_go_together_is_told() {
     let none = array(&[]);
     assert_eq!(quantizer.forward(none.view(), &[0.1], None).unwrap(), none);
 }
+
+#[test]
+fn the_greatest_weight_of_an_8_bit_channel_has_a_gradient() {
+    // `max / 127` rounded down gives a quotient above 127 in about a quarter of all channels.
+    let w = noise(13, 256 * 9);
+    let tensor = Tensor::from_vec(&[256, 9], w.clone()).unwrap();
+    let range = CodeRange::symmetric(8).unwrap();
+    let steps = least_squares_step(&tensor, Some(0), range).unwrap();
+    let quantizer = FakeQuantizer::new(range, StepMethod::Lsq).along(0);
+    let dy = ArrayD::ones(vec![256, 9]);
+    let found = quantizer
+        .backward(dy.view(), tensor.view::<f32>().unwrap(), &steps, None)
+        .unwrap();
+    assert!(found.input.iter().all(|&dx| dx == 1.0));
+    for (c, step) in steps.iter().enumerate() {
+        let most = w[c * 9..(c + 1) * 9]
+            .iter()
+            .fold(0f32, |m, w| m.max(w.abs()));
+        // By no more than a rounding.
+        assert!((step / (most / 127.0) - 1.0).abs() < 3e-7, "{c}");
+    }
+}
