@@ -95,6 +95,24 @@ impl Feed {
         }
     }
 
+    /// Some samples; none of zeros.
+    fn rows(&self, samples: Range<usize>) -> Result<Option<Tensor>, DataError> {
+        Ok(match &self.source {
+            Opened::Rows(file) => Some(file.rows(samples)?),
+            Opened::Whole(tensor) => Some(prepare::rows(tensor, samples, &self.name)?),
+            Opened::Zeros => None,
+        })
+    }
+
+    /// All of it; none of zeros.
+    fn whole(&self) -> Result<Option<Tensor>, DataError> {
+        Ok(match &self.source {
+            Opened::Rows(file) => Some(file.rows(0..file.row_count().unwrap_or(0))?),
+            Opened::Whole(tensor) => Some(tensor.clone()),
+            Opened::Zeros => None,
+        })
+    }
+
     fn first_dim(&self) -> Option<&Dim> {
         self.fact.shape.as_ref()?.first()
     }
@@ -178,6 +196,12 @@ impl Dataset {
         self.batch
     }
 
+    /// Whether the model takes so many samples per run and no others.
+    pub(crate) fn has_fixed_batch(&self) -> bool {
+        let mut sampled = self.feeds.iter().filter(|feed| feed.sampled);
+        sampled.any(|feed| feed.first_dim().and_then(Dim::as_size).is_some())
+    }
+
     /// Batch after batch, from the first sample on.
     pub fn batches(&self) -> impl Iterator<Item = Result<Batch, DataError>> + '_ {
         (0..self.samples)
@@ -190,18 +214,34 @@ impl Dataset {
     /// # Errors
     /// [`DataError`] names the input or the file.
     pub fn batch_of(&self, samples: Range<usize>) -> Result<Batch, DataError> {
+        let inputs = self.inputs_of(samples.len(), |feed| feed.rows(samples.clone()))?;
+        Ok(Batch { samples, inputs })
+    }
+
+    /// The inputs of one run over the samples with these indices, which need not be neighbours.
+    ///
+    /// # Errors
+    /// As [`Dataset::batch_of`].
+    pub fn batch_at(&self, samples: &[usize]) -> Result<Vec<(String, Tensor)>, DataError> {
+        self.inputs_of(samples.len(), |feed| {
+            let rows = samples.iter().map(|&i| feed.rows(i..i + 1));
+            let rows: Option<Vec<Tensor>> = rows.collect::<Result<_, _>>()?;
+            rows.map(|rows| prepare::joined(&rows)).transpose()
+        })
+    }
+
+    /// What is fed in a run of so many samples, of which `read_rows` gives the rows of an input.
+    fn inputs_of(
+        &self,
+        samples: usize,
+        read_rows: impl Fn(&Feed) -> Result<Option<Tensor>, DataError>,
+    ) -> Result<Vec<(String, Tensor)>, DataError> {
         let mut read = Vec::with_capacity(self.feeds.len());
         for feed in &self.feeds {
-            let tensor = match &feed.source {
-                Opened::Rows(file) if feed.sampled => Some(file.rows(samples.clone())?),
-                Opened::Rows(file) => Some(file.rows(0..file.row_count().unwrap_or(0))?),
-                Opened::Whole(tensor) if feed.sampled => {
-                    Some(prepare::rows(tensor, samples.clone(), &feed.name)?)
-                }
-                Opened::Whole(tensor) => Some(tensor.clone()),
-                Opened::Zeros => None,
-            };
-            read.push(tensor);
+            read.push(match feed.sampled {
+                true => read_rows(feed)?,
+                false => feed.whole()?,
+            });
         }
         self.trim(&mut read)?;
         let mut symbols: HashMap<String, usize> = HashMap::new();
@@ -214,11 +254,11 @@ impl Dataset {
         }
         for feed in &self.feeds {
             if matches!(feed.source, Opened::Zeros) {
-                let rows = feed.sampled.then_some(samples.len());
+                let rows = feed.sampled.then_some(samples);
                 inputs.push((feed.name.clone(), zeros(feed, rows, &symbols)?));
             }
         }
-        Ok(Batch { samples, inputs })
+        Ok(inputs)
     }
 
     /// Cuts the trailing columns in which the mask is zero for the whole batch.

@@ -228,6 +228,29 @@ pub(super) fn cut_columns(tensor: &Tensor, keep: usize) -> Result<Tensor, DataEr
     Ok(Tensor::from_bytes(tensor.dtype(), &shape, kept.into())?)
 }
 
+/// Tensors of one type and shape as one, end to end along the first axis.
+pub(super) fn joined(parts: &[Tensor]) -> Result<Tensor, DataError> {
+    let Some(first) = parts.first() else {
+        return Err(DataError::EmptyBatch);
+    };
+    let mut shape = first.shape().to_vec();
+    if let Some(rows) = shape.first_mut() {
+        *rows = parts.iter().filter_map(|part| part.shape().first()).sum();
+    }
+    if first.dtype() == DType::String {
+        let mut strings = Vec::new();
+        for part in parts {
+            strings.extend_from_slice(part.strings()?);
+        }
+        return Ok(Tensor::from_strings(&shape, strings)?);
+    }
+    let mut bytes = Vec::with_capacity(first.bytes().len() * parts.len());
+    for part in parts {
+        bytes.extend_from_slice(part.bytes());
+    }
+    Ok(Tensor::from_bytes(first.dtype(), &shape, bytes.into())?)
+}
+
 /// Rows of a tensor that is in memory.
 pub(super) fn rows(tensor: &Tensor, range: Range<usize>, name: &str) -> Result<Tensor, DataError> {
     let Some(&count) = tensor.shape().first() else {

@@ -358,19 +358,22 @@ impl TrainRecipe {
     ) -> Result<(Calibration, usize), TrainRecipeError> {
         let (side, _) = self.sides(float)?;
         let options_of_data = DataOptions {
-            preferred_batch: 1,
+            preferred_batch: self.trainer.batch.max(1),
             preprocess: self.preprocess.clone(),
             ..DataOptions::default()
         };
         let all = Dataset::open(float, &self.samples.inputs, &options_of_data)?;
-        // A model of a fixed batch reads so many samples from that on.
         let batch = all.batch().max(1);
         let count = spec.calibration.min(side.len());
-        let samples = (0..count).map(|i| {
-            let row = side.row(i * side.len() / count);
-            let first = row.min(all.len().saturating_sub(batch));
-            all.batch_of(first..first + batch).map(|batch| batch.inputs)
-        });
+        let mut rows: Vec<usize> = (0..count)
+            .map(|i| side.row(i * side.len() / count))
+            .collect();
+        // The last batch of a model that takes so many and no others is filled up from the first samples on.
+        if all.has_fixed_batch() {
+            let missing = count.next_multiple_of(batch) - count;
+            rows.extend((0..missing).map(|i| rows[i % count]).collect::<Vec<_>>());
+        }
+        let samples = rows.chunks(batch).map(|rows| all.batch_at(rows));
         let calibration = calibrate(float, samples, &config.quantize, options)?;
         Ok((calibration, count))
     }
