@@ -66,7 +66,14 @@ fn problem(channels: usize, inner: usize) -> (Vec<Grid>, Vec<f32>, Vec<f32>) {
 #[test]
 fn adjoints_are_those_of_the_formulas() {
     let threads = Parallelism::with_threads(3).unwrap();
-    for (channels, inner) in [(1, 70_001), (5, 9_001), (40, 9), (33, 1), (1, 1)] {
+    for (channels, inner) in [
+        (1, 70_001),
+        (5, 9_001),
+        (40, 9),
+        (33, 1),
+        (20_000, 1),
+        (1, 1),
+    ] {
         let (grids, x, dy) = problem(channels, inner);
         for estimator in ESTIMATORS {
             let mut expected = [
@@ -115,6 +122,46 @@ fn adjoints_are_those_of_the_formulas() {
                         );
                     }
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn columns_have_the_bits_of_rows() {
+    // The same numbers with a grid for each column of `[rows, columns]`, and for each row of its transpose.
+    let (rows, columns) = (2_000, 45);
+    let (grids, x, dy) = problem(columns, rows);
+    let (x, dy) = (&x[..rows * columns], &dy[..rows * columns]);
+    let turned = |from: &[f32]| -> Vec<f32> {
+        let each = (0..columns).flat_map(|c| (0..rows).map(move |r| r * columns + c));
+        each.map(|i| from[i]).collect()
+    };
+    let threads = Parallelism::with_threads(3).unwrap();
+    for isa in Isa::available() {
+        let ctx = Context::new(threads.clone()).with_isa(isa);
+        let run = |ctx: &Context, estimator, inner, x: &[f32], dy: &[f32]| {
+            let (mut y, mut dx) = (vec![0f32; x.len()], vec![0f32; x.len()]);
+            let (mut dstep, mut rest) = (vec![0f32; columns], vec![0f32; columns]);
+            fake_quantize(ctx, &grids, inner, x, &mut y).unwrap();
+            let outputs = (&mut dx[..], &mut dstep[..], &mut rest[..]);
+            let scratch = &mut Scratch::new();
+            fake_quantize_grad(ctx, scratch, estimator, &grids, inner, (dy, x), outputs).unwrap();
+            [y, dx, dstep, rest]
+        };
+        for estimator in ESTIMATORS {
+            let found = run(&ctx, estimator, 1, x, dy);
+            let alone = run(&Context::default().with_isa(isa), estimator, 1, x, dy);
+            assert_eq!(found, alone, "{isa}");
+            let [y, dx, dstep, rest] = run(&ctx, estimator, rows, &turned(x), &turned(dy));
+            assert_eq!(turned(&found[0]), y, "{isa}");
+            assert_eq!(turned(&found[1]), dx, "{isa}");
+            for (a, b) in found[2..]
+                .iter()
+                .flatten()
+                .zip([dstep, rest].iter().flatten())
+            {
+                assert!((a - b).abs() < 1e-5 * rows as f32, "{isa}: {a} {b}");
             }
         }
     }
