@@ -8,7 +8,8 @@ answers the other 200). Beside every row stands the same fine-tuning as floats: 
     tflite                 W8A8 for LiteRT, with what of its rules for integer files the file breaks
 
 `p` is McNemar's exact test of the answers of the file and of the floats; `same as ort` counts the samples for which ONNX Runtime has the class that
-`modelpress eval` has. `--split choose` holds out the last fifth of the training images and leaves the test images alone: for choosing settings.
+`modelpress eval` has. The Softmax of `tflite` gives codes of 1/256: one may differ, and with it the answer, where a probability lies between two.
+`--split choose` holds out the last fifth of the training images and leaves the test images alone: for choosing settings.
 """
 
 import argparse
@@ -89,7 +90,7 @@ def row(network, variant, right, float_right, same, seconds):
     below, p, goal = 100 * (float_right.mean() - share), mcnemar(right, float_right), GOALS[variant]
     met = below <= 0 or p >= 0.05 if goal == "no worse" else below <= goal
     allowed = goal if goal == "no worse" else f"within {goal}"
-    print(f"| {network} | {variant} | {text} | {-below:+.2f} | {p:.3f} | {allowed}: {'met' if met else 'missed'} | {same} | {seconds:.0f} |", flush=True)
+    print(f"| {network} | {variant} | {text} | {0.0 - below:+.2f} | {p:.3f} | {allowed}: {'met' if met else 'missed'} | {same} | {seconds:.0f} |", flush=True)
 
 
 def rules_of_litert(path):
