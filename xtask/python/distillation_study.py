@@ -31,8 +31,9 @@ LOSSES = {
     "similarity": ["--loss", "kd", "--loss", "similarity:100"],
     "correlation": ["--loss", "kd", "--loss", "correlation"],
     "pkt": ["--loss", "kd", "--loss", "pkt"],
+    "crd": ["--loss", "kd", "--loss", "crd:0.8", "--negatives", "4096"],
 }
-ON_FEATURES = {"fitnet", "attention", "rkd", "similarity", "correlation", "pkt"}
+ON_FEATURES = {"fitnet", "attention", "rkd", "similarity", "correlation", "pkt", "crd"}
 
 
 def call(program, *arguments):

@@ -150,6 +150,8 @@ pub(crate) enum Usage {
     SameFile { path: PathBuf },
     #[error("{}: two outputs go to one file: give them different ones", path.display())]
     WrittenTwice { path: PathBuf },
+    #[error("{}: --teacher-folder would replace it: give a folder of its own", path.display())]
+    ReplacedInFolder { path: PathBuf },
     #[error("{flag} has no effect without --input: inputs are made up as the model takes them")]
     NotForMadeUp { flag: &'static str },
     #[error("--dim has no effect with --input: the arrays have their sizes")]
@@ -184,6 +186,10 @@ pub(crate) enum Usage {
         "there is no student: give --student FILE.onnx, or make one of the teacher with --student-layers N or --student-width X"
     )]
     NoStudent,
+    #[error(
+        "generations of one network begin anew: give --initialize he (or uniform), or another student"
+    )]
+    GenerationsKeep,
     #[error("{flag} is for --loss {losses}")]
     OnlyWithLoss {
         flag: &'static str,

@@ -70,7 +70,7 @@ pub(crate) fn files_of(inputs: &[InputSpec]) -> impl Iterator<Item = &Path> {
 }
 
 /// The file behind all links, or where it would be; `None` where there is no folder for it.
-fn place(path: &Path) -> Option<PathBuf> {
+pub(crate) fn place(path: &Path) -> Option<PathBuf> {
     if let Ok(found) = path.canonicalize() {
         return Some(found);
     }

@@ -43,6 +43,12 @@ impl<F: Float> MemoryBank<F> {
         })
     }
 
+    /// Of rows that another memory had, to the bit.
+    #[cfg(feature = "graph")]
+    pub(crate) fn of_unit(rows: Array2<F>) -> Self {
+        Self { rows }
+    }
+
     /// The embeddings `[samples, dimensions]`.
     pub fn embeddings(&self) -> &Array2<F> {
         &self.rows

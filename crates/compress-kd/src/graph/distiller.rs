@@ -1,7 +1,10 @@
 //! The run: a student that learns from teachers.
 
+use super::checks::{labels, validate};
 use super::config::{KdConfig, LossTerm};
+use super::contrast::{Contrast, negatives};
 use super::error::DistillError;
+use super::kinds::KdTerm;
 use super::names;
 use super::taps::{ProjectionReport, Tapped, tap};
 use super::teacher::{Copied, Steps, Taught, TeacherReport, Teachers};
@@ -10,7 +13,11 @@ use compress_train::augment::Augmentation;
 use compress_train::data::Dataset;
 use compress_train::digest;
 use compress_train::loss::WeightedSum;
-use compress_train::trainer::{Callback, Metric, TrainReport, Trainer, TrainerConfig};
+use compress_train::optimizer::{Group, StepControl};
+use compress_train::trainer::{
+    Callback, Initialization, Metric, OptimizerConfig, TrainError, TrainReport, Trainer,
+    TrainerConfig,
+};
 use onnx_ir::Model;
 use runtime_session::{Parallelism, SessionError, SessionOptions};
 use serde::Serialize;
@@ -72,6 +79,8 @@ pub struct KdReport {
     pub losses: Vec<(String, f64)>,
     /// The layers that were trained along and left behind.
     pub projections: Vec<ProjectionReport>,
+    /// Weights that no term of the loss leads to, which stay as they are.
+    pub unreached: Vec<String>,
 }
 
 /// Trains a student of some teachers.
@@ -87,6 +96,7 @@ pub struct Distiller {
     teacher: TeacherReport,
     losses: Vec<(String, f64)>,
     projections: Vec<ProjectionReport>,
+    unreached: Vec<String>,
     /// Initializers of the student that are trained or tracked.
     own: Vec<String>,
 }
@@ -103,17 +113,23 @@ impl Distiller {
         config: &KdConfig,
         session: &SessionOptions,
     ) -> Result<Self, DistillError> {
-        validate(config, &*data.train, student, teachers)?;
+        let held_out = data.held_out.as_deref();
+        validate(config, &*data.train, held_out, student, teachers)?;
         let seed = config.trainer.seed;
-        let tapped = tap(student, teachers, &config.losses, seed)?;
+        let labels = labels(config, &*data.train, student, teachers);
+        let tapped = tap(student, teachers, config)?;
         let session = shared(session)?;
         let columns: Vec<String> = tapped
             .pairs
             .iter()
             .flatten()
             .flat_map(|pair| pair.teachers.clone())
+            .chain(tapped.inputs.iter().map(|(_, column)| column.clone()))
             .collect();
-        let taught = Teachers::new(teachers, student, &columns, &session)?;
+        let fields = data.train.fields();
+        let taught = Teachers::new(teachers, student, &columns, fields, config, &session)?;
+        let losses = named(&config.losses);
+        let loss = sum(&tapped, config, &losses, labels.as_deref(), &*data.train)?;
         let preparation = data.preparation.unwrap_or_else(|| Augmentation::new(0));
         let preparation = Arc::new(preparation);
         let is_augmented = data.augmentation.is_some();
@@ -135,6 +151,12 @@ impl Distiller {
             if !side.is_stored {
                 all = taught.add_to(all)?;
             }
+            for (input, column) in &tapped.inputs {
+                all = all.with(Copied {
+                    field: column.clone(),
+                    column: input.clone(),
+                });
+            }
             Ok::<_, DistillError>(match &config.mask {
                 Some(field) => all.with(Copied {
                     field: field.clone(),
@@ -144,10 +166,20 @@ impl Distiller {
             })
         };
         let augmentation = steps(&train, data.augmentation)?;
-        let losses = named(&config.losses);
-        let (loss, trainer_config) = (sum(&tapped, config, &losses), trained(&tapped, config));
-        let mut trainer = Trainer::with_session(&tapped.model, loss, trainer_config, &session)?
-            .with_augmentation(augmentation);
+        let loss = Arc::new(loss);
+        let begin = |freeze: &[String]| {
+            let settings = trained(&tapped, config, freeze)?;
+            let trainer =
+                Trainer::with_session(&tapped.model, Arc::clone(&loss), settings, &session)?;
+            Ok::<_, DistillError>(trainer)
+        };
+        let mut trainer = begin(&[])?;
+        let unreached = tapped.unreached(&trainer, &config.losses);
+        if !unreached.is_empty() {
+            // Neither decays what nothing teaches.
+            trainer = begin(&unreached)?;
+        }
+        trainer = trainer.with_augmentation(augmentation);
         if let Some(held_out) = &held_out {
             trainer = trainer.with_preparation(steps(held_out, None)?);
         }
@@ -160,11 +192,12 @@ impl Distiller {
             own,
             trainer,
             student: student.clone(),
-            data: train.data,
-            held_out: held_out.map(|side| side.data),
+            data: tapped.marked(train.data, true),
+            held_out: held_out.map(|side| tapped.marked(side.data, false)),
             teacher: report,
             losses,
             projections: tapped.projections,
+            unreached,
         })
     }
 
@@ -213,6 +246,7 @@ impl Distiller {
             teacher: self.teacher.clone(),
             losses: self.losses.clone(),
             projections: self.projections.clone(),
+            unreached: self.unreached.clone(),
         })
     }
 
@@ -237,6 +271,12 @@ impl Distiller {
     /// The trainer of the student with what is trained along.
     pub fn trainer(&self) -> &Trainer {
         &self.trainer
+    }
+
+    /// Weights that no term of the loss leads to, which stay as they are: a loss on features leaves what lies behind them untrained. A loss on
+    /// logits beside it, or labels, reach them.
+    pub fn unreached(&self) -> &[String] {
+        &self.unreached
     }
 
     /// The number of samples that are learned from, and held out.
@@ -276,7 +316,7 @@ impl Distiller {
 /// let x = Tensor::from_vec(&[4, 2], vec![1f32, 0.0, 0.0, 1.0, 1.0, 1.0, -1.0, 0.5])?;
 /// let data = KdData::new(Arc::new(ArrayDataset::new([("x", x)])?));
 /// let mut config = KdConfig::new([LossTerm::new(KdTerm::Regression {})]);
-/// (config.trainer.epochs, config.trainer.batch, config.trainer.step_share) = (200, 4, 0.0);
+/// (config.trainer.epochs, config.trainer.batch, config.trainer.step_share) = (200, 4, Some(0.0));
 /// let (student, report) = distill(&teacher, &student, data, &config)?;
 /// assert_eq!(report.teacher.runs, "once, in memory");
 /// assert!(report.training.epochs[199].train[0].value < 1e-4);
@@ -293,63 +333,6 @@ pub fn distill(
     let mut distiller = Distiller::new(teachers, student, data, config, &session)?;
     let report = distiller.fit()?;
     Ok((distiller.model()?, report))
-}
-
-/// Checks what can be told before any model runs.
-fn validate(
-    config: &KdConfig,
-    data: &dyn Dataset,
-    student: &Model,
-    teachers: &[Model],
-) -> Result<(), DistillError> {
-    if config.losses.is_empty() {
-        return Err(DistillError::NoLosses);
-    }
-    config.trainer.validate()?;
-    let fields = data.fields();
-    let field = |name: &Option<String>, what: &'static str| match name {
-        Some(name) if !fields.iter().any(|f| f.name == *name) => Err(DistillError::NoSuchField {
-            what,
-            name: name.clone(),
-            fields: fields.iter().map(|f| f.name.clone()).collect(),
-        }),
-        _ => Ok(()),
-    };
-    field(&config.labels, "labels")?;
-    field(&config.mask, "mask")?;
-    let graph = &student.graph;
-    let is_input = |name: &str| {
-        graph
-            .value_by_name(name)
-            .is_some_and(|id| graph.is_input(id))
-    };
-    let has_labels = fields.iter().any(|field| !is_input(&field.name));
-    for term in &config.losses {
-        term.loss.validate()?;
-        let weight = term.weight.0;
-        if !(weight.is_finite() && weight >= 0.0) {
-            return Err(DistillError::Setting {
-                setting: "the weight of a loss",
-                found: weight,
-                rule: "it must be finite and not negative",
-            });
-        }
-        if term.loss.needs_labels() && !has_labels {
-            return Err(DistillError::NoLabels {
-                loss: term.loss.name(),
-            });
-        }
-    }
-    match &config.ensemble.weights {
-        Some(weights) if weights.len() != teachers.len() => {
-            Err(DistillError::Loss(crate::KdError::Length {
-                what: "weights of teachers",
-                found: weights.len(),
-                expected: teachers.len(),
-            }))
-        }
-        _ => Ok(()),
-    }
 }
 
 /// The same options with threads that student and teachers share; nothing is measured, so that bits do not differ.
@@ -383,30 +366,78 @@ fn named(terms: &[LossTerm]) -> Vec<(String, f64)> {
     named
 }
 
-fn sum(tapped: &Tapped, config: &KdConfig, names: &[(String, f64)]) -> WeightedSum {
+/// The loss: all terms over what they look at.
+fn sum(
+    tapped: &Tapped,
+    config: &KdConfig,
+    names: &[(String, f64)],
+    labels: Option<&str>,
+    data: &dyn Dataset,
+) -> Result<WeightedSum, DistillError> {
     let mut sum = WeightedSum::default();
+    let (seed, batch) = (config.trainer.seed, config.trainer.batch);
     let terms = config.losses.iter().zip(&tapped.pairs).zip(names);
-    for ((term, pairs), (name, weight)) in terms {
+    for (number, ((term, pairs), (name, weight))) in terms.enumerate() {
+        if let KdTerm::Crd { dimensions, .. } = term.loss {
+            let pairs = pairs.iter();
+            let pairs = pairs.map(|pair| (pair.student.clone(), pair.teachers.concat()));
+            let pairs: Vec<(String, String)> = pairs.collect();
+            // Memories and draws of each term are its own.
+            let seed = seed ^ ((number as u64 + 1) << 32);
+            let negatives = negatives(data, labels, batch, seed)?;
+            let contrast = term.loss.contrast();
+            let term = Contrast::new(&pairs, negatives, dimensions, seed, contrast)?;
+            sum = sum.with(name, *weight, term);
+            continue;
+        }
         let term = Term {
             term: term.clone(),
             pairs: pairs.clone(),
             ensemble: config.ensemble.clone(),
-            labels: config.labels.clone(),
+            labels: labels.map(str::to_owned),
+            scores: config.scores(),
         };
         sum = sum.with(name, *weight, term);
     }
-    sum
+    Ok(sum)
 }
 
 /// The trainer's settings with the tapped tensors as outputs.
-fn trained(tapped: &Tapped, config: &KdConfig) -> TrainerConfig {
+fn trained(
+    tapped: &Tapped,
+    config: &KdConfig,
+    freeze: &[String],
+) -> Result<TrainerConfig, DistillError> {
     let mut trainer = config.trainer.clone();
     trainer.outputs.clone_from(&tapped.observed);
+    trainer.freeze.extend(freeze.iter().cloned());
     if !trainer.train.is_empty() {
         // Where weights are told by name, what is trained along is one of them.
         trainer.train.extend(tapped.weights.iter().cloned());
     }
-    trainer
+    if !tapped.weights.is_empty() && trainer.initialize == Initialization::Keep {
+        trainer.groups.push(drawn_anew(tapped, &trainer)?);
+    }
+    Ok(trainer)
+}
+
+/// Projections begin anew where the student's weights are kept: their steps are those of such weights, unless the settings say otherwise.
+fn drawn_anew(tapped: &Tapped, trainer: &TrainerConfig) -> Result<Group, DistillError> {
+    let mut fresh = trainer.clone();
+    fresh.initialize = Initialization::He;
+    let rate = fresh.base_learning_rate();
+    let mut group = Group::default();
+    group.patterns.clone_from(&tapped.weights);
+    group.learning_rate = rate / trainer.base_learning_rate();
+    let share = fresh.largest_step_share();
+    if let OptimizerConfig::Sgd(sgd) = &trainer.optimizer
+        && sgd.control == StepControl::None
+        && share > 0.0
+    {
+        let control = StepControl::within(share, rate, sgd.momentum);
+        group.control = Some(control.map_err(TrainError::from)?);
+    }
+    Ok(group)
 }
 
 /// What a checkpoint must agree with.

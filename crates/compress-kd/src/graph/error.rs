@@ -10,6 +10,13 @@ use onnx_ir::graph::GraphError;
 use runtime_session::SessionError;
 use std::path::PathBuf;
 
+fn or_nearest(near: &[String]) -> String {
+    match near {
+        [] => String::new(),
+        near => format!(" (did you mean `{}`?)", near.join("`, `")),
+    }
+}
+
 /// Why a model cannot be distilled.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,36 +67,78 @@ pub enum DistillError {
         rule: &'static str,
     },
     /// A tensor that a model does not have.
-    #[error("the {model} has no tensor `{name}`; its outputs are {outputs:?}")]
+    #[error(
+        "{model} has no tensor `{name}`{}; its outputs are {outputs:?}",
+        or_nearest(near)
+    )]
     NoSuchTensor {
-        /// `student` or `teacher`.
-        model: &'static str,
+        /// `the student`, or the teacher by its name.
+        model: String,
         /// The name.
         name: String,
+        /// Names that it has which are nearly the same.
+        near: Vec<String>,
         /// The outputs.
         outputs: Vec<String>,
     },
     /// A tensor whose channels cannot be counted.
     #[error(
-        "the channels of the {model}'s `{name}` are not known, so that no projection can be made for loss `{loss}`"
+        "the channels of `{name}` of {model} are not known, so that no projection can be made for loss `{loss}`"
     )]
     OpenChannels {
-        /// `student` or `teacher`.
-        model: &'static str,
+        /// `the student`, or the teacher by its name.
+        model: String,
         /// The tensor.
         name: String,
         /// The term.
         loss: &'static str,
     },
-    /// A teacher that reads inputs which the student does not have.
+    /// A tensor that cannot be embedded.
     #[error(
-        "the teacher has the inputs {teacher:?}, the student {student:?}: both read the same samples, by name"
+        "loss `crd` cannot embed `{name}` of {model}, of shape {shape}: it takes vectors [samples, channels] and images [samples, channels, height, width] whose channels are known"
     )]
-    OtherInputs {
-        /// The teacher's.
-        teacher: Vec<String>,
-        /// The student's.
-        student: Vec<String>,
+    NoEmbedding {
+        /// `the student`, or the teacher by its name.
+        model: String,
+        /// The tensor.
+        name: String,
+        /// Its shape, as far as it is known.
+        shape: String,
+    },
+    /// A teacher that reads an input which no samples feed.
+    #[error(
+        "{teacher} reads the input `{input}`, which no samples feed: they have the fields {fields:?}"
+    )]
+    UnfedInput {
+        /// The teacher by its name.
+        teacher: String,
+        /// The input.
+        input: String,
+        /// The fields of the samples.
+        fields: Vec<String>,
+    },
+    /// A mask that no term looks at.
+    #[error(
+        "the mask (--mask) has no effect on these losses: it says which tokens count for pooling (--pool), cosine, hidden-state and the losses on attention"
+    )]
+    IdleMask,
+    /// A student of integers.
+    #[error(
+        "the student is already quantized (node `{node}` is {op}): distil its float model, and quantize what comes out"
+    )]
+    Quantized {
+        /// The node.
+        node: String,
+        /// Its operator.
+        op: String,
+    },
+    /// A loss of classes that exclude one another beside labels that do not.
+    #[error(
+        "loss `{loss}` is one of classes that exclude one another, `binary-kd` one of labels that do not: choose one of them"
+    )]
+    ClassesBesideLabels {
+        /// The loss of classes.
+        loss: &'static str,
     },
     /// Samples that change, and a teacher that is to run once.
     #[error(

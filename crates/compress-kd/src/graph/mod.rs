@@ -6,9 +6,13 @@
 //! their teachers.
 
 mod born_again;
+mod checks;
 mod config;
+mod contrast;
 mod distiller;
 mod error;
+mod kinds;
+mod mixed;
 mod names;
 mod pool;
 mod store;
@@ -18,9 +22,11 @@ mod teacher;
 mod term;
 
 pub use born_again::born_again;
-pub use config::{Ensemble, KdConfig, KdTerm, LossTerm, Pooling, Tap, TeacherRuns, Weight};
+pub use config::{Ensemble, KdConfig, LossTerm, Pooling, Tap, TeacherRuns, Weight};
 pub use distiller::{Distiller, KdData, KdReport, distill};
 pub use error::DistillError;
+pub use kinds::KdTerm;
+pub use mixed::{MixedLoss, TEACHER, teacher};
 pub use taps::ProjectionReport;
 pub use teacher::TeacherReport;
 

@@ -1,9 +1,10 @@
 //! Where what teachers say is kept: in memory, or in files that are mapped.
 
 use super::error::DistillError;
+use super::names::rows_column;
 use compress_tensor::npy::RowWriter;
 use compress_tensor::{DType, Tensor};
-use compress_train::data::{ArrayDataset, Column, DataError, Dataset, Field};
+use compress_train::data::{ArrayDataset, Column, DataError, Dataset, Field, Kind, Values};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -45,6 +46,58 @@ impl Dataset for Beside {
         let (first, rest) = columns.split_at_mut(own);
         self.data.read(indices, first)?;
         self.more.read(indices, rest)
+    }
+}
+
+/// Samples, and their places among them where asked for, and fields that a later step fills in.
+pub(super) struct Marked {
+    data: Arc<dyn Dataset>,
+    has_rows: bool,
+    fields: Vec<Field>,
+}
+
+impl Marked {
+    pub(super) fn new(data: Arc<dyn Dataset>, later: &[String], has_rows: bool) -> Self {
+        let mut fields = data.fields().to_vec();
+        fields.extend(later.iter().map(|name| Field::new(name, Kind::F32, &[])));
+        if has_rows {
+            fields.push(Field::new(rows_column(), Kind::I64, &[]));
+        }
+        Self {
+            data,
+            has_rows,
+            fields,
+        }
+    }
+}
+
+impl Dataset for Marked {
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn fields(&self) -> &[Field] {
+        &self.fields
+    }
+
+    fn row(&self, index: usize) -> usize {
+        self.data.row(index)
+    }
+
+    fn read(&self, indices: &[usize], columns: &mut [Column]) -> Result<(), DataError> {
+        let own = self.data.fields().len();
+        if columns.len() != self.fields.len() {
+            return Err(DataError::Columns {
+                found: columns.len(),
+                expected: self.fields.len(),
+            });
+        }
+        let (first, rest) = columns.split_at_mut(own);
+        self.data.read(indices, first)?;
+        if let (true, Some(column)) = (self.has_rows, rest.last_mut()) {
+            column.values = Values::I64(indices.iter().map(|&index| index as i64).collect());
+        }
+        Ok(())
     }
 }
 

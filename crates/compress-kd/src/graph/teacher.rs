@@ -1,11 +1,11 @@
 //! What teachers say of the samples: once and kept, or for each batch.
 
-use super::config::TeacherRuns;
+use super::config::{KdConfig, TeacherRuns};
 use super::error::DistillError;
 use super::names;
 use super::store::{Beside, Store};
 use compress_train::augment::{Augmentation, Draws, Transform};
-use compress_train::data::{Batch, BatchPlan, Column, DataError, Dataset, read_batch};
+use compress_train::data::{Batch, BatchPlan, Column, DataError, Dataset, Field, read_batch};
 use compress_train::loss::Scores;
 use compress_train::trainer::Predict;
 use onnx_ir::{Model, ValueId};
@@ -30,6 +30,8 @@ pub struct TeacherReport {
 /// A teacher and its tensors that somebody looks at.
 struct Teacher {
     model: Model,
+    /// What errors call it.
+    name: String,
     /// Tensors and the columns that they become.
     wanted: Vec<(String, String)>,
 }
@@ -37,7 +39,44 @@ struct Teacher {
 /// All teachers of a student.
 pub(super) struct Teachers {
     teachers: Vec<Teacher>,
+    scores: Scores,
     session: SessionOptions,
+}
+
+/// What a teacher says of a batch, and its name in errors.
+struct Says {
+    predict: Predict,
+    name: String,
+    columns: Vec<String>,
+}
+
+impl Transform for Says {
+    fn apply(&self, batch: &mut Batch, draws: &Draws) -> Result<(), DataError> {
+        let failed = |error| match error {
+            DataError::Sample { index, source } => DataError::Sample {
+                index,
+                source: format!("{}: {source}", self.name).into(),
+            },
+            other => other,
+        };
+        self.predict.apply(batch, draws).map_err(failed)?;
+        for name in &self.columns {
+            let column = batch.column(name)?;
+            let values = column.f32()?;
+            // Minus infinity is what masked scores are.
+            let is_wrong = |v: &f32| v.is_nan() || *v == f32::INFINITY;
+            let Some(at) = values.iter().position(is_wrong) else {
+                continue;
+            };
+            let sample = at / column.field.count().max(1);
+            let (tensor, found) = (names::tensor_of(name), values[at]);
+            return Err(DataError::Sample {
+                index: batch.indices.get(sample).copied().unwrap_or(sample),
+                source: format!("{}: its `{tensor}` holds {found}", self.name).into(),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Changes that another pipeline makes too.
@@ -79,6 +118,8 @@ impl Teachers {
         models: &[Model],
         student: &Model,
         columns: &[String],
+        fields: &[Field],
+        config: &KdConfig,
         session: &SessionOptions,
     ) -> Result<Self, DistillError> {
         let mut teachers = Vec::with_capacity(models.len());
@@ -92,12 +133,18 @@ impl Teachers {
                 }
             }
             if !wanted.is_empty() {
-                let model = reading_as(model, student)?;
-                teachers.push(Teacher { model, wanted });
+                let name = config.teacher_name(number, models.len());
+                let model = reading_as(model, &name, student, fields)?;
+                teachers.push(Teacher {
+                    model,
+                    name,
+                    wanted,
+                });
             }
         }
         Ok(Self {
             teachers,
+            scores: config.scores(),
             session: session.clone(),
         })
     }
@@ -111,13 +158,12 @@ impl Teachers {
         for teacher in &self.teachers {
             let wanted = teacher.wanted.iter();
             let wanted: Vec<(&str, &str)> = wanted.map(|(t, c)| (t.as_str(), c.as_str())).collect();
-            let scores = Scores::BeforeSoftmax;
-            all = all.with(Predict::new(
-                &teacher.model,
-                &wanted,
-                scores,
-                &self.session,
-            )?);
+            let predict = Predict::new(&teacher.model, &wanted, self.scores, &self.session)?;
+            all = all.with(Says {
+                predict,
+                name: teacher.name.clone(),
+                columns: teacher.wanted.iter().map(|(_, c)| c.clone()).collect(),
+            });
         }
         Ok(all)
     }
@@ -256,11 +302,17 @@ fn read(
         ..BatchPlan::default()
     };
     read_batch(data, &plan, batch)?;
-    Ok(pipeline.apply(batch)?)
+    let done = pipeline.apply(batch);
+    Ok(done.map_err(|error| error.in_rows_of(data))?)
 }
 
-/// A teacher whose only input is called as the student's.
-fn reading_as(teacher: &Model, student: &Model) -> Result<Model, DistillError> {
+/// A teacher all of whose inputs samples feed; its only one may be called otherwise than the student's.
+fn reading_as(
+    teacher: &Model,
+    name: &str,
+    student: &Model,
+    fields: &[Field],
+) -> Result<Model, DistillError> {
     let inputs = |model: &Model| -> Vec<String> {
         let required = model.graph.required_inputs();
         required
@@ -268,13 +320,15 @@ fn reading_as(teacher: &Model, student: &Model) -> Result<Model, DistillError> {
             .collect()
     };
     let (theirs, ours) = (inputs(teacher), inputs(student));
-    if theirs.iter().all(|name| ours.contains(name)) {
+    let is_unfed = |input: &&String| !fields.iter().any(|field| field.name == **input);
+    let Some(unfed) = theirs.iter().find(is_unfed) else {
         return Ok(teacher.clone());
-    }
+    };
     let ([sole], [own]) = (theirs.as_slice(), ours.as_slice()) else {
-        return Err(DistillError::OtherInputs {
-            teacher: theirs,
-            student: ours,
+        return Err(DistillError::UnfedInput {
+            teacher: name.to_owned(),
+            input: unfed.clone(),
+            fields: fields.iter().map(|field| field.name.clone()).collect(),
         });
     };
     let mut renamed = teacher.clone();

@@ -1,12 +1,15 @@
 //! A term as a loss to train with: outputs and columns by name in, the losses of the array level on them.
 
-use super::config::{Ensemble, KdTerm, LossTerm, Pooling};
-use super::names::{is_private, mask_column};
+use super::config::{Ensemble, LossTerm, Pooling};
+use super::kinds::KdTerm;
+use super::mixed::{Labels, mixed};
+use super::names::mask_column;
 use super::pool;
 use crate::KdError;
 use crate::features::{self, AttentionDistance, AttentionTransfer, cosine_embedding};
 use crate::logits::{
-    CrossEntropy, DecoupledKd, KdLoss, kl_divergence, logit_regression, reverse_kl_divergence,
+    BinaryKdLoss, CrossEntropy, DecoupledKd, KdLoss, kl_divergence, logit_regression,
+    reverse_kl_divergence,
 };
 use crate::relations::{
     CorrelationCongruence, CorrelationKernel, probabilistic_transfer, rkd_angle, rkd_distance,
@@ -15,9 +18,7 @@ use crate::relations::{
 use crate::teachers::{SelfDistillation, TeacherMean, ensemble};
 use crate::transformer::{Relations, attention_divergence, attention_regression, hidden_state};
 use compress_train::loss::{Loss, LossError, LossValue, Outputs, Scores, Target, Targets};
-use ndarray::{
-    Array1, Array2, ArrayD, ArrayRef, ArrayView2, ArrayViewD, Axis, Dimension, Ix2, Ix3, Ix4,
-};
+use ndarray::{Array2, ArrayD, ArrayRef, ArrayView2, ArrayViewD, Axis, Dimension, Ix2, Ix3, Ix4};
 
 /// An output of the student and the columns that it is held against.
 #[derive(Clone, Debug)]
@@ -33,8 +34,9 @@ pub(super) struct Term {
     pub(super) term: LossTerm,
     pub(super) pairs: Vec<Pair>,
     pub(super) ensemble: Ensemble,
-    /// The column of the labels; the first one that is no teacher's unless given.
+    /// The column of the labels, where there are some.
     pub(super) labels: Option<String>,
+    pub(super) scores: Scores,
 }
 
 /// A value and gradients by outputs, by place.
@@ -42,10 +44,26 @@ type Found = (f64, Vec<(usize, ArrayD<f32>)>);
 
 impl Loss for Term {
     fn scores(&self) -> Scores {
-        Scores::BeforeSoftmax
+        self.scores
     }
 
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
+        self.of_batch(outputs, targets)
+            .map_err(|error| match error {
+                LossError::Foreign { reason } => {
+                    foreign(&format!("loss `{}`: {reason}", self.term.loss.name()))
+                }
+                other => other,
+            })
+    }
+}
+
+impl Term {
+    fn of_batch(
+        &self,
+        outputs: &Outputs<'_>,
+        targets: &Targets<'_>,
+    ) -> Result<LossValue, LossError> {
         let (value, parts) = match &self.term.loss {
             KdTerm::CrossEntropy { label_smoothing } => {
                 self.cross_entropy(*label_smoothing, outputs, targets)?
@@ -73,9 +91,7 @@ impl Loss for Term {
             parts: Vec::new(),
         })
     }
-}
 
-impl Term {
     /// The sum of a loss over the pairs.
     fn sum(
         &self,
@@ -199,15 +215,25 @@ impl Term {
                 let ce = CrossEntropy::default().with_label_smoothing(*label_smoothing);
                 let loss = KdLoss::new(*alpha, *temperature).with_cross_entropy(ce);
                 let teacher = one(*temperature)?;
-                match self.labels(targets)? {
-                    Some(Labels::Classes(labels)) => loss.loss(&logits, &teacher, &labels),
-                    Some(Labels::Shares(shares)) => loss.loss_soft(&logits, &teacher, &shares),
-                    None => kl_divergence(&logits, &teacher, *temperature),
-                }
+                mixed(&loss, &logits, &teacher.view(), self.labels(targets)?)
             }
             KdTerm::Kl { temperature } => kl_divergence(&logits, &one(*temperature)?, *temperature),
             KdTerm::ReverseKl { temperature } => {
                 reverse_kl_divergence(&logits, &one(*temperature)?, *temperature)
+            }
+            KdTerm::BinaryKd {
+                alpha,
+                temperature,
+                positive_weights,
+            } => {
+                let teacher = self.mean_teacher(&all)?;
+                let labels = self.many_labels(targets, logits.ncols())?;
+                // Without labels all of the share is the teacher's.
+                let alpha = if labels.is_some() { *alpha } else { 1.0 };
+                let mut loss = BinaryKdLoss::new(alpha, *temperature);
+                loss.positive_weights.clone_from(positive_weights);
+                let labels = labels.unwrap_or_else(|| Array2::zeros(logits.raw_dim()));
+                loss.loss(&logits, &teacher, &labels)
             }
             KdTerm::Dkd {
                 alpha,
@@ -344,16 +370,36 @@ impl Term {
         }
     }
 
-    fn labels<'t>(&self, targets: &Targets<'t>) -> Result<Option<Labels<'t>>, LossError> {
-        let place = match &self.labels {
-            Some(name) => Some(targets.position(name)?),
-            None => {
-                let names = (0..targets.len()).map(|i| targets.get(i).map(|t| t.0));
-                let names: Vec<&str> = names.collect::<Result<_, _>>()?;
-                names.iter().position(|name| !is_private(name))
-            }
+    /// Labels of which each holds or not, `[samples, labels]`.
+    fn many_labels(
+        &self,
+        targets: &Targets<'_>,
+        count: usize,
+    ) -> Result<Option<Array2<f32>>, LossError> {
+        let Some(name) = &self.labels else {
+            return Ok(None);
         };
-        let Some(place) = place else { return Ok(None) };
+        let (name, target) = targets.get(targets.position(name)?)?;
+        let found = target.shape().to_vec();
+        let values = match target {
+            Target::Classes(truths) => truths.mapv(|truth| truth as f32),
+            Target::Values(shares) => shares.to_owned(),
+        };
+        let samples = found.first().copied().unwrap_or(0);
+        let values = values.into_shape_with_order((samples, count));
+        values.map(Some).map_err(|_| LossError::Shape {
+            what: "target",
+            name: name.to_owned(),
+            found,
+            expected: format!("[{samples}, {count}], 0 or 1 for each label"),
+        })
+    }
+
+    fn labels<'t>(&self, targets: &Targets<'t>) -> Result<Option<Labels<'t>>, LossError> {
+        let Some(name) = &self.labels else {
+            return Ok(None);
+        };
+        let place = targets.position(name)?;
         let (name, target) = targets.get(place)?;
         let misfit = |expected: &str| LossError::Shape {
             what: "target",
@@ -373,12 +419,6 @@ impl Term {
             }
         }))
     }
-}
-
-/// What the samples are.
-enum Labels<'t> {
-    Classes(Array1<i64>),
-    Shares(ArrayView2<'t, f32>),
 }
 
 /// The channels of images stand behind the samples, those of tokens last.
@@ -450,7 +490,7 @@ pub(super) fn mask(targets: &Targets<'_>) -> Result<Option<Array2<bool>>, LossEr
     })
 }
 
-fn matrix<'a>(array: &'a ArrayViewD<'_, f32>) -> Result<ArrayView2<'a, f32>, LossError> {
+pub(super) fn matrix<'a>(array: &'a ArrayViewD<'_, f32>) -> Result<ArrayView2<'a, f32>, LossError> {
     // Axes of 1 behind the classes, as pooling leaves them, say nothing.
     if array.ndim() > 2 && array.shape()[2..].iter().all(|&n| n == 1) {
         let mut view = array.view();

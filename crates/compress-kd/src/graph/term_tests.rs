@@ -1,9 +1,10 @@
 //! Terms: gradients against differences, names of columns, pooling and masks.
 
-use super::config::{Ensemble, KdTerm, LossTerm, Pooling};
+use super::config::{Ensemble, LossTerm, Pooling};
+use super::kinds::KdTerm;
 use super::names::{mask_column, teacher_column};
 use super::term::{Pair, Term};
-use compress_train::loss::{Loss, LossValue, Outputs, Target, Targets};
+use compress_train::loss::{Loss, LossValue, Outputs, Scores, Target, Targets};
 use compress_train::random::{Purpose, Random};
 use ndarray::{ArrayD, IxDyn};
 
@@ -19,6 +20,7 @@ struct Case {
     outputs: Vec<(String, ArrayD<f32>)>,
     columns: Vec<(String, ArrayD<f32>)>,
     mask: Option<ArrayD<i64>>,
+    labels: ArrayD<i64>,
 }
 
 impl Case {
@@ -28,11 +30,13 @@ impl Case {
                 term,
                 pairs: Vec::new(),
                 ensemble: Ensemble::default(),
-                labels: None,
+                labels: Some("labels".into()),
+                scores: Scores::BeforeSoftmax,
             },
             outputs: Vec::new(),
             columns: Vec::new(),
             mask: None,
+            labels: ArrayD::from_shape_vec(IxDyn(&[3]), vec![2i64, 0, 1]).unwrap(),
         };
         for (place, (student, taught)) in shapes.iter().zip(teacher).enumerate() {
             let name = format!("output {place}");
@@ -53,10 +57,9 @@ impl Case {
     }
 
     fn loss(&self) -> LossValue {
-        let labels = ArrayD::from_shape_vec(IxDyn(&[3]), vec![2i64, 0, 1]).unwrap();
         let outputs = self.outputs.iter().map(|(n, a)| (n.as_str(), a.view()));
         let mask_name = mask_column();
-        let mut targets = vec![("labels", Target::Classes(labels.view()))];
+        let mut targets = vec![("labels", Target::Classes(self.labels.view()))];
         for (name, values) in &self.columns {
             targets.push((name, Target::Values(values.view())));
         }
@@ -122,7 +125,10 @@ fn gradients_of_all_terms_agree_with_differences() {
     let one =
         |term: KdTerm, student, teacher| Case::new(LossTerm::new(term), &[student], &[teacher], 1);
     let temperature = 2.0;
+    let mut many = one(KdTerm::binary_kd(0.7, 3.0), LOGITS, LOGITS);
+    many.labels = ArrayD::from_shape_fn(IxDyn(LOGITS), |i| ((i[0] + i[1]) % 2) as i64);
     let cases = [
+        many,
         one(
             KdTerm::CrossEntropy {
                 label_smoothing: 0.1,

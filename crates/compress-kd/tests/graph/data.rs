@@ -10,15 +10,21 @@ pub(crate) fn run(model: &Model, feeds: &[(&str, Tensor)]) -> Vec<Tensor> {
     session.run(feeds).unwrap()
 }
 
-/// A model of the shared data (`MODELPRESS_DATA`, or `../shared/data` beside the repository); none where there are none.
-pub(crate) fn shared_model(name: &str) -> Option<Model> {
+/// A file of the shared data (`MODELPRESS_DATA`, or `../shared/data` beside the repository); none where there are none.
+pub(crate) fn shared_file(name: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
     let folder = std::env::var_os("MODELPRESS_DATA").map_or(beside, PathBuf::from);
-    let path = folder.join("models").join(name);
+    let path = folder.join(name);
     if !path.exists() {
         println!("skipped: no shared data (set MODELPRESS_DATA)");
         return None;
     }
+    Some(path)
+}
+
+/// A model of the shared data; none where there are none.
+pub(crate) fn shared_model(name: &str) -> Option<Model> {
+    let path = shared_file(&format!("models/{name}"))?;
     Some(Model::load(path).unwrap())
 }
 

@@ -29,7 +29,11 @@ fn tensors_that_are_not_there_are_named() {
         at("nowhere", "hidden"),
         "the student has no tensor `nowhere`; its outputs are [\"logits\"]"
     );
-    assert!(at("hidden", "nowhere").starts_with("the teacher has no tensor `nowhere`"));
+    assert!(at("hidden", "nowhere").starts_with("the teacher has no tensor `nowhere`;"));
+    assert!(
+        at("hiden", "hidden")
+            .starts_with("the student has no tensor `hiden` (did you mean `hidden`?);")
+    );
     let none = refused(&KdConfig::new([]));
     assert_eq!(none, "there is no loss to distil by");
 }
@@ -150,6 +154,73 @@ fn samples_are_called_by_their_rows() {
         error.contains("field `image` holds NaN in row 9"),
         "{error}"
     );
+}
+
+#[test]
+fn what_a_teacher_cannot_say_is_told_with_its_name_and_the_row() {
+    let mut broken = residual(1);
+    let id = broken.graph.value_by_name("classifier.bias").unwrap();
+    let mut bias = broken.graph.initializer(id).unwrap().clone();
+    bias.data_mut::<f32>().unwrap()[2] = f32::NAN;
+    broken.graph.set_initializer(id, bias);
+    for runs in [TeacherRuns::default(), TeacherRuns::OnTheFly {}] {
+        let mut config = config([LossTerm::default()]);
+        config.teacher_runs = runs;
+        config.teacher_names = vec!["large.onnx".into()];
+        config.trainer.batch = 16;
+        let all = Subset::new(Arc::new(pictures(20)), (4..20).collect()).unwrap();
+        let found = distill(&broken, &residual(2), KdData::new(Arc::new(all)), &config);
+        let error = found.err().unwrap().to_string();
+        assert!(
+            error.contains("large.onnx: its `logits` holds NaN"),
+            "{error}"
+        );
+        if config.teacher_runs == TeacherRuns::default() {
+            assert!(error.starts_with("sample 4: "), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_student_of_integers_is_refused_with_its_node() {
+    let mut student = residual(2);
+    let graph = &mut student.graph;
+    let x = graph.value_by_name("logits").unwrap();
+    let scale = graph.add_initializer("s", Tensor::scalar(0.1f32)).unwrap();
+    let y = graph.add_value("codes", onnx_ir::Fact::Unknown).unwrap();
+    let node = onnx_ir::Node::new("QuantizeLinear", [x, scale], [y]);
+    graph.add_node(node.named("codes_node")).unwrap();
+    let data = KdData::new(Arc::new(pictures(16)));
+    let found = distill(&residual(1), &student, data, &config([LossTerm::default()]));
+    let error = found.err().unwrap().to_string();
+    assert_eq!(
+        error,
+        "the student is already quantized (node `codes_node` is QuantizeLinear): distil its float model, and quantize what comes out"
+    );
+}
+
+#[test]
+fn held_out_samples_have_what_those_to_learn_from_have() {
+    let bare = || Arc::new(ArrayDataset::new([("image", images(8, 1))]).unwrap());
+    let data = KdData::new(Arc::new(pictures(16))).with_held_out(bare());
+    let found = distill(
+        &residual(1),
+        &residual(2),
+        data,
+        &config([LossTerm::default()]),
+    );
+    assert_eq!(
+        found.err().unwrap().to_string(),
+        "the data have no field `labels` for the labels of the samples held out; they have [\"image\"]"
+    );
+    // No loss looks at labels: none are needed.
+    let kl = LossTerm::new(KdTerm::Kl { temperature: 2.0 });
+    let data = KdData::new(Arc::new(pictures(16))).with_held_out(bare());
+    assert!(distill(&residual(1), &residual(2), data, &config([kl])).is_ok());
+    // A mask that no term looks at.
+    let mut idle = config([LossTerm::default()]);
+    idle.mask = Some("labels".into());
+    assert!(refused(&idle).contains("the mask (--mask) has no effect"));
 }
 
 #[test]

@@ -6,3 +6,4 @@ mod errors;
 mod models;
 mod reproducible;
 mod student;
+mod terms;

@@ -263,7 +263,10 @@ fn a_row_may_begin_with_an_input_and_end_with_an_output() {
 fn blocks_that_are_not_there_are_refused() {
     let teacher = transformer(5, 3);
     let refused = |row, keep| drop_layers(&teacher, row, &keep).unwrap_err().to_string();
-    assert!(refused(0, KeepBlocks::Evenly(4)).contains("there are not as many; the row has 3"));
+    assert!(
+        refused(0, KeepBlocks::Evenly(4))
+            .contains("4 blocks cannot be kept: the model has 3 repeated blocks")
+    );
     assert!(refused(0, KeepBlocks::Evenly(0)).contains("one at least must stay"));
     assert!(refused(0, KeepBlocks::These(vec![1, 1])).contains("their numbers must rise"));
     assert!(refused(0, KeepBlocks::These(vec![0, 3])).contains("there are not as many"));

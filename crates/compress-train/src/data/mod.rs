@@ -371,7 +371,8 @@ fn check_columns(fields: &[Field], samples: usize, columns: &[Column]) -> Result
 
 impl DataError {
     /// The same with a sample that a step names by its index called by its row.
-    pub(crate) fn in_rows_of(mut self, data: &dyn Dataset) -> Self {
+    #[must_use]
+    pub fn in_rows_of(mut self, data: &dyn Dataset) -> Self {
         if let Self::NoSuchClass { sample: at, .. } | Self::Sample { index: at, .. } = &mut self {
             *at = data.row(*at);
         }

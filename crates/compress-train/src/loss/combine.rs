@@ -1,7 +1,9 @@
 //! Losses made of losses.
 
 use super::{Loss, LossError, LossValue, Outputs, Scores, Targets};
+use compress_tensor::Tensor;
 use ndarray::ArrayD;
+use std::collections::BTreeMap;
 
 /// A loss on outputs and targets that are picked by name.
 ///
@@ -18,6 +20,14 @@ pub struct OnNamed<L> {
 impl<L: Loss> Loss for OnNamed<L> {
     fn scores(&self) -> Scores {
         self.loss.scores()
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        self.loss.state()
+    }
+
+    fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
+        self.loss.restore(state)
     }
 
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
@@ -76,6 +86,27 @@ impl Loss for WeightedSum {
             .into_iter()
             .find(|&scores| scores != Scores::AsGiven)
             .unwrap_or_default()
+    }
+
+    /// That of all terms, under their names.
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        let mut all = BTreeMap::new();
+        for (term, _, loss) in &self.terms {
+            let state = loss.state().into_iter();
+            all.extend(state.map(|(name, tensor)| (format!("{term}/{name}"), tensor)));
+        }
+        all
+    }
+
+    fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
+        for (term, _, loss) in &self.terms {
+            let own = state.iter().filter_map(|(name, tensor)| {
+                let name = name.strip_prefix(term.as_str())?.strip_prefix('/')?;
+                Some((name.to_owned(), tensor.clone()))
+            });
+            loss.restore(&own.collect())?;
+        }
+        Ok(())
     }
 
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {

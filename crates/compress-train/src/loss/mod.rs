@@ -13,8 +13,10 @@ pub use combine::{OnNamed, WeightedSum};
 pub use cross_entropy::CrossEntropy;
 pub use elementwise::{Huber, L1, Mse, SmoothL1};
 
+use compress_tensor::Tensor;
 use ndarray::{ArrayD, ArrayViewD};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Outputs of a model, in its order.
 #[derive(Clone, Debug, Default)]
@@ -207,6 +209,19 @@ pub trait Loss: Send + Sync {
     fn scores(&self) -> Scores {
         Scores::AsGiven
     }
+
+    /// What it remembers from step to step, by name, for checkpoints; nothing, as nearly all losses.
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        BTreeMap::new()
+    }
+
+    /// Takes up what [`Loss::state`] gave.
+    ///
+    /// # Errors
+    /// [`LossError`] for the state of another loss.
+    fn restore(&self, _state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
+        Ok(())
+    }
 }
 
 /// The scores that a loss looks at.
@@ -229,6 +244,14 @@ impl<L: Loss + ?Sized> Loss for Box<L> {
     fn scores(&self) -> Scores {
         (**self).scores()
     }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        (**self).state()
+    }
+
+    fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
+        (**self).restore(state)
+    }
 }
 
 impl<L: Loss + ?Sized> Loss for std::sync::Arc<L> {
@@ -238,6 +261,14 @@ impl<L: Loss + ?Sized> Loss for std::sync::Arc<L> {
 
     fn scores(&self) -> Scores {
         (**self).scores()
+    }
+
+    fn state(&self) -> BTreeMap<String, Tensor> {
+        (**self).state()
+    }
+
+    fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
+        (**self).restore(state)
     }
 }
 

@@ -207,7 +207,7 @@ impl Adam {
             WeightDecay::Penalty => (found.weight_decay, 0.0),
             WeightDecay::Decoupled => (0.0, found.weight_decay),
         };
-        let controlled = found.control.apply(value, gradient, penalty);
+        let controlled = found.control.apply(value, gradient, penalty, found.axes);
         let count = self.slots.next(index);
         let (beta1, beta2) = (self.settings.momentum.unwrap_or(config.beta1), config.beta2);
         Ok(Coefficients {

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 /// How the gradient of one tensor is rescaled before the optimizer's rule sees it.
 ///
-/// Tensors of one axis (biases, the scales of normalisations) are left alone: their gradients do not grow with the layer's inputs,
-/// and they may be zero.
+/// Tensors of one axis (biases, the scales of normalisations) may be zero, and their size says nothing of the layer: under
+/// [`StepControl::Clip`] they count as no smaller than 1 for each element (root of the mean square), so that only gradients that would throw
+/// a network away are shortened, as those of a loss that sums over all places of a feature map. [`StepControl::Normalize`] leaves them alone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum StepControl {
@@ -45,6 +46,9 @@ pub(super) struct Controlled {
 /// below what a layer of raw pixels has (0.05 / 100), where it would make steps depend on the scale of the inputs after all, and a
 /// layer of zeros that grows by 3 % a step is at 1e-2 after 230 steps.
 const SMALLEST_WEIGHT: f64 = 1e-5;
+
+/// The same of tensors of one axis.
+const SMALLEST_VECTOR: f64 = 1.0;
 
 impl StepControl {
     /// The clipping under which no gradient changes a layer by more than the share `share` of its weights in a step of
@@ -95,7 +99,14 @@ impl StepControl {
         check_setting(setting, found, is_right, "it must be a positive number")
     }
 
-    pub(super) fn apply(&self, value: &[f32], gradient: &[f32], weight_decay: f64) -> Controlled {
+    /// `axes` are those of the tensor.
+    pub(super) fn apply(
+        &self,
+        value: &[f32],
+        gradient: &[f32],
+        weight_decay: f64,
+        axes: usize,
+    ) -> Controlled {
         let unchanged = Controlled {
             scale: 1.0,
             decay: 1.0,
@@ -103,8 +114,14 @@ impl StepControl {
         let length = || norm(value);
         match *self {
             Self::None => unchanged,
+            Self::Normalize { .. } if axes < 2 => unchanged,
             Self::Clip { limit } => {
-                let floor = SMALLEST_WEIGHT * (value.len() as f64).sqrt();
+                let smallest = if axes < 2 {
+                    SMALLEST_VECTOR
+                } else {
+                    SMALLEST_WEIGHT
+                };
+                let floor = smallest * (value.len() as f64).sqrt();
                 let (most, found) = (limit * length().max(floor), norm(gradient));
                 Controlled {
                     scale: if found > most { most / found } else { 1.0 },
@@ -135,17 +152,17 @@ mod tests {
     #[test]
     fn a_gradient_in_proportion_is_not_touched() {
         let clip = StepControl::Clip { limit: 0.5 };
-        assert_eq!(clip.apply(&[3.0, 4.0], &[1.5, 2.0], 0.0).scale, 1.0);
-        assert_eq!(clip.apply(&[3.0, 4.0], &[15.0, 20.0], 0.0).scale, 0.1);
+        assert_eq!(clip.apply(&[3.0, 4.0], &[1.5, 2.0], 0.0, 2).scale, 1.0);
+        assert_eq!(clip.apply(&[3.0, 4.0], &[15.0, 20.0], 0.0, 2).scale, 0.1);
     }
 
     #[test]
     fn a_normalized_step_is_the_trusted_share_of_the_weights() {
         let control = StepControl::Normalize { trust: 0.01 };
-        let found = control.apply(&[3.0, 4.0], &[0.0, 2.0], 0.1);
+        let found = control.apply(&[3.0, 4.0], &[0.0, 2.0], 0.1, 2);
         assert!((found.scale - 0.01 * 5.0 / 2.5).abs() < 1e-15);
         assert_eq!(found.scale, found.decay);
-        let zero = control.apply(&[0.0, 0.0], &[0.0, 2.0], 0.1);
+        let zero = control.apply(&[0.0, 0.0], &[0.0, 2.0], 0.1, 2);
         assert_eq!((zero.scale, zero.decay), (1.0, 1.0));
     }
 
@@ -161,7 +178,7 @@ mod tests {
                 StepControl::Normalize { trust: 0.01 },
             ] {
                 let share =
-                    |w: &[f32], g: &[f32]| control.apply(w, g, 0.0).scale * norm(g) / norm(w);
+                    |w: &[f32], g: &[f32]| control.apply(w, g, 0.0, 2).scale * norm(g) / norm(w);
                 let (one, other) = (share(&w, &g), share(&scaled_w, &scaled_g));
                 assert!((one / other - 1.0).abs() < 1e-9, "{one} {other}");
             }
@@ -191,9 +208,23 @@ mod tests {
     }
 
     #[test]
+    fn biases_move_no_further_than_the_share_of_one() {
+        let clip = StepControl::within(0.03, 0.1, 0.9).unwrap();
+        // An element of 0.03 in proportion, and one of 3000.
+        assert_eq!(clip.apply(&[0.0; 4], &[0.02; 4], 0.0, 1).scale, 1.0);
+        let scale = clip.apply(&[0.0; 4], &[3e3; 4], 0.0, 1).scale;
+        assert!((scale - 1e-5).abs() < 1e-12, "{scale}");
+        // Larger ones by the share of what they are.
+        let scale = clip.apply(&[-10.0; 4], &[3e3; 4], 0.0, 1).scale;
+        assert!((scale - 1e-4).abs() < 1e-11, "{scale}");
+        let trust = StepControl::Normalize { trust: 0.01 };
+        assert_eq!(trust.apply(&[1.0; 4], &[3e3; 4], 0.0, 1).scale, 1.0);
+    }
+
+    #[test]
     fn weights_of_zero_can_leave_zero() {
         let clip = StepControl::Clip { limit: 0.1 };
-        let scale = clip.apply(&[0.0; 4], &[1.0; 4], 0.0).scale;
+        let scale = clip.apply(&[0.0; 4], &[1.0; 4], 0.0, 2).scale;
         assert!((scale - 0.1 * 2e-5 / 2.0).abs() < 1e-18);
     }
 }

@@ -98,6 +98,8 @@ pub(super) struct Settings {
     pub(super) learning_rate: f64,
     pub(super) weight_decay: f64,
     pub(super) control: StepControl,
+    /// Of the tensor.
+    pub(super) axes: usize,
 }
 
 impl Plan {
@@ -170,15 +172,11 @@ impl Plan {
                 });
             }
         }
-        let control = if parameter.shape.len() > 1 {
-            group.control.unwrap_or(control)
-        } else {
-            StepControl::None
-        };
         Ok(Settings {
             learning_rate: learning_rate * group.learning_rate,
             weight_decay: group.weight_decay.unwrap_or(weight_decay),
-            control,
+            control: group.control.unwrap_or(control),
+            axes: parameter.shape.len(),
         })
     }
 }

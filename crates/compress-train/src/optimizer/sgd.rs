@@ -176,7 +176,9 @@ impl Sgd {
             config.weight_decay,
             config.control,
         )?;
-        let controlled = found.control.apply(value, gradient, found.weight_decay);
+        let controlled = found
+            .control
+            .apply(value, gradient, found.weight_decay, found.axes);
         Ok(Coefficients {
             scale: controlled.scale as f32,
             decay: (controlled.decay * found.weight_decay) as f32,

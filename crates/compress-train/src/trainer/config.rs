@@ -36,7 +36,7 @@ pub struct TrainerConfig {
     pub drop_last: bool,
     /// The seed of all that is drawn.
     pub seed: u64,
-    /// The highest learning rate; that of [`OptimizerConfig::learning_rate`] unless given.
+    /// The highest learning rate; [`TrainerConfig::base_learning_rate`] says which one it is unless given.
     #[serde(alias = "learning_rate")]
     pub learning_rate: Option<f64>,
     /// How the learning rate goes.
@@ -51,9 +51,10 @@ pub struct TrainerConfig {
     /// Settings of some parameters.
     pub groups: Vec<Group>,
     /// Under SGD no step changes a layer by more than this share of its weights (`StepControl::within`), so that models train whatever
-    /// the scale of their inputs; 0 for plain steps. A control of the optimizer's own or of a group takes its place.
+    /// the scale of their inputs; 0 for plain steps. [`TrainerConfig::largest_step_share`] says which one it is unless given. A control of
+    /// the optimizer's own or of a group takes its place.
     #[serde(alias = "step_share")]
-    pub step_share: f64,
+    pub step_share: Option<f64>,
     /// The largest norm of all gradients together.
     #[serde(alias = "clip_norm")]
     pub clip_norm: Option<f64>,
@@ -116,7 +117,7 @@ impl Default for TrainerConfig {
             warm_up: 0.0,
             optimizer: OptimizerConfig::default(),
             groups: Vec::new(),
-            step_share: 0.03,
+            step_share: None,
             clip_norm: None,
             clip_value: None,
             average: None,
@@ -140,6 +141,9 @@ impl Default for TrainerConfig {
         }
     }
 }
+
+/// The largest share of a step for weights that begin anew.
+const FRESH_STEP_SHARE: f64 = 0.03;
 
 /// Which weights a run ends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -229,7 +233,7 @@ impl Default for OptimizerConfig {
 }
 
 impl OptimizerConfig {
-    /// The learning rate where none is given: 0.1 for SGD, 0.001 for Adam, 0.01 for LAMB.
+    /// The learning rate of weights that begin anew, where none is given: 0.1 for SGD, 0.001 for Adam, 0.01 for LAMB.
     pub fn learning_rate(&self) -> f64 {
         match self {
             Self::Sgd(_) => 0.1,
@@ -300,7 +304,7 @@ impl TrainerConfig {
         let is_positive = |x: f64| x.is_finite() && x > 0.0;
         let positive = "it must be a positive number";
         check("the learning rate", rate, is_positive(rate), positive)?;
-        let share = self.step_share;
+        let share = self.largest_step_share();
         let rule = "it must be a finite number, 0 or more";
         check(
             "the share of a step",
@@ -358,10 +362,26 @@ impl TrainerConfig {
         Ok(())
     }
 
-    /// The learning rate that the schedule begins with or rises to.
+    /// The learning rate that the schedule begins with or rises to: the one given; else that of [`OptimizerConfig::learning_rate`] for
+    /// weights that begin anew, and a tenth of it for weights that are kept, which learn on from what they know.
     pub fn base_learning_rate(&self) -> f64 {
-        self.learning_rate
-            .unwrap_or_else(|| self.optimizer.learning_rate())
+        let usual = || self.optimizer.learning_rate() * self.share_of_kept();
+        self.learning_rate.unwrap_or_else(usual)
+    }
+
+    /// The largest share of its weights that a step of SGD changes a layer by: the one given; else 0.03 for weights that begin anew, and a
+    /// tenth of it for weights that are kept.
+    pub fn largest_step_share(&self) -> f64 {
+        let usual = FRESH_STEP_SHARE * self.share_of_kept();
+        self.step_share.unwrap_or(usual)
+    }
+
+    /// By how much less weights that are kept move.
+    fn share_of_kept(&self) -> f64 {
+        match self.initialize {
+            Initialization::Keep => 0.1,
+            Initialization::Uniform | Initialization::He => 1.0,
+        }
     }
 
     pub(super) fn network_options(&self) -> NetworkOptions {
@@ -417,8 +437,9 @@ impl TrainerConfig {
             OptimizerConfig::Sgd(sgd) => sgd.momentum,
             _ => 0.0,
         };
-        let control = if self.step_share > 0.0 {
-            StepControl::within(self.step_share, self.base_learning_rate(), momentum)?
+        let share = self.largest_step_share();
+        let control = if share > 0.0 {
+            StepControl::within(share, self.base_learning_rate(), momentum)?
         } else {
             StepControl::None
         };

@@ -83,7 +83,7 @@ const NODES: &str = "nodes of the model";
 /// let values = Tensor::from_vec(&[4, 1], vec![-1f32, 1.0, 3.0, 5.0])?;
 /// let data = ArrayDataset::new([("x", points), ("value", values)])?;
 /// let mut config = TrainerConfig::default();
-/// (config.epochs, config.batch, config.step_share) = (200, 4, 0.0);
+/// (config.epochs, config.batch, config.step_share) = (200, 4, Some(0.0));
 /// let mut trainer = Trainer::new(&model, Mse::default(), config)?;
 /// let report = trainer.fit(Arc::new(data), None)?;
 /// assert!(report.epochs[199].train[0].value < 1e-3);

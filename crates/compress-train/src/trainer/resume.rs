@@ -23,6 +23,9 @@ fn condition(name: &str) -> String {
     format!("condition {name}")
 }
 
+/// What the names of a loss's state begin with, among the weights.
+const LOSS: &str = "modelpress.loss/";
+
 /// The rest of [`Notes`].
 const RUN: &str = "run";
 
@@ -42,6 +45,10 @@ impl Trainer {
         checkpoint.weights = state
             .map(|(name, value)| (name.to_owned(), value.clone()))
             .collect();
+        let of_loss = self.loss.state().into_iter();
+        checkpoint
+            .weights
+            .extend(of_loss.map(|(name, value)| (format!("{LOSS}{name}"), value)));
         checkpoint.seeds.insert("run".into(), self.config.seed);
         let notes = Notes {
             tally: self.tally.clone(),
@@ -122,7 +129,14 @@ impl Trainer {
                 })?;
             self.network.set(name, value)?;
         }
-        if let Some(name) = checkpoint.weights.keys().find(|name| !own.contains(name)) {
+        let of_loss = checkpoint.weights.iter();
+        let of_loss = of_loss.filter_map(|(name, value)| {
+            let name = name.strip_prefix(LOSS)?;
+            Some((name.to_owned(), value.clone()))
+        });
+        self.loss.restore(&of_loss.collect())?;
+        let mut names = checkpoint.weights.keys();
+        if let Some(name) = names.find(|name| !own.contains(name) && !name.starts_with(LOSS)) {
             return Err(TrainError::OtherRun {
                 what: format!("weight `{name}`"),
                 expected: "missing".into(),

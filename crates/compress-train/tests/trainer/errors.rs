@@ -83,7 +83,7 @@ fn numbers_that_are_none_end_the_run_with_their_place() {
     assert_eq!((what.as_str(), *step, samples.len()), ("the loss", 0, 8));
     assert_eq!(place, "; the first value that is not finite is `root`");
     let mut config = small();
-    (config.step_share, config.learning_rate, config.epochs) = (0.0, Some(1e20), 3);
+    (config.step_share, config.learning_rate, config.epochs) = (Some(0.0), Some(1e20), 3);
     let error = fit(config, dataset(0..16, 1));
     assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
 }

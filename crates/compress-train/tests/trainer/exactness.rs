@@ -101,7 +101,7 @@ fn a_plain_step_is_the_formula() {
         (config.epochs, config.batch, config.accumulate) = (1, 2 / accumulate, accumulate);
         config.optimizer = OptimizerConfig::Sgd(SgdConfig::default());
         (config.schedule, config.step_share, config.learning_rate) =
-            (Course::Constant, 0.0, Some(0.5));
+            (Course::Constant, Some(0.0), Some(0.5));
         let mut trainer = Trainer::new(&line(), Mse::default(), config).unwrap();
         let report = trainer.fit(data.clone(), None).unwrap();
         // The loss is (0.125² + 0.375²)/2; its gradients are 2/2 · Σ r·x and 2/2 · Σ r.

@@ -81,7 +81,7 @@ fn samples_that_are_no_numbers_are_named_and_the_learning_rate_is_not() {
         );
     }
     let mut config = TrainerConfig::default();
-    (config.batch, config.step_share, config.learning_rate) = (8, 0.0, Some(1e20));
+    (config.batch, config.step_share, config.learning_rate) = (8, Some(0.0), Some(1e20));
     let part = Subset::new(dataset(0..16, 1), (8..16).collect()).unwrap();
     let mut trainer = Trainer::new(&digits_cnn(), CrossEntropy::default(), config).unwrap();
     let error = trainer.fit(Arc::new(part), None).unwrap_err();

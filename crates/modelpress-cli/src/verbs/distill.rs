@@ -2,20 +2,20 @@
 
 mod losses;
 
+use super::train::Display;
 use super::train::files::{RunFiles, checkpoint_of};
+use super::train::outcome::{Around, Ran, told};
 use super::train::settings::RunArgs;
-use super::train::{Display, print_epochs};
-use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
+use crate::context::{Context, bytes_on_disk, load_with_files, save};
 use crate::error::{Error, Usage};
 use crate::numbers::{finite, positive};
-use crate::outputs::{check_is_onnx, check_outputs};
+use crate::outputs::check_is_onnx;
 use clap::Args;
 use losses::KdArgs;
 use modelpress::ir::Model;
 use modelpress::kd::graph::student::{KeepBlocks, WidthConfig};
 use modelpress::kd::graph::{KdReport, ProjectionReport, TeacherReport, TeacherRuns};
-use modelpress::train::stopping::BestValue;
-use modelpress::train::trainer::EpochEnd;
+use modelpress::train::trainer::{EpochEnd, Initialization};
 use modelpress::training::DistillRecipe;
 use serde::Serialize;
 use std::path::PathBuf;
@@ -39,6 +39,10 @@ pub(crate) struct Distill {
     /// Make the student of the (first) teacher, with all hidden widths times X.
     #[arg(long, value_name = "X", value_parser = finite, conflicts_with = "student")]
     student_width: Option<f64>,
+    /// Students one after the other, each taught by the one before (born-again networks); the first teacher is the student's network where no
+    /// other is given. The last one is written.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    generations: Option<usize>,
     #[command(flatten)]
     files: RunFiles,
     /// Keep what the teacher says of all samples in this folder, not in memory.
@@ -59,33 +63,43 @@ struct Loss {
     weight: f64,
 }
 
+/// One student of several.
+#[derive(Serialize)]
+struct Generation {
+    /// From 1.
+    generation: usize,
+    seed: u64,
+    checkpoint: PathBuf,
+    resumed: bool,
+    steps: u64,
+    /// Its last epoch.
+    last: Option<EpochEnd>,
+}
+
 #[derive(Serialize)]
 struct Outcome {
-    output: PathBuf,
-    checkpoint: PathBuf,
-    /// Whether the run went on from the checkpoint.
-    resumed: bool,
-    samples: usize,
-    held_out: usize,
+    #[serde(flatten)]
+    ran: Ran,
     losses: Vec<Loss>,
     teacher: TeacherReport,
     /// Layers that were trained along and left behind.
     projections: Vec<ProjectionReport>,
-    steps: u64,
-    epochs: Vec<EpochEnd>,
-    watched: String,
-    best: Option<BestValue>,
-    stopped_early: bool,
-    trained: Vec<String>,
-    not_initialized: Vec<String>,
+    /// Weights that no loss leads to.
+    unreached: Vec<String>,
+    /// All students, where there are several; the rest is of the last one.
+    generations: Vec<Generation>,
     teacher_parameters: usize,
     student_parameters: usize,
     teacher_bytes: u64,
-    output_bytes: u64,
-    /// Of this call.
-    seconds: f64,
-    peak_rss_bytes: Option<u64>,
-    threads: usize,
+}
+
+/// A student that is trained.
+struct Taught {
+    model: Model,
+    report: KdReport,
+    checkpoint: PathBuf,
+    resumed: bool,
+    samples: (usize, usize),
 }
 
 impl Distill {
@@ -94,75 +108,125 @@ impl Distill {
         let output = &self.files.output;
         check_is_onnx(output)?;
         let recipe = self.recipe()?;
-        let read = self.teacher.iter().chain(&self.student);
-        self.files.check(&recipe.train, read, &[])?;
-        let teachers = self.teachers()?;
-        let (student, files) = match &self.student {
-            Some(path) => load_with_files(path)?,
+        let (mut teachers, mut read) = (Vec::new(), Vec::new());
+        for path in &self.teacher {
+            let (teacher, files) = load_with_files(path)?;
+            teachers.push(teacher);
+            read.push(path.clone());
+            read.extend(files);
+        }
+        let student = match &self.student {
+            Some(path) => {
+                let (student, files) = load_with_files(path)?;
+                read.push(path.clone());
+                read.extend(files);
+                student
+            }
             None => {
                 let first = teachers.first().ok_or(Usage::NoStudent)?;
-                (recipe.student(first)?, Vec::new())
+                recipe.student(first)?
             }
         };
-        check_outputs(files.iter().map(PathBuf::as_path), &[output])?;
-        let checkpoint = checkpoint_of(&recipe.train);
-        let mut run = recipe.begin(&teachers, &student, &cx.session_options())?;
-        let resumed = self.files.resume && checkpoint.exists();
-        if resumed {
-            run.resume(&checkpoint)?;
+        let teacher_parameters = teachers.iter().map(parameters).sum();
+        let recipes = self.generations(recipe);
+        for recipe in &recipes {
+            self.files.check(&recipe.train, &read, &[])?;
+            if let TeacherRuns::Folder { path } = &recipe.distill.teacher_runs {
+                let files = &self.files;
+                files.check_folder(&recipe.train, &read, path, is_of_folder)?;
+            }
         }
-        let (samples, held_out) = run.samples();
-        let mut run = run.with_callback(Display::default());
-        let (trained, report) = run.finish()?;
-        save(&trained, output)?;
+        let mut generations = Vec::with_capacity(recipes.len());
+        let mut last = None;
+        for (number, recipe) in recipes.iter().enumerate() {
+            if recipes.len() > 1 {
+                eprintln!("generation {} of {}", number + 1, recipes.len());
+            }
+            let done = self.teach(cx, recipe, &teachers, &student)?;
+            generations.push(Generation {
+                generation: number + 1,
+                seed: recipe.train.trainer.seed,
+                checkpoint: done.checkpoint.clone(),
+                resumed: done.resumed,
+                steps: done.report.training.steps,
+                last: done.report.training.epochs.last().cloned(),
+            });
+            teachers = vec![done.model.clone()];
+            last = Some(done);
+        }
+        let done = last.ok_or(Usage::NoStudent)?;
+        save(&done.model, output)?;
         let KdReport {
             training,
             teacher,
             losses,
             projections,
+            unreached,
             ..
-        } = report;
+        } = done.report;
+        let around = Around {
+            started,
+            output,
+            checkpoint: done.checkpoint,
+            resumed: done.resumed,
+            samples: done.samples,
+        };
+        if generations.len() == 1 {
+            generations.clear();
+        }
         let losses = losses.into_iter();
         let outcome = Outcome {
-            output: output.clone(),
-            checkpoint,
-            resumed,
-            samples,
-            held_out,
+            ran: Ran::new(around, training, cx)?,
             losses: losses.map(|(name, weight)| Loss { name, weight }).collect(),
             teacher,
             projections,
-            steps: training.steps,
-            epochs: training.epochs,
-            watched: training.watched,
-            best: training.best,
-            stopped_early: training.stopped_early,
-            trained: training.trained,
-            not_initialized: training.not_initialized,
-            teacher_parameters: teachers.iter().map(parameters).sum(),
-            student_parameters: parameters(&trained),
+            unreached,
+            generations,
+            teacher_parameters,
+            student_parameters: parameters(&done.model),
             teacher_bytes: self
                 .teacher
                 .iter()
                 .map(|t| bytes_on_disk(t))
                 .sum::<Result<_, _>>()?,
-            output_bytes: bytes_on_disk(output)?,
-            seconds: started.elapsed().as_secs_f64(),
-            peak_rss_bytes: peak_rss_bytes(),
-            threads: cx.threads(),
         };
         cx.report(&outcome, |out| outcome.print(out))
     }
 
-    /// The teachers, of whose files none is written.
-    fn teachers(&self) -> Result<Vec<Model>, Error> {
-        let mut teachers = Vec::with_capacity(self.teacher.len());
-        for path in &self.teacher {
-            let (teacher, files) = load_with_files(path)?;
-            check_outputs(files.iter().map(PathBuf::as_path), &[&self.files.output])?;
-            teachers.push(teacher);
+    /// Trains one student.
+    fn teach(
+        &self,
+        cx: &Context,
+        recipe: &DistillRecipe,
+        teachers: &[Model],
+        student: &Model,
+    ) -> Result<Taught, Error> {
+        let checkpoint = checkpoint_of(&recipe.train);
+        let mut run = recipe.begin(teachers, student, &cx.session_options())?;
+        let resumed = self.files.resume && checkpoint.exists();
+        if resumed {
+            run.resume(&checkpoint)?;
         }
-        Ok(teachers)
+        if !run.unreached().is_empty() {
+            eprintln!("note: {}", unreached_note(run.unreached()));
+        }
+        let samples = run.samples();
+        let (model, report) = run.with_callback(Display::default()).finish()?;
+        Ok(Taught {
+            model,
+            report,
+            checkpoint,
+            resumed,
+            samples,
+        })
+    }
+
+    /// The recipes of all students, one after the other.
+    fn generations(&self, recipe: DistillRecipe) -> Vec<DistillRecipe> {
+        match self.generations {
+            None => vec![recipe],
+            Some(count) => (0..count).map(|number| recipe.generation(number)).collect(),
+        }
     }
 
     /// The recipe of the file, with what the arguments say in its place.
@@ -174,9 +238,16 @@ impl Distill {
         let train = &mut recipe.train;
         self.files.apply_samples(train)?;
         self.settings.apply(train)?;
+        let student = &recipe.distill.student;
+        let is_own = self.student.is_none() && student.blocks.is_none() && student.width.is_none();
+        if is_own && train.trainer.initialize == Initialization::Keep {
+            return Err(Usage::GenerationsKeep.into());
+        }
         let has_labels = !train.samples.labels.is_empty();
         self.files.apply_records(train);
         self.losses.apply(&mut recipe.distill, has_labels)?;
+        let names = self.teacher.iter().map(|path| path.display().to_string());
+        recipe.distill.teacher_names = names.collect();
         if let Some(path) = &self.teacher_folder {
             recipe.distill.teacher_runs = TeacherRuns::Folder { path: path.clone() };
         }
@@ -196,11 +267,35 @@ impl Distill {
             student.width = Some(WidthConfig::new(width));
         }
         let is_made = student.blocks.is_some() || student.width.is_some();
-        match (&self.student, is_made) {
-            (None, false) => Err(Usage::NoStudent.into()),
+        let is_other = self.student.is_some() || is_made;
+        match is_other {
+            false if self.generations.is_none() => Err(Usage::NoStudent.into()),
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a file of this name is one that a run writes into the folder of what its teachers say.
+fn is_of_folder(name: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let parts = name
+        .strip_suffix(".npy")
+        .and_then(|name| name.split_once('-'));
+    parts.is_some_and(|(side, place)| is_number(side) && is_number(place))
+}
+
+/// Weights that nothing teaches, and what would.
+fn unreached_note(unreached: &[String]) -> String {
+    const NAMED: usize = 4;
+    let named = unreached.iter().take(NAMED).map(|name| format!("`{name}`"));
+    let named = named.collect::<Vec<_>>().join(", ");
+    let more = match unreached.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "no loss leads to {named}{more}, which stay as they are: a loss on logits beside it (--loss kl) or --labels reach them"
+    )
 }
 
 /// Elements of the float initializers.
@@ -212,8 +307,7 @@ fn parameters(model: &Model) -> usize {
 
 impl Outcome {
     fn print(&self, out: &mut dyn std::io::Write) -> std::io::Result<()> {
-        print_epochs(&self.epochs, out)?;
-        writeln!(out)?;
+        self.ran.print_epochs(out)?;
         let losses = self.losses.iter().map(|loss| match loss.weight {
             1.0 => loss.name.clone(),
             weight => format!("{weight} {}", loss.name),
@@ -230,31 +324,45 @@ impl Outcome {
             self.teacher.runs
         )?;
         for layer in &self.projections {
-            writeln!(
-                out,
-                "trained along: {} -> {} channels from `{}` to `{}`",
-                layer.from, layer.to, layer.student, layer.teacher
-            )?;
+            let (from, to) = (layer.from, layer.to);
+            match (layer.student.as_str(), layer.teacher.as_str()) {
+                (student, "") => writeln!(
+                    out,
+                    "trained along: an embedding of {to} numbers of the {from} channels of `{student}`"
+                )?,
+                ("", teacher) => writeln!(
+                    out,
+                    "trained along: an embedding of {to} numbers of the {from} channels of the teacher's `{teacher}`"
+                )?,
+                (student, teacher) => writeln!(
+                    out,
+                    "trained along: {from} -> {to} channels from `{student}` to `{teacher}`"
+                )?,
+            }
         }
-        if self.stopped_early {
-            writeln!(out, "note: stopped before the last epoch")?;
+        for generation in &self.generations {
+            let last = generation.last.as_ref();
+            let scores = last.map_or(String::new(), |end| match end.validation.as_slice() {
+                [] => told(&end.train),
+                held_out => format!("held out: {}", told(held_out)),
+            });
+            writeln!(out, "generation {}: {scores}", generation.generation)?;
         }
-        for name in &self.not_initialized {
-            writeln!(
-                out,
-                "note: `{name}` keeps its values: what it is for is not known"
-            )?;
+        if !self.unreached.is_empty() {
+            writeln!(out, "note: {}", unreached_note(&self.unreached))?;
         }
+        let ran = &self.ran;
+        ran.print_notes(out)?;
         writeln!(
             out,
             "{} of {} parameters, {} steps over {} samples in {:.2} s, {} threads -> {}",
             self.student_parameters,
             self.teacher_parameters,
-            self.steps,
-            self.samples,
-            self.seconds,
-            self.threads,
-            self.output.display()
+            ran.steps,
+            ran.samples,
+            ran.seconds,
+            ran.threads,
+            ran.output.display()
         )
     }
 }

@@ -5,7 +5,7 @@ use super::train::settings::TrainArgs;
 use super::train::{Display, print_epochs};
 use crate::context::{Context, bytes_on_disk, load_with_files, peak_rss_bytes, save};
 use crate::error::{Error, Usage};
-use crate::outputs::{check_is_onnx, check_outputs};
+use crate::outputs::check_is_onnx;
 use clap::{Args, ValueEnum};
 use modelpress::ir::Model;
 use modelpress::quant::graph::Target;
@@ -189,14 +189,18 @@ impl Qat {
         let first = recipe.warm_up();
         let first = first.and_then(|first| first.trainer.checkpoint);
         let first: Vec<&Path> = first.iter().map(|c| c.path.as_path()).collect();
-        let read = [&self.model].into_iter().chain(&spec.teacher);
-        self.files.check(&recipe, read, &first)?;
-        let (model, files) = load_with_files(&self.model)?;
-        check_outputs(files.iter().map(PathBuf::as_path), &[output])?;
+        let (model, mut read) = load_with_files(&self.model)?;
+        read.push(self.model.clone());
         let teacher = match &spec.teacher {
-            Some(path) => Some(load_with_files(path)?.0),
+            Some(path) => {
+                let (teacher, files) = load_with_files(path)?;
+                read.push(path.clone());
+                read.extend(files);
+                Some(teacher)
+            }
             None => None,
         };
+        self.files.check(&recipe, &read, &first)?;
         if spec.warm_up > 0 {
             recipe.check_qat(&model, &cx.session_options())?;
         }

@@ -1,7 +1,7 @@
 //! `distill`.
 
 use crate::data::furnished;
-use crate::program::{Place, keys, stderr};
+use crate::program::{RUN, check_keys, stderr};
 
 const DISTILL: [&str; 13] = [
     "distill",
@@ -19,10 +19,6 @@ const DISTILL: [&str; 13] = [
     "3",
 ];
 
-fn bytes(place: &Place, name: &str) -> Vec<u8> {
-    std::fs::read(place.path(name)).unwrap()
-}
-
 #[test]
 fn a_student_that_is_made_of_its_teacher_learns_from_it() {
     let place = furnished();
@@ -32,32 +28,21 @@ fn a_student_that_is_made_of_its_teacher_learns_from_it() {
     ]
     .concat();
     let done = place.json(&run);
-    for key in [
-        "output",
-        "checkpoint",
-        "resumed",
-        "samples",
-        "held_out",
+    check_keys(&done, &RUN);
+    let own = [
         "losses",
         "teacher",
         "projections",
-        "steps",
-        "epochs",
-        "watched",
-        "best",
-        "stopped_early",
-        "trained",
+        "unreached",
+        "generations",
         "not_initialized",
         "teacher_parameters",
         "student_parameters",
         "teacher_bytes",
-        "output_bytes",
-        "seconds",
         "peak_rss_bytes",
-        "threads",
-    ] {
-        assert!(keys(&done).contains(&key), "{key}");
-    }
+    ];
+    check_keys(&done, &own);
+    assert!(done["best"]["value"].is_number());
     assert_eq!(
         done["losses"],
         serde_json::json!([{ "name": "kd", "weight": 1.0 }])
@@ -70,7 +55,7 @@ fn a_student_that_is_made_of_its_teacher_learns_from_it() {
     assert_eq!(done["steps"], 8);
     assert_eq!(done["epochs"][3]["validation"][1]["name"], "accuracy");
     assert_eq!(
-        String::from_utf8(bytes(&place, "log.csv"))
+        String::from_utf8(place.bytes("log.csv"))
             .unwrap()
             .lines()
             .count(),
@@ -147,12 +132,12 @@ fn a_run_goes_on_to_the_same_bytes() {
     ]
     .concat();
     place.json(&run);
-    let (model, checkpoint) = (bytes(&place, "s.onnx"), bytes(&place, "s.onnx.checkpoint"));
+    let (model, checkpoint) = (place.bytes("s.onnx"), place.bytes("s.onnx.checkpoint"));
     let again = place.json(&[&run[..], &["--resume"]].concat());
     assert_eq!(again["resumed"], true);
-    assert!(bytes(&place, "s.onnx") == model && bytes(&place, "s.onnx.checkpoint") == checkpoint);
+    assert!(place.bytes("s.onnx") == model && place.bytes("s.onnx.checkpoint") == checkpoint);
     place.json(&[&run[..], &["--teacher-folder", "said"]].concat());
-    assert!(bytes(&place, "s.onnx") == model);
+    assert!(place.bytes("s.onnx") == model);
     let error = place.refused(&[&run[..], &["--resume", "--temperature", "2"]].concat());
     assert!(
         error.contains("belongs to another run: `losses`"),
@@ -177,9 +162,21 @@ fn a_recipe_and_arguments_go_together() {
     ];
     assert_eq!(place.json(&run)["steps"], 6);
     place.json(&[&DISTILL[..], &["--epochs", "2", "--alpha", "0.5"]].concat());
-    assert!(bytes(&place, "a.onnx") == bytes(&place, "s.onnx"));
+    assert!(place.bytes("a.onnx") == place.bytes("s.onnx"));
     std::fs::write(place.path("r.toml"), "[loss]\nkind = \"mse\"\n").unwrap();
     assert!(place.refused(&run).contains("losses in [[distill.losses]]"));
+    std::fs::write(place.path("r.toml"), "[qat]\nweight-bits = 4\n").unwrap();
+    assert!(
+        place
+            .refused(&run)
+            .contains("`qat` has no effect on distillation")
+    );
+    std::fs::write(place.path("r.toml"), "[trainer]\noutputs = ['scores']\n").unwrap();
+    assert!(
+        place
+            .refused(&run)
+            .contains("`trainer.outputs` has no effect on distillation")
+    );
     std::fs::write(place.path("r.toml"), "[distill]\nlosess = []\n").unwrap();
     assert!(place.refused(&run).contains("losess"));
 }
@@ -226,16 +223,22 @@ fn wrong_requests_are_refused_with_what_would_do() {
     assert!(refused(&["--tap", "active"]).contains("write STUDENT=TEACHER"));
     assert!(
         refused(&["--loss", "kl", "--alpha", "0.5"])
-            .contains("--alpha is for --loss kd, dkd and exits")
+            .contains("--alpha is for --loss kd, dkd, exits and binary-kd")
     );
     assert!(refused(&["--loss", "exits", "--exit", "scores"]).contains("two or more with --exit"));
     assert!(refused(&["--alpha", "2"]).contains("alpha is 2"));
+    let negatives = ["--loss", "kl", "--negatives", "4"];
+    assert!(refused(&negatives).contains("--negatives is for --loss crd"));
+    assert!(refused(&["--loss", "crd"]).contains("give --tap STUDENT=TEACHER"));
     assert!(refused(&["--student-layers", "9"]).contains("no repeated blocks"));
     let tapped = ["--loss", "fitnet", "--tap", "active=nowhere"];
     assert!(
         refused(&tapped)
-            .contains("the teacher has no tensor `nowhere`; its outputs are [\"scores\"]")
+            .contains("model.onnx has no tensor `nowhere`; its outputs are [\"scores\"]")
     );
+    let near = ["--loss", "fitnet", "--tap", "hiden=active"];
+    assert!(refused(&near).contains("the student has no tensor `hiden` (did you mean `hidden`?)"));
+    assert!(refused(&["--mask", "x"]).contains("the mask (--mask) has no effect on these losses"));
     assert!(refused(&["--mask", "m"]).contains("no field `m` for the mask"));
     let wide = [
         "distill",
@@ -268,4 +271,155 @@ fn wrong_requests_are_refused_with_what_would_do() {
     let done = place.run(&[&DISTILL[..9], &["--labels", "none.npy"]].concat());
     assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
     assert!(!place.path("s.onnx").exists());
+}
+
+#[test]
+fn a_student_of_a_file_takes_the_place_of_that_of_the_recipe() {
+    let place = furnished();
+    std::fs::write(
+        place.path("r.toml"),
+        "[distill.student.width]\nfactor = 0.5\n",
+    )
+    .unwrap();
+    let run = [
+        "distill",
+        "--teacher",
+        "model.onnx",
+        "--student",
+        "model.onnx",
+        "-o",
+        "s.onnx",
+        "--train",
+        "x.npy",
+        "--recipe",
+        "r.toml",
+        "--epochs",
+        "1",
+    ];
+    let done = place.json(&run);
+    assert_eq!(done["student_parameters"], 8);
+}
+
+#[test]
+fn contrast_and_generations_go_on_to_the_same_bytes() {
+    let place = furnished();
+    let contrast = [
+        "--loss",
+        "kd",
+        "--loss",
+        "crd:0.5",
+        "--tap",
+        "active=active",
+    ];
+    let more = ["--negatives", "3", "--embedding", "4", "--epochs", "3"];
+    let run = [&DISTILL[..], &contrast, &more].concat();
+    let done = place.json(&run);
+    assert_eq!(done["losses"][1]["name"], "crd");
+    assert_eq!(done["projections"][0]["to"], 4);
+    assert_eq!(done["projections"][1]["teacher"], "active");
+    let (model, checkpoint) = (place.bytes("s.onnx"), place.bytes("s.onnx.checkpoint"));
+    assert_eq!(
+        place.json(&[&run[..], &["--resume"]].concat())["resumed"],
+        true
+    );
+    assert!(place.bytes("s.onnx") == model && place.bytes("s.onnx.checkpoint") == checkpoint);
+
+    let born = [
+        &DISTILL[..3],
+        &DISTILL[5..],
+        &["--hold-out", "0.25", "--epochs", "2"],
+    ]
+    .concat();
+    let keeps = place.refused(&[&born[..], &["--generations", "3"]].concat());
+    assert!(
+        keeps.contains("generations of one network begin anew"),
+        "{keeps}"
+    );
+    let anew = ["--initialize", "he", "--generations"];
+    let done = place.json(&[&born[..], &anew, &["3"]].concat());
+    let generations = done["generations"].as_array().unwrap();
+    assert_eq!(generations.len(), 3);
+    for (number, generation) in generations.iter().enumerate() {
+        assert_eq!(generation["generation"], number + 1);
+        assert_eq!(generation["seed"], number);
+        let scores = &generation["last"]["validation"];
+        assert_eq!(scores[1]["name"], "accuracy");
+        let checkpoint = format!("s.onnx.checkpoint.{}", number + 1);
+        assert_eq!(generation["checkpoint"], checkpoint.as_str());
+        assert!(place.path(checkpoint).exists());
+    }
+    let third = place.bytes("s.onnx");
+    // The second one, and the third again, without a step.
+    let done = place.json(&[&born[..], &anew, &["2", "--resume"]].concat());
+    assert_eq!(done["generations"][1]["resumed"], true);
+    assert!(place.bytes("s.onnx") != third);
+    place.json(&[&born[..], &anew, &["3", "--resume"]].concat());
+    assert!(place.bytes("s.onnx") == third);
+    let text = place.run(&[&born[..], &anew, &["2"]].concat());
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("generation 2: held out: loss "), "{text}");
+}
+
+#[test]
+fn weights_that_no_loss_leads_to_are_told_before_the_run_and_after_it() {
+    let place = furnished();
+    let hint = [
+        "--loss",
+        "fitnet",
+        "--tap",
+        "hidden=hidden",
+        "--epochs",
+        "1",
+    ];
+    let run = [&DISTILL[..9], &hint].concat();
+    let output = place.run(&run);
+    let (told, text) = (stderr(&output), String::from_utf8(output.stdout).unwrap());
+    for text in [told, text] {
+        assert!(
+            text.contains("note: no loss leads to `v`, which stay as they are"),
+            "{text}"
+        );
+    }
+    assert_eq!(place.json(&run)["unreached"], serde_json::json!(["v"]));
+    let both = [&run[..], &["--loss", "kl"]].concat();
+    assert_eq!(place.json(&both)["unreached"], serde_json::json!([]));
+}
+
+#[test]
+fn nothing_that_a_run_reads_is_replaced() {
+    use modelpress::ir::Model;
+    use modelpress::ir::io::{ExternalData, SaveOptions};
+    let place = furnished();
+    // The folder of what the teacher says, with an input in it.
+    std::fs::create_dir(place.path("said")).unwrap();
+    std::fs::copy(place.path("x.npy"), place.path("said/0-0.npy")).unwrap();
+    let mut run = DISTILL;
+    run[8] = "x=said/0-0.npy";
+    let before = place.bytes("said/0-0.npy");
+    let error = place.refused(&[&run[..], &["--teacher-folder", "said"]].concat());
+    assert!(
+        error.contains("said/0-0.npy: --teacher-folder would replace it"),
+        "{error}"
+    );
+    assert!(place.bytes("said/0-0.npy") == before);
+    // Weights beside the model.
+    let model = Model::load(place.path("model.onnx")).unwrap();
+    let beside = SaveOptions::with_external_data(ExternalData::Always {
+        file: Some("w.data".into()),
+        threshold: 0,
+    });
+    model.save(place.path("model.onnx"), &beside).unwrap();
+    for flag in ["--checkpoint", "--log", "--curves"] {
+        let log: &[&str] = if flag == "--curves" {
+            &["--log", "l.csv"]
+        } else {
+            &[]
+        };
+        let error = place.refused(&[&DISTILL[..], &[flag, "w.data"], log].concat());
+        assert!(error.contains("w.data: the output is the input"), "{error}");
+        let train = ["train", "model.onnx", "-o", "t.onnx", "--train", "x.npy"];
+        let more = ["--labels", "y.npy", flag, "w.data"];
+        let error = place.refused(&[&train[..], &more, log].concat());
+        assert!(error.contains("w.data: the output is the input"), "{error}");
+    }
 }

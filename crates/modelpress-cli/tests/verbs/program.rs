@@ -19,6 +19,11 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// What a file holds.
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.path(name)).unwrap()
+    }
+
     pub(crate) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.folder.path()).unwrap();
         let name = |e: std::io::Result<std::fs::DirEntry>| e.unwrap().file_name();
@@ -70,6 +75,31 @@ impl Place {
 pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// An object that has these keys, whatever others.
+pub(crate) fn check_keys(object: &serde_json::Value, expected: &[&str]) {
+    for key in expected {
+        assert!(keys(object).contains(key), "{key}");
+    }
+}
+
+/// What the outcomes of `train`, `distill` and `qat` say of the run.
+pub(crate) const RUN: [&str; 14] = [
+    "output",
+    "checkpoint",
+    "resumed",
+    "samples",
+    "held_out",
+    "steps",
+    "epochs",
+    "watched",
+    "best",
+    "stopped_early",
+    "trained",
+    "output_bytes",
+    "seconds",
+    "threads",
+];
 
 pub(crate) fn keys(object: &serde_json::Value) -> Vec<&str> {
     let object = object.as_object().unwrap();

@@ -1,7 +1,7 @@
 //! `train`.
 
 use crate::data::furnished;
-use crate::program::{Place, keys, stderr};
+use crate::program::{Place, RUN, check_keys, stderr};
 use std::path::Path;
 
 const TRAIN: [&str; 10] = [
@@ -16,10 +16,6 @@ const TRAIN: [&str; 10] = [
     "--batch",
     "3",
 ];
-
-fn bytes(place: &Place, name: &str) -> Vec<u8> {
-    std::fs::read(place.path(name)).unwrap()
-}
 
 #[test]
 fn a_model_learns_and_the_outcome_says_how() {
@@ -39,19 +35,16 @@ fn a_model_learns_and_the_outcome_says_how() {
     ]
     .concat();
     let done = place.json(&run);
-    for key in [
-        "epochs",
-        "steps",
-        "best",
-        "watched",
-        "trained",
-        "seconds",
-        "checkpoint",
-        "threads",
-        "output_bytes",
-    ] {
-        assert!(keys(&done).contains(&key), "{key}");
-    }
+    check_keys(&done, &RUN);
+    check_keys(
+        &done,
+        &[
+            "statistics",
+            "not_initialized",
+            "input_bytes",
+            "step_ms_p50",
+        ],
+    );
     assert_eq!(
         (
             done["samples"].as_u64(),
@@ -62,10 +55,10 @@ fn a_model_learns_and_the_outcome_says_how() {
     );
     assert_eq!(done["trained"], serde_json::json!(["w", "v"]));
     assert_eq!(done["epochs"][3]["validation"][1]["n"], 2);
-    let log = String::from_utf8(bytes(&place, "log.csv")).unwrap();
+    let log = String::from_utf8(place.bytes("log.csv")).unwrap();
     assert_eq!(log.lines().count(), 9);
-    assert!(bytes(&place, "c.svg").starts_with(b"<svg"));
-    assert_ne!(bytes(&place, "t.onnx"), bytes(&place, "model.onnx"));
+    assert!(place.bytes("c.svg").starts_with(b"<svg"));
+    assert_ne!(place.bytes("t.onnx"), place.bytes("model.onnx"));
     let found = place.json(&["eval", "t.onnx", "--input", "x.npy", "--labels", "y.npy"]);
     assert_eq!(found["n"], 8);
     // On a terminal and in a pipe there is a table.
@@ -81,7 +74,7 @@ fn a_model_learns_and_the_outcome_says_how() {
 fn a_run_that_ended_early_goes_on_to_the_same_bytes() {
     let place = furnished();
     place.json(&[&TRAIN[..], &["--epochs", "3", "--checkpoint-every", "1"]].concat());
-    let (model, checkpoint) = (bytes(&place, "t.onnx"), bytes(&place, "t.onnx.checkpoint"));
+    let (model, checkpoint) = (place.bytes("t.onnx"), place.bytes("t.onnx.checkpoint"));
     // A finished run has nothing left to do; without --resume it begins again.
     for (resume, resumed) in [(&["--resume"][..], true), (&[], false)] {
         let run = [
@@ -95,9 +88,7 @@ fn a_run_that_ended_early_goes_on_to_the_same_bytes() {
         // A run that goes on from its end takes no step.
         assert_eq!(done["step_ms_p50"].is_null(), resumed);
         assert_eq!(done["epochs"].as_array().unwrap().len(), 3);
-        assert!(
-            bytes(&place, "t.onnx") == model && bytes(&place, "t.onnx.checkpoint") == checkpoint
-        );
+        assert!(place.bytes("t.onnx") == model && place.bytes("t.onnx.checkpoint") == checkpoint);
     }
     let error =
         place.refused(&[&TRAIN[..], &["--epochs", "3", "--lr", "0.2", "--resume"]].concat());
@@ -143,7 +134,7 @@ fn a_recipe_and_arguments_go_together() {
     ]
     .concat();
     place.json(&flags);
-    assert!(bytes(&place, "a.onnx") == bytes(&place, "t.onnx"));
+    assert!(place.bytes("a.onnx") == place.bytes("t.onnx"));
     std::fs::write(place.path("r.toml"), "[trainer]\nepoch = 2\n").unwrap();
     let error = place.refused(&["train", "model.onnx", "-o", "a.onnx", "--recipe", "r.toml"]);
     assert!(
@@ -367,7 +358,7 @@ fn arguments_change_what_they_name_and_nothing_beside_it() {
         std::fs::write(place.path("r.toml"), text).unwrap();
         let run = ["train", "model.onnx", "-o", "t.onnx", "--recipe", "r.toml"];
         place.json(&[&run[..], flags].concat());
-        bytes(&place, "t.onnx.checkpoint")
+        place.bytes("t.onnx.checkpoint")
     };
     let smooth = "kind = \"cross-entropy\"\nlabel-smoothing = 0.2";
     let own = "optimizer = { kind = \"adam\", beta1 = 0.5 }\naverage = { decay = 0.5, start = \"bias-corrected\" }\n\

@@ -64,6 +64,9 @@ pub struct DistillSpec {
     pub ensemble: Ensemble,
     /// The field that says which tokens count.
     pub mask: Option<String>,
+    /// What errors call the teachers; see [`KdConfig::teacher_names`].
+    #[serde(skip)]
+    pub teacher_names: Vec<String>,
 }
 
 impl Default for DistillSpec {
@@ -80,6 +83,7 @@ impl Default for DistillSpec {
             teacher_runs,
             ensemble,
             mask: None,
+            teacher_names: Vec::new(),
         }
     }
 }
@@ -91,11 +95,25 @@ impl DistillRecipe {
     /// Reads a recipe; an unknown setting is an error.
     ///
     /// # Errors
-    /// [`TrainRecipeError::Read`], [`TrainRecipeError::LossOfTraining`].
+    /// [`TrainRecipeError::Read`], [`TrainRecipeError::LossOfTraining`], [`TrainRecipeError::IdleKey`].
     pub fn from_toml(text: &str) -> Result<Self, TrainRecipeError> {
         let mut table: toml::Table = toml::from_str(text)?;
         if table.contains_key("loss") {
             return Err(TrainRecipeError::LossOfTraining);
+        }
+        let idle = |key, instead| Err(TrainRecipeError::IdleKey { key, instead });
+        if table.contains_key("qat") {
+            return idle(
+                "qat",
+                "quantize the student afterwards, with `modelpress qat`",
+            );
+        }
+        let trainer = table.get("trainer").and_then(toml::Value::as_table);
+        if trainer.is_some_and(|trainer| trainer.contains_key("outputs")) {
+            return idle(
+                "trainer.outputs",
+                "the `taps` of the losses say what is looked at",
+            );
         }
         let distill = match table.remove(TABLE) {
             Some(value) => value.try_into()?,
@@ -126,6 +144,18 @@ impl DistillRecipe {
             *path = folder.join(&path);
         }
         self
+    }
+
+    /// The recipe of a generation, from 0; see [`KdConfig::generation`].
+    #[must_use]
+    pub fn generation(&self, number: usize) -> Self {
+        let config = self.config().generation(number);
+        let mut recipe = self.clone();
+        recipe.train.trainer = config.trainer;
+        recipe.distill.losses = config.losses;
+        recipe.distill.ensemble = config.ensemble;
+        recipe.distill.teacher_names = config.teacher_names;
+        recipe
     }
 
     /// The student that the recipe makes of a model.
@@ -179,6 +209,7 @@ impl DistillRecipe {
         config.teacher_runs = self.distill.teacher_runs.clone();
         config.ensemble = self.distill.ensemble.clone();
         config.mask.clone_from(&self.distill.mask);
+        config.teacher_names.clone_from(&self.distill.teacher_names);
         config.trainer = self.train.trainer.clone();
         config
     }
@@ -225,6 +256,11 @@ impl DistillRun {
     /// The trainer of the student.
     pub fn trainer(&self) -> &Trainer {
         self.distiller.trainer()
+    }
+
+    /// Weights that no loss leads to, which stay as they are; see [`Distiller::unreached`].
+    pub fn unreached(&self) -> &[String] {
+        self.distiller.unreached()
     }
 
     /// The number of samples that are learned from, and held out.

@@ -120,6 +120,14 @@ pub enum TrainRecipeError {
     /// A loss of training in a recipe of distillation.
     #[error("a recipe of distillation has its losses in [[distill.losses]], not in [loss]")]
     LossOfTraining,
+    /// A key that has no effect on distillation.
+    #[error("`{key}` has no effect on distillation: {instead}")]
+    IdleKey {
+        /// The key.
+        key: &'static str,
+        /// What to do.
+        instead: &'static str,
+    },
     /// Distillation failed.
     #[cfg(feature = "kd")]
     #[error(transparent)]

@@ -39,8 +39,6 @@
 mod augment;
 mod convert;
 #[cfg(feature = "kd")]
-mod distill;
-#[cfg(feature = "kd")]
 mod distill_recipe;
 mod error;
 mod loss;
@@ -48,9 +46,9 @@ mod objective;
 mod qat;
 mod samples;
 
-pub use augment::AugmentSpec;
 #[cfg(feature = "kd")]
-pub use distill::{MixedLoss, TEACHER, teacher};
+pub use crate::kd::graph::{MixedLoss, TEACHER, teacher};
+pub use augment::AugmentSpec;
 #[cfg(feature = "kd")]
 pub use distill_recipe::{DistillRecipe, DistillRun, DistillSpec};
 pub use error::TrainRecipeError;

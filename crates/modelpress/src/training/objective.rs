@@ -52,7 +52,7 @@ impl TrainRecipe {
         options: &SessionOptions,
     ) -> Result<Objective, TrainRecipeError> {
         use super::LossSpec;
-        use super::distill::{MixedLoss, teacher as logits_of};
+        use crate::kd::graph::{MixedLoss, teacher as logits_of};
         use crate::kd::logits::KdLoss;
 
         // The teacher's loss is one of classes; another one of the labels would be left out without a word.

@@ -378,10 +378,11 @@ impl TrainRecipe {
         Ok((calibration, count))
     }
 
-    /// A tenth of the learning rate of weights that begin anew, unless one is given.
+    /// A tenth of the learning rate of weights that begin anew, and their share of a step, unless given.
     fn fine_tune(&mut self) {
         let usual = self.trainer.optimizer.learning_rate() / 10.0;
         self.trainer.learning_rate.get_or_insert(usual);
+        self.trainer.step_share.get_or_insert(0.03);
     }
 
     /// Settings of steps and offsets: no weight decay, but for the ranges of activations of PACT, whose paper has one; held at the end.

@@ -24,6 +24,14 @@ pub enum StudentError {
         /// The blocks of the first one.
         blocks: usize,
     },
+    /// More blocks than there are.
+    #[error("{count} blocks cannot be kept: the model has {blocks} repeated blocks")]
+    TooMany {
+        /// How many were asked for.
+        count: usize,
+        /// How many there are.
+        blocks: usize,
+    },
     /// Blocks to keep that are not there, or not in order.
     #[error("blocks {kept:?} cannot be kept: {rule}; the row has {blocks}, from 0")]
     Keep {

@@ -45,7 +45,7 @@ impl KeepBlocks {
     /// The numbers of the blocks that stay of `blocks`.
     ///
     /// # Errors
-    /// [`StudentError::Keep`] for none, more than there are, or numbers that do not rise.
+    /// [`StudentError::TooMany`]; [`StudentError::Keep`] for none, or numbers that are not there or do not rise.
     pub fn of(&self, blocks: usize) -> Result<Vec<usize>, StudentError> {
         let kept = match self {
             Self::Evenly(1) => vec![blocks.saturating_sub(1)],
@@ -56,10 +56,9 @@ impl KeepBlocks {
                 })
                 .collect(),
             Self::Evenly(count) => {
-                return Err(StudentError::Keep {
-                    kept: vec![*count],
+                return Err(StudentError::TooMany {
+                    count: *count,
                     blocks,
-                    rule: "there are not as many",
                 });
             }
             Self::These(kept) => kept.clone(),

@@ -14,18 +14,24 @@ pub(super) struct KdArgs {
     /// labels, where there are labels and no other loss on logits.
     #[arg(long, value_name = "LOSS[:WEIGHT]", value_parser = weighted)]
     loss: Vec<Weighted>,
-    /// The teacher's share of kd and exits, and the weight of the label's class of dkd; 0.9, 0.9 and 1 unless given.
+    /// The teacher's share of kd, exits and binary-kd, and the weight of the label's class of dkd; 0.9, 0.9, 0.5 and 1 unless given.
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     alpha: Option<f64>,
     /// The weight of the other classes of dkd; 8 unless given.
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     beta: Option<f64>,
-    /// The temperature of kd, kl, reverse-kl, dkd and exits; 4 unless given.
+    /// The temperature of kd, kl, reverse-kl, dkd, exits, binary-kd and crd; 4 unless given, of binary-kd 1 and of crd 0.07.
     #[arg(long, value_name = "T", value_parser = finite, allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Tensors of student and teacher that losses on features look at, as often as given; the outputs unless given.
     #[arg(long, value_name = "STUDENT=TEACHER")]
     tap: Vec<Tap>,
+    /// The samples that crd tells each sample from; 16384, or all where there are fewer, unless given.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    negatives: Option<usize>,
+    /// The numbers of an embedding of crd; 128 unless given.
+    #[arg(long, value_name = "N", value_parser = positive)]
+    embedding: Option<usize>,
     /// The relation heads of minilm and relation; 12 unless given.
     #[arg(long, value_name = "N", value_parser = positive)]
     heads: Option<usize>,
@@ -59,6 +65,8 @@ enum LossArg {
     Regression,
     /// Decoupled: the label's class and the others.
     Dkd,
+    /// Labels that do not exclude one another, and the teacher's logits.
+    BinaryKd,
     /// Labels alone.
     CrossEntropy,
     /// Hidden layers, through a learned projection.
@@ -75,6 +83,8 @@ enum LossArg {
     Correlation,
     /// Who is near whom.
     Pkt,
+    /// Contrast with a memory of all samples, through learned embeddings (Tian et al. 2020).
+    Crd,
     /// Queries with keys: taps in pairs.
     Minilm,
     /// Values, queries or keys with themselves.
@@ -116,6 +126,7 @@ impl LossArg {
                 | Self::ReverseKl
                 | Self::Regression
                 | Self::Dkd
+                | Self::BinaryKd
                 | Self::Cosine
                 | Self::Rkd
                 | Self::Similarity
@@ -133,6 +144,7 @@ impl LossArg {
                 | Self::ReverseKl
                 | Self::Regression
                 | Self::Dkd
+                | Self::BinaryKd
                 | Self::CrossEntropy
                 | Self::Exits
         )
@@ -199,6 +211,8 @@ impl KdArgs {
             LossArg::CrossEntropy => KdTerm::CrossEntropy {
                 label_smoothing: 0.0,
             },
+            LossArg::BinaryKd => KdTerm::binary_kd(0.5, 1.0),
+            LossArg::Crd => KdTerm::crd(),
             LossArg::Fitnet => KdTerm::Hint {},
             LossArg::Attention => KdTerm::Attention { power: 2.0 },
             LossArg::Cosine => KdTerm::Cosine {},
@@ -225,6 +239,9 @@ impl KdArgs {
             KdTerm::Kd {
                 alpha, temperature, ..
             }
+            | KdTerm::BinaryKd {
+                alpha, temperature, ..
+            }
             | KdTerm::Exits {
                 alpha, temperature, ..
             } => {
@@ -238,6 +255,16 @@ impl KdArgs {
             } => {
                 *alpha = self.alpha.unwrap_or(*alpha);
                 *beta = self.beta.unwrap_or(*beta);
+                *temperature = self.temperature.unwrap_or(*temperature);
+            }
+            KdTerm::Crd {
+                dimensions,
+                negatives,
+                temperature,
+                ..
+            } => {
+                *dimensions = self.embedding.unwrap_or(*dimensions);
+                *negatives = self.negatives.unwrap_or(*negatives);
                 *temperature = self.temperature.unwrap_or(*temperature);
             }
             KdTerm::Kl { temperature } | KdTerm::ReverseKl { temperature } => {
@@ -257,7 +284,10 @@ impl KdArgs {
         let is_alpha = |l: &KdTerm| {
             matches!(
                 l,
-                KdTerm::Kd { .. } | KdTerm::Dkd { .. } | KdTerm::Exits { .. }
+                KdTerm::Kd { .. }
+                    | KdTerm::Dkd { .. }
+                    | KdTerm::Exits { .. }
+                    | KdTerm::BinaryKd { .. }
             )
         };
         let is_soft = |l: &KdTerm| {
@@ -268,16 +298,28 @@ impl KdArgs {
                     | KdTerm::ReverseKl { .. }
                     | KdTerm::Dkd { .. }
                     | KdTerm::Exits { .. }
+                    | KdTerm::BinaryKd { .. }
+                    | KdTerm::Crd { .. }
             )
         };
         if self.alpha.is_some() && !any(is_alpha) {
-            return only("--alpha", "kd, dkd and exits");
+            return only("--alpha", "kd, dkd, exits and binary-kd");
         }
         if self.beta.is_some() && !any(|l| matches!(l, KdTerm::Dkd { .. })) {
             return only("--beta", "dkd");
         }
         if self.temperature.is_some() && !any(is_soft) {
-            return only("--temperature", "kd, kl, reverse-kl, dkd and exits");
+            return only(
+                "--temperature",
+                "kd, kl, reverse-kl, dkd, exits, binary-kd and crd",
+            );
+        }
+        let is_contrast = |l: &KdTerm| matches!(l, KdTerm::Crd { .. });
+        if self.negatives.is_some() && !any(is_contrast) {
+            return only("--negatives", "crd");
+        }
+        if self.embedding.is_some() && !any(is_contrast) {
+            return only("--embedding", "crd");
         }
         if self.heads.is_some()
             && !any(|l| matches!(l, KdTerm::QueryKey { .. } | KdTerm::Relation { .. }))
@@ -320,7 +362,9 @@ fn check_taps(term: &LossTerm) -> Result<(), Error> {
         KdTerm::QueryKey { .. } if term.taps.is_empty() || term.taps.len() % 2 == 1 => {
             no_taps(", those of queries and those of keys in turn")
         }
-        KdTerm::Hint {} | KdTerm::Attention { .. } if term.taps.is_empty() => no_taps(""),
+        KdTerm::Hint {} | KdTerm::Attention { .. } | KdTerm::Crd { .. } if term.taps.is_empty() => {
+            no_taps("")
+        }
         _ => Ok(()),
     }
 }

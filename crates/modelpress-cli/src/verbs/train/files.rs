@@ -2,7 +2,7 @@
 
 use super::settings;
 use crate::error::{Error, Usage};
-use crate::outputs::{check_outputs, files_of};
+use crate::outputs::{check_outputs, files_of, place};
 use clap::Args;
 use modelpress::data::InputSpec;
 use modelpress::train::trainer::{CheckpointConfig, LogConfig};
@@ -125,7 +125,8 @@ impl RunFiles {
         }
     }
 
-    /// Refuses a run that would write what it or `read` reads, or write a file twice.
+    /// Refuses a run that would write what it reads, the files of its models (`read`) among it, or write a file twice. `written` are outputs
+    /// beside those of all runs.
     pub(crate) fn check<'p>(
         &'p self,
         recipe: &'p TrainRecipe,
@@ -133,17 +134,62 @@ impl RunFiles {
         written: &[&'p Path],
     ) -> Result<(), Error> {
         let trainer = &recipe.trainer;
+        let mut data = self.output.clone().into_os_string();
+        data.push(".data");
+        // Large models have one beside them.
+        let data = Some(PathBuf::from(data)).filter(|data| data.is_file());
         let outputs: Vec<&Path> = std::iter::once(self.output.as_path())
             .chain(trainer.checkpoint.as_ref().map(|c| c.path.as_path()))
             .chain(trainer.log.as_ref().map(|log| log.path.as_path()))
             .chain(trainer.curves.as_deref())
             .chain(written.iter().copied())
+            .chain(data.as_deref())
             .collect();
+        check_outputs(self.inputs(recipe, read), &outputs)
+    }
+
+    /// Refuses a folder of which files that the run reads or writes would be replaced.
+    pub(crate) fn check_folder<'p>(
+        &'p self,
+        recipe: &'p TrainRecipe,
+        read: impl IntoIterator<Item = &'p PathBuf>,
+        folder: &Path,
+        is_written: fn(&str) -> bool,
+    ) -> Result<(), Error> {
+        let trainer = &recipe.trainer;
+        let own = std::iter::once(self.output.as_path())
+            .chain(trainer.checkpoint.as_ref().map(|c| c.path.as_path()))
+            .chain(trainer.log.as_ref().map(|log| log.path.as_path()))
+            .chain(trainer.curves.as_deref());
+        let mut all = self.inputs(recipe, read).chain(own);
+        let folder = folder.canonicalize().ok();
+        let is_replaced = |path: &Path| {
+            let Some(place) = place(path) else {
+                return false;
+            };
+            let name = place.file_name().unwrap_or_default().to_string_lossy();
+            place.parent() == folder.as_deref() && is_written(&name)
+        };
+        match all.find(|path| is_replaced(path)) {
+            Some(path) => Err(Usage::ReplacedInFolder {
+                path: path.to_owned(),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// All files that a run reads.
+    fn inputs<'p>(
+        &'p self,
+        recipe: &'p TrainRecipe,
+        read: impl IntoIterator<Item = &'p PathBuf>,
+    ) -> impl Iterator<Item = &'p Path> {
         let arrays = [Some(&recipe.samples), recipe.validation.as_ref()];
         let arrays = arrays.into_iter().flatten();
         let arrays = arrays.flat_map(|s| files_of(&s.inputs).chain(files_of(&s.labels)));
         let read = read.into_iter().chain(&self.recipe);
-        check_outputs(read.map(PathBuf::as_path).chain(arrays), &outputs)
+        read.map(PathBuf::as_path).chain(arrays)
     }
 }
 

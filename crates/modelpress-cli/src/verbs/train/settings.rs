@@ -40,7 +40,8 @@ pub(crate) struct RunArgs {
     /// Batches whose gradients are averaged for one step.
     #[arg(long, value_name = "N", value_parser = positive)]
     accumulate: Option<usize>,
-    /// The highest learning rate; 0.1 for sgd, 0.001 for adam and adamw, 0.01 for lamb unless given, of qat a tenth of these.
+    /// The highest learning rate; for weights drawn anew 0.1 for sgd, 0.001 for adam and adamw, 0.01 for lamb unless given, for weights
+    /// that are kept a tenth of these.
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     lr: Option<f64>,
     /// The rule by which weights change; sgd unless given.
@@ -61,7 +62,8 @@ pub(crate) struct RunArgs {
     /// Epochs in which the learning rate rises first.
     #[arg(long, value_name = "EPOCHS", value_parser = finite, allow_negative_numbers = true)]
     warm_up: Option<f64>,
-    /// Under sgd no step changes a layer by more than this share of its weights; 0 for plain steps. 0.03 unless given.
+    /// Under sgd no step changes a layer by more than this share of its weights; 0 for plain steps. 0.03 for weights drawn
+    /// anew and 0.003 for weights that are kept unless given, of qat 0.03.
     #[arg(long, value_name = "SHARE", value_parser = finite, allow_negative_numbers = true)]
     step_share: Option<f64>,
     /// The largest norm of all gradients together.
@@ -190,7 +192,7 @@ impl RunArgs {
         trainer.accumulate = self.accumulate.unwrap_or(trainer.accumulate);
         trainer.learning_rate = self.lr.or(trainer.learning_rate);
         trainer.warm_up = self.warm_up.unwrap_or(trainer.warm_up);
-        trainer.step_share = self.step_share.unwrap_or(trainer.step_share);
+        trainer.step_share = self.step_share.or(trainer.step_share);
         trainer.clip_norm = self.clip_norm.or(trainer.clip_norm);
         trainer.seed = self.seed.unwrap_or(trainer.seed);
         if let Some(schedule) = self.schedule {

@@ -99,7 +99,7 @@ fn whole() -> TrainRecipe {
     };
     recipe.preprocess.scale = Some(2.0);
     let trainer = &mut recipe.trainer;
-    trainer.learning_rate = Some(0.5);
+    (trainer.learning_rate, trainer.step_share) = (Some(0.5), Some(0.5));
     (trainer.clip_norm, trainer.clip_value) = (Some(1.0), Some(1.0));
     trainer.average = Some(EmaConfig::default());
     trainer.statistics_momentum = Some(0.5);

@@ -1,11 +1,13 @@
 //! The mixed loss of labels and a teacher, as a loss to train with.
 
-use crate::ir::Model;
-use crate::kd::logits::{KdLoss, kl_divergence, logit_regression};
-use crate::session::SessionOptions;
-use crate::train::loss::{Loss, LossError, LossValue, Outputs, Scores, Target, Targets};
-use crate::train::trainer::{Predict, TrainError};
-use ndarray::{ArrayView2, ArrayViewD, Ix1, Ix2};
+use super::term::told;
+use crate::KdError;
+use crate::logits::{KdLoss, kl_divergence, logit_regression};
+use compress_train::loss::{Loss, LossError, LossValue, Outputs, Scores, Target, Targets};
+use compress_train::trainer::{Predict, TrainError};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewD, Ix1, Ix2};
+use onnx_ir::Model;
+use runtime_session::SessionOptions;
 
 /// The name of the column that holds the teacher's logits.
 pub const TEACHER: &str = "teacher";
@@ -53,7 +55,7 @@ impl Loss for MixedLoss {
         let labels = (labels < targets.len())
             .then(|| targets.get(labels))
             .transpose()?;
-        let found = match labels {
+        let labels = match labels {
             Some((name, Target::Classes(labels))) => {
                 let labels_shape = labels.shape().to_vec();
                 let labels = labels.view().into_dimensionality::<Ix1>();
@@ -63,24 +65,42 @@ impl Loss for MixedLoss {
                     found: labels_shape,
                     expected: format!("[{}]", student.nrows()),
                 })?;
-                self.loss.loss(&student, &teacher, &labels)
+                Some(Labels::Classes(labels.to_owned()))
             }
             Some((name, Target::Values(shares))) => {
-                let shares = matrix("target", name, shares)?;
-                self.loss.loss_soft(&student, &teacher, &shares)
+                Some(Labels::Shares(matrix("target", name, shares)?))
             }
-            // A softmax of one number is 1, whatever the number.
-            None if student.ncols() == 1 => logit_regression(&student, &teacher),
-            None => kl_divergence(&student, &teacher, self.loss.temperature),
+            None => None,
         };
-        let (value, gradient) = found.map_err(|error| LossError::Foreign {
-            reason: error.to_string(),
-        })?;
+        let found = mixed(&self.loss, &student, &teacher, labels);
+        let (value, gradient) = found.map_err(told)?;
         Ok(LossValue::of_first(outputs, value, gradient.into_dyn()))
     }
 
     fn scores(&self) -> Scores {
         Scores::BeforeSoftmax
+    }
+}
+
+/// What the samples are.
+pub(super) enum Labels<'t> {
+    Classes(Array1<i64>),
+    Shares(ArrayView2<'t, f32>),
+}
+
+/// The mixed loss; without labels the divergence from the teacher alone.
+pub(super) fn mixed(
+    loss: &KdLoss,
+    student: &ArrayView2<'_, f32>,
+    teacher: &ArrayView2<'_, f32>,
+    labels: Option<Labels<'_>>,
+) -> Result<(f64, Array2<f32>), KdError> {
+    match labels {
+        Some(Labels::Classes(labels)) => loss.loss(student, teacher, &labels),
+        Some(Labels::Shares(shares)) => loss.loss_soft(student, teacher, &shares),
+        // A softmax of one number is 1, whatever the number.
+        None if student.ncols() == 1 => logit_regression(student, teacher),
+        None => kl_divergence(student, teacher, loss.temperature),
     }
 }
 
