@@ -200,3 +200,39 @@ fn zeros_alone_are_one_sample() {
     assert_eq!(batches.len(), 1);
     assert_eq!(batches[0].inputs[0].1.shape(), [1, 2, 1, 2]);
 }
+
+#[test]
+fn a_run_takes_samples_that_are_no_neighbours() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = |n: usize| (0..n * 4).map(|i| i as f32).collect::<Vec<f32>>();
+    let images = Tensor::from_vec(&[5, 2, 1, 2], rows(5)).unwrap();
+    let options = DataOptions {
+        preferred_batch: 4,
+        ..DataOptions::default()
+    };
+    let specs = [spec("x", &images, &folder)];
+    let data = Dataset::open(&image_model(), &specs, &options).unwrap();
+    assert!(!data.has_fixed_batch());
+    let inputs = data.batch_at(&[4, 0, 4]).unwrap();
+    let x = &inputs[0].1;
+    assert_eq!(x.shape(), [3, 2, 1, 2]);
+    let last = [16.0, 17.0, 18.0, 19.0];
+    assert_eq!(
+        x.as_slice::<f32>().unwrap(),
+        [last, [0.0, 1.0, 2.0, 3.0], last].concat()
+    );
+    let neighbours = data.batch_of(1..3).unwrap().inputs;
+    let same = data.batch_at(&[1, 2]).unwrap();
+    assert_eq!(same[0].1.to_bytes(), neighbours[0].1.to_bytes());
+    // What is no sample comes whole.
+    let scalar = Fact::tensor(DType::F32, [Dim::Known(2)]);
+    let samples = Fact::tensor(DType::F32, [Dim::symbol("batch"), Dim::Known(1)]);
+    let both = model(&[("a", samples), ("b", scalar)]);
+    let a = Tensor::from_vec(&[3, 1], vec![1f32, 2.0, 3.0]).unwrap();
+    let b = Tensor::from_vec(&[2], vec![7f32, 8.0]).unwrap();
+    let specs = [spec("a", &a, &folder), spec("b", &b, &folder)];
+    let data = Dataset::open(&both, &specs, &options).unwrap();
+    let inputs = data.batch_at(&[2, 1]).unwrap();
+    assert_eq!(inputs[0].1.as_slice::<f32>().unwrap(), [3.0, 2.0]);
+    assert_eq!(inputs[1].1.as_slice::<f32>().unwrap(), [7.0, 8.0]);
+}
