@@ -146,11 +146,14 @@ impl DistillRecipe {
         self
     }
 
-    /// The recipe of a generation, from 0; see [`KdConfig::generation`].
+    /// The recipe of a generation, from 0; see [`KdConfig::generation`]. All hold out the same samples, so that none is scored on what its
+    /// teacher learned from.
     #[must_use]
     pub fn generation(&self, number: usize) -> Self {
         let config = self.config().generation(number);
         let mut recipe = self.clone();
+        let seed = self.train.trainer.seed;
+        recipe.train.split_seed.get_or_insert(seed);
         recipe.train.trainer = config.trainer;
         recipe.distill.losses = config.losses;
         recipe.distill.ensemble = config.ensemble;

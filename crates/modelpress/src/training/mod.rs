@@ -102,6 +102,10 @@ pub struct TrainRecipe {
     pub trainer: TrainerConfig,
     /// What becomes integer, for [`TrainRecipe::begin_qat`]; training alone refuses it.
     pub qat: Option<QatSpec>,
+    /// The seed by which `hold_out` draws; that of the trainer unless given. Generations of students draw otherwise, and hold out the same
+    /// samples.
+    #[serde(skip)]
+    pub split_seed: Option<u64>,
 }
 
 impl TrainRecipe {
@@ -260,7 +264,8 @@ impl TrainRecipe {
                 (data, Some(held_out))
             }
             (None, Some(share)) => {
-                let fold = split(data.len(), share, self.trainer.seed)?;
+                let seed = self.split_seed.unwrap_or(self.trainer.seed);
+                let fold = split(data.len(), share, seed)?;
                 if fold.validation.is_empty() {
                     return Err(TrainRecipeError::NothingHeldOut { share });
                 }

@@ -158,3 +158,33 @@ fn a_recipe_that_quantizes_reads_back_and_has_a_warm_up() {
     let error = TrainRecipe::from_toml("[qat]\nbits = 4").unwrap_err();
     assert!(error.to_string().contains("bits"), "{error}");
 }
+
+#[cfg(feature = "kd")]
+#[test]
+fn generations_hold_out_the_same_samples() {
+    let mut graph = crate::ir::Graph::new("one");
+    let shape = [crate::ir::Dim::symbol("batch"), 1usize.into()];
+    let fact = Fact::tensor(crate::tensor::DType::F32, shape);
+    let x = graph.add_value("x", fact).unwrap();
+    graph.add_input(x);
+    graph.add_output(x);
+    let model = Model::new(graph, 17);
+    let folder = tempfile::tempdir().unwrap();
+    let values = crate::tensor::Tensor::from_vec(&[64, 1], vec![0f32; 64]).unwrap();
+    crate::tensor::npy::write(folder.path().join("x.npy"), &values).unwrap();
+    let text = "hold-out = 0.25\n[samples]\ninputs = ['x.npy']\n[trainer]\nseed = 5\n";
+    let recipe = DistillRecipe::from_toml(text).unwrap();
+    let recipe = recipe.within(folder.path());
+    let held_out = |recipe: &DistillRecipe| {
+        let (_, held_out) = recipe.train.sides(&model).unwrap();
+        let held_out = held_out.unwrap();
+        let rows = (0..held_out.len()).map(|index| held_out.row(index));
+        rows.collect::<Vec<usize>>()
+    };
+    let later = recipe.generation(2);
+    assert_eq!(later.train.trainer.seed, 7);
+    assert_eq!(held_out(&later), held_out(&recipe));
+    let mut other = recipe.clone();
+    other.train.trainer.seed = 7;
+    assert_ne!(held_out(&other), held_out(&recipe));
+}
