@@ -20,7 +20,8 @@ pub(super) struct KdArgs {
     /// The weight of the other classes of dkd; 8 unless given.
     #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true)]
     beta: Option<f64>,
-    /// The temperature of kd, kl, reverse-kl, dkd, exits, binary-kd and crd; 4 unless given, of binary-kd 1 and of crd 0.07.
+    /// The temperature of kd, kl, reverse-kl, dkd, exits and binary-kd; 4 unless given, of binary-kd 1. That of crd, 0.07, is another thing:
+    /// recipes set it.
     #[arg(long, value_name = "T", value_parser = finite, allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Tensors of student and teacher that losses on features look at, as often as given; the outputs unless given.
@@ -260,12 +261,10 @@ impl KdArgs {
             KdTerm::Crd {
                 dimensions,
                 negatives,
-                temperature,
                 ..
             } => {
                 *dimensions = self.embedding.unwrap_or(*dimensions);
                 *negatives = self.negatives.unwrap_or(*negatives);
-                *temperature = self.temperature.unwrap_or(*temperature);
             }
             KdTerm::Kl { temperature } | KdTerm::ReverseKl { temperature } => {
                 *temperature = self.temperature.unwrap_or(*temperature);
@@ -299,7 +298,6 @@ impl KdArgs {
                     | KdTerm::Dkd { .. }
                     | KdTerm::Exits { .. }
                     | KdTerm::BinaryKd { .. }
-                    | KdTerm::Crd { .. }
             )
         };
         if self.alpha.is_some() && !any(is_alpha) {
@@ -311,7 +309,7 @@ impl KdArgs {
         if self.temperature.is_some() && !any(is_soft) {
             return only(
                 "--temperature",
-                "kd, kl, reverse-kl, dkd, exits, binary-kd and crd",
+                "kd, kl, reverse-kl, dkd, exits and binary-kd",
             );
         }
         let is_contrast = |l: &KdTerm| matches!(l, KdTerm::Crd { .. });
@@ -397,6 +395,25 @@ mod tests {
         assert_eq!(found.collect::<Vec<_>>(), expected);
         assert_eq!(spec.losses[0].weight.0, 10.0);
         assert_eq!(spec.mask.as_deref(), Some("m"));
+    }
+
+    #[test]
+    fn the_temperature_of_contrast_is_none_of_logits() {
+        let temperatures = |line: &str| {
+            let given = Alone::parse_from(line.split(' '));
+            let mut spec = DistillSpec::default();
+            given.losses.apply(&mut spec, false)?;
+            let found = spec.losses.iter().map(|term| match term.loss {
+                KdTerm::Kd { temperature, .. } | KdTerm::Crd { temperature, .. } => temperature,
+                _ => f64::NAN,
+            });
+            Ok::<_, Error>(found.collect::<Vec<_>>())
+        };
+        let both = "x --loss kd --loss crd:0.8 --tap a=a --temperature 3";
+        assert_eq!(temperatures(both).unwrap(), [3.0, 0.07]);
+        let alone = temperatures("x --loss crd --tap a=a --temperature 3");
+        let error = alone.unwrap_err().to_string();
+        assert!(error.contains("--temperature is for --loss kd"), "{error}");
     }
 
     #[test]
