@@ -133,11 +133,22 @@ impl Loss for Contrast {
             let [student, teacher] = SIDES;
             let memories = [bank(student)?, bank(teacher)?];
             let steps = needed("steps")?.as_slice::<i64>().map_err(unread)?;
-            let steps = steps.first().map_or(0, |&steps| steps as u64);
+            let steps = match *steps {
+                [steps] => u64::try_from(steps).ok(),
+                _ => None,
+            };
+            let steps = steps.ok_or_else(|| {
+                foreign("the checkpoint's `steps` of the memories is not one number of at least 0")
+            })?;
             let log_z = match part("log-partition") {
-                Some(tensor) => match tensor.as_slice::<f64>().map_err(unread)? {
-                    [a, b] => Some([*a, *b]),
-                    _ => None,
+                Some(tensor) => match *tensor.as_slice::<f64>().map_err(unread)? {
+                    [a, b] => Some([a, b]),
+                    ref other => {
+                        let found = other.len();
+                        return Err(foreign(&format!(
+                            "the checkpoint's `log-partition` of the memories holds {found} numbers instead of 2"
+                        )));
+                    }
                 },
                 None => None,
             };
@@ -256,6 +267,27 @@ mod tests {
         assert_eq!(a.value.to_bits(), b.value.to_bits());
         assert_eq!(a.gradients, b.gradients);
         assert!(contrast().restore(&BTreeMap::new()).is_err());
+    }
+
+    #[test]
+    fn states_of_other_lengths_and_signs_are_refused() {
+        let contrast = contrast();
+        step(&contrast, 0.5, Some([3, 1]));
+        let wrong = [
+            ("0/steps", Tensor::vector(vec![-1i64]), "`steps`"),
+            ("0/steps", Tensor::vector(vec![1i64, 2]), "`steps`"),
+            (
+                "0/log-partition",
+                Tensor::vector(vec![1f64]),
+                "holds 1 numbers",
+            ),
+        ];
+        for (name, tensor, expected) in wrong {
+            let mut state = contrast.state();
+            assert!(state.insert(name.to_owned(), tensor).is_some(), "{name}");
+            let error = contrast.restore(&state).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
     }
 
     #[test]

@@ -88,20 +88,23 @@ impl Loss for WeightedSum {
             .unwrap_or_default()
     }
 
-    /// That of all terms, under their names.
+    /// That of all terms, under their places and names.
     fn state(&self) -> BTreeMap<String, Tensor> {
         let mut all = BTreeMap::new();
-        for (term, _, loss) in &self.terms {
+        for (place, (term, _, loss)) in self.terms.iter().enumerate() {
             let state = loss.state().into_iter();
-            all.extend(state.map(|(name, tensor)| (format!("{term}/{name}"), tensor)));
+            all.extend(
+                state.map(|(name, tensor)| (format!("{}{name}", prefix(place, term)), tensor)),
+            );
         }
         all
     }
 
     fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
-        for (term, _, loss) in &self.terms {
+        for (place, (term, _, loss)) in self.terms.iter().enumerate() {
+            let prefix = prefix(place, term);
             let own = state.iter().filter_map(|(name, tensor)| {
-                let name = name.strip_prefix(term.as_str())?.strip_prefix('/')?;
+                let name = name.strip_prefix(&prefix)?;
                 Some((name.to_owned(), tensor.clone()))
             });
             loss.restore(&own.collect())?;
@@ -130,6 +133,11 @@ impl Loss for WeightedSum {
     }
 }
 
+/// What the names of a term's state begin with; terms may have one name.
+fn prefix(place: usize, term: &str) -> String {
+    format!("{place}/{term}/")
+}
+
 /// Adds to a sum; losses of the same output should agree on its shape.
 fn add(
     output: &str,
@@ -150,4 +158,50 @@ fn add(
         None => *sum = Some(gradient * weight),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    /// A number that stays from step to step.
+    struct Counted(AtomicI64);
+
+    impl Loss for Counted {
+        fn loss(&self, _: &Outputs<'_>, _: &Targets<'_>) -> Result<LossValue, LossError> {
+            Ok(LossValue {
+                value: self.0.load(Ordering::Relaxed) as f64,
+                gradients: Vec::new(),
+                parts: Vec::new(),
+            })
+        }
+
+        fn state(&self) -> BTreeMap<String, Tensor> {
+            let count = vec![self.0.load(Ordering::Relaxed)];
+            BTreeMap::from([("count".to_owned(), Tensor::vector(count))])
+        }
+
+        fn restore(&self, state: &BTreeMap<String, Tensor>) -> Result<(), LossError> {
+            let count = state["count"].as_slice::<i64>().unwrap()[0];
+            self.0.store(count, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn terms_of_one_name_have_states_of_their_own() {
+        let sum = |counts: [i64; 2]| {
+            let [a, b] = counts.map(|count| Counted(AtomicI64::new(count)));
+            WeightedSum::default().with("a", 1.0, a).with("a", 1.0, b)
+        };
+        let state = sum([3, 5]).state();
+        assert_eq!(state.len(), 2);
+        let other = sum([0, 0]);
+        other.restore(&state).unwrap();
+        let values = Targets::new([]);
+        let found = other.loss(&Outputs::new([]), &values).unwrap();
+        let parts: Vec<f64> = found.parts.iter().map(|(_, value)| *value).collect();
+        assert_eq!(parts, [3.0, 5.0]);
+    }
 }
