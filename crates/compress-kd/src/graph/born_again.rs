@@ -50,11 +50,23 @@ fn numbered(path: &Path, number: usize) -> PathBuf {
     }
 }
 
+/// Removes a file that may be there.
+fn remove(path: &Path) -> Result<(), DistillError> {
+    match std::fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DistillError::File {
+            path: path.to_owned(),
+            source,
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// Born-again networks: `generations` students of one architecture, the first taught by the model, each other by the one before.
 ///
 /// Furlanello et al. 2018, "Born-again neural networks" (arXiv:1805.04770), sec. 3. `data` is asked for the samples of each
 /// generation, whose settings are [`KdConfig::generation`]; with `trainer.initialize` at its default all begin with the model's
-/// weights, which leaves nothing to learn: the paper's begin anew. A generation goes on from its checkpoint, where one is there.
+/// weights, which leaves nothing to learn: the paper's begin anew. A generation goes on from its checkpoint, where one is there; where it
+/// begins anew, the checkpoints of those behind it, which had another teacher, are removed.
 ///
 /// # Errors
 /// [`DistillError`].
@@ -68,12 +80,18 @@ pub fn born_again(
     let mut all: Vec<(Model, KdReport)> = Vec::with_capacity(generations);
     for generation in 0..generations {
         let teacher = all.last().map_or(model, |(last, _)| last);
-        let config = config.generation(generation);
-        let checkpoint = config.trainer.checkpoint.clone().map(|c| c.path);
+        let own = config.generation(generation);
+        let checkpoint = own.trainer.checkpoint.clone().map(|c| c.path);
         let teachers = std::slice::from_ref(teacher);
-        let mut distiller = Distiller::new(teachers, model, data(generation)?, &config, session)?;
-        if let Some(path) = checkpoint.filter(|path| path.exists()) {
-            distiller.resume(path)?;
+        let mut distiller = Distiller::new(teachers, model, data(generation)?, &own, session)?;
+        match checkpoint.filter(|path| path.exists()) {
+            Some(path) => distiller.resume(path)?,
+            None => {
+                let later = (generation + 1..generations).map(|later| config.generation(later));
+                for path in later.filter_map(|later| Some(later.trainer.checkpoint?.path)) {
+                    remove(&path)?;
+                }
+            }
         }
         let report = distiller.fit()?;
         all.push((distiller.model()?, report));

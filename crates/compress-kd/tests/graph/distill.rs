@@ -10,7 +10,7 @@ use compress_tensor::{DType, Tensor};
 use compress_train::data::ArrayDataset;
 use compress_train::log::LogFormat;
 use compress_train::optimizer::AdamConfig;
-use compress_train::trainer::{Initialization, LogConfig, OptimizerConfig, TopK};
+use compress_train::trainer::{CheckpointConfig, Initialization, LogConfig, OptimizerConfig, TopK};
 use onnx_ir::Model;
 use runtime_session::SessionOptions;
 use std::sync::Arc;
@@ -327,6 +327,35 @@ fn exits_of_one_network_teach_one_another() {
     check_falls(&report, 0.5);
     assert_eq!((report.teacher.runs, report.teacher.teachers), ("never", 0));
     check_is_the_student(&distiller.model().unwrap(), &model);
+}
+
+#[test]
+fn a_generation_that_begins_anew_takes_those_behind_it_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run");
+    let mut config = config([LossTerm::new(KdTerm::kd(0.5, 2.0))]);
+    config.trainer.epochs = 2;
+    config.trainer.initialize = Initialization::He;
+    config.trainer.checkpoint = Some(CheckpointConfig {
+        path: path.clone(),
+        every: 0,
+    });
+    let born = |config: &KdConfig| {
+        let data = |_| Ok(KdData::new(Arc::new(pictures(30))));
+        let session = SessionOptions::default();
+        let all = born_again(&residual(1), 2, data, config, &session);
+        all.map(|all| all[1].0.to_bytes().unwrap())
+    };
+    let first = born(&config).unwrap();
+    // Both go on, without a step.
+    assert!(born(&config).unwrap() == first);
+    // The checkpoint of the second one is of another teacher.
+    std::fs::remove_file(path.with_extension("1")).unwrap();
+    let kept = folder.path().join("run.10");
+    std::fs::write(&kept, "another file").unwrap();
+    config.losses = vec![LossTerm::new(KdTerm::kd(0.9, 2.0))];
+    assert!(born(&config).unwrap() != first);
+    assert!(path.with_extension("2").exists() && kept.exists());
 }
 
 #[test]

@@ -142,7 +142,8 @@ impl Distill {
             if recipes.len() > 1 {
                 eprintln!("generation {} of {}", number + 1, recipes.len());
             }
-            let done = self.teach(cx, recipe, &teachers, &student)?;
+            let later = recipes.get(number + 1..).unwrap_or_default();
+            let done = self.teach(cx, recipe, later, &teachers, &student)?;
             generations.push(Generation {
                 generation: number + 1,
                 seed: recipe.train.trainer.seed,
@@ -193,11 +194,12 @@ impl Distill {
         cx.report(&outcome, |out| outcome.print(out))
     }
 
-    /// Trains one student.
+    /// Trains one student. Where it begins anew, the checkpoints of the `later` ones are of other teachers: they are removed.
     fn teach(
         &self,
         cx: &Context,
         recipe: &DistillRecipe,
+        later: &[DistillRecipe],
         teachers: &[Model],
         student: &Model,
     ) -> Result<Taught, Error> {
@@ -206,6 +208,12 @@ impl Distill {
         let resumed = self.files.resume && checkpoint.exists();
         if resumed {
             run.resume(&checkpoint)?;
+        } else {
+            for path in later.iter().map(|later| checkpoint_of(&later.train)) {
+                if path.exists() {
+                    std::fs::remove_file(&path).map_err(Error::file(&path))?;
+                }
+            }
         }
         if !run.unreached().is_empty() {
             eprintln!("note: {}", unreached_note(run.unreached()));

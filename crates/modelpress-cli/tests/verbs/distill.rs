@@ -358,6 +358,58 @@ fn contrast_and_generations_go_on_to_the_same_bytes() {
     let text = place.run(&[&born[..], &anew, &["2"]].concat());
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("generation 2: held out: loss "), "{text}");
+    // Where the first one begins anew the checkpoints of the others are of other teachers.
+    std::fs::remove_file(place.path("s.onnx.checkpoint.1")).unwrap();
+    let other = ["3", "--resume", "--alpha", "0.5"];
+    let done = place.json(&[&born[..], &anew, &other].concat());
+    for generation in done["generations"].as_array().unwrap() {
+        assert_eq!(generation["resumed"], false);
+    }
+}
+
+#[test]
+fn labels_that_do_not_exclude_one_another_are_learned() {
+    use modelpress::tensor::{Tensor, npy};
+    let place = furnished();
+    // Whether each of the two numbers is positive, in a row of its own; the last sample has both labels.
+    let truths = vec![
+        1.0f32, 1.0, 1.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0,
+    ];
+    let truths = Tensor::from_vec(&[8, 2], truths).unwrap();
+    npy::write(place.path("truths.npy"), &truths).unwrap();
+    let run = [
+        "distill",
+        "--teacher",
+        "model.onnx",
+        "--student",
+        "model.onnx",
+        "-o",
+        "s.onnx",
+        "--train",
+        "x=x.npy",
+        "--labels",
+        "truths.npy",
+        "--loss",
+        "binary-kd",
+        "--batch",
+        "4",
+        "--epochs",
+        "20",
+        "--lr",
+        "0.1",
+        "--step-share",
+        "0.03",
+    ];
+    let done = place.json(&run);
+    assert_eq!(
+        done["losses"],
+        serde_json::json!([{ "name": "binary-kd", "weight": 1.0 }])
+    );
+    let epochs = done["epochs"].as_array().unwrap();
+    // No classes, no accuracy.
+    assert_eq!(epochs[0]["train"].as_array().unwrap().len(), 1);
+    let loss = |at: usize| epochs[at]["train"][0]["value"].as_f64().unwrap();
+    assert!(loss(19) < 0.98 * loss(0), "{} to {}", loss(0), loss(19));
 }
 
 #[test]
