@@ -90,8 +90,9 @@ pub struct LossTerm {
     pub loss: KdTerm,
     /// What it is multiplied with; 1 unless given.
     pub weight: Weight,
-    /// The tensors of student and teacher that it looks at, by name; their first outputs unless given. The term is the sum over the pairs. A
-    /// last softmax is looked through on both sides.
+    /// The tensors of student and teacher that it looks at, by name; their first outputs unless given. The term is the sum over the pairs.
+    /// Losses on logits look through a last softmax, and all losses on outputs that are not given do; tensors that are given to losses on
+    /// features are taken as they are.
     pub taps: Vec<Tap>,
     /// How tokens become one vector for each sample first.
     pub pool: Pooling,

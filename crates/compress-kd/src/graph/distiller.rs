@@ -395,7 +395,6 @@ fn sum(
             pairs: pairs.clone(),
             ensemble: config.ensemble.clone(),
             labels: labels.map(str::to_owned),
-            scores: config.scores(),
         };
         sum = sum.with(name, *weight, term);
     }

@@ -10,8 +10,9 @@ use super::store::Marked;
 use super::term::{Pair, channel_axis};
 use compress_tensor::{DType, Tensor};
 use compress_train::data::Dataset;
+use compress_train::loss::Scores;
 use compress_train::random::{Purpose, Random};
-use compress_train::trainer::Trainer;
+use compress_train::trainer::{Trainer, scored};
 use onnx_ir::infer::infer_shapes;
 use onnx_ir::{Catalog, Dim, Fact, Model, Node, ValueId};
 use serde::Serialize;
@@ -79,9 +80,12 @@ impl Known {
         }
     }
 
-    fn check(&self, name: &str) -> Result<(), DistillError> {
-        let found = self.model.graph.value_by_name(name);
-        found.map(|_| ()).ok_or_else(|| self.missing(name))
+    /// The name of the scores of a tensor, before its softmax or sigmoid where it has one.
+    fn scored(&self, name: &str, scores: Scores) -> Result<String, DistillError> {
+        let graph = &self.model.graph;
+        let id = graph.value_by_name(name);
+        let id = id.ok_or_else(|| self.missing(name))?;
+        Ok(graph.name_of(scored(graph, id, scores)).to_owned())
     }
 
     fn dims(&self, name: &str) -> Option<&[Dim]> {
@@ -126,16 +130,15 @@ pub(super) fn tap(
     let mut tapped = Tapped {
         model: student.clone(),
         pairs: Vec::with_capacity(terms.len()),
-        observed: vec![known.first_output()?],
+        observed: vec![known.scored(&known.first_output()?, config.scores())?],
         projections: Vec::new(),
         weights: Vec::new(),
         inputs: Vec::new(),
     };
     for term in terms {
-        let pairs = pairs_of(term, &known, &known_teachers)?;
+        let pairs = pairs_of(term, &known, &known_teachers, config.scores())?;
         let mut found = Vec::with_capacity(pairs.len());
         for (tap, columns) in pairs {
-            known.check(&tap.student)?;
             if let (KdTerm::Crd { dimensions, .. }, Some(teacher)) =
                 (&term.loss, known_teachers.get(term.teacher))
             {
@@ -166,6 +169,7 @@ fn pairs_of(
     term: &LossTerm,
     student: &Known,
     teachers: &[Known],
+    scores: Scores,
 ) -> Result<Vec<(Tap, Vec<String>)>, DistillError> {
     let loss = term.loss.name();
     let taps = |rule| DistillError::Taps {
@@ -179,19 +183,19 @@ fn pairs_of(
         }
         let exit = |name: &String| {
             let tap = Tap {
-                student: name.clone(),
+                student: student.scored(name, scores)?,
                 teacher: String::new(),
             };
-            (tap, Vec::new())
+            Ok::<_, DistillError>((tap, Vec::new()))
         };
-        return Ok(outputs.iter().map(exit).collect());
+        return outputs.iter().map(exit).collect();
     }
     if !term.loss.has_teacher() {
         if !term.taps.is_empty() {
             return Err(taps("and looks at no teacher"));
         }
         let tap = Tap {
-            student: student.first_output()?,
+            student: student.scored(&student.first_output()?, scores)?,
             teacher: String::new(),
         };
         return Ok(vec![(tap, Vec::new())]);
@@ -228,8 +232,13 @@ fn pairs_of(
     } else {
         term.taps.clone()
     };
+    // Features that are given are taken as they are.
+    let scores = match term.loss.is_on_logits() || term.taps.is_empty() {
+        true => scores,
+        false => Scores::AsGiven,
+    };
     let mut pairs = Vec::with_capacity(of_outputs.len());
-    for tap in of_outputs {
+    for mut tap in of_outputs {
         let mut columns = Vec::new();
         if term.loss.is_on_logits() {
             for (number, teacher) in teachers.iter().enumerate() {
@@ -239,13 +248,14 @@ fn pairs_of(
                 } else {
                     tap.teacher.clone()
                 };
-                teacher.check(&name)?;
+                let name = teacher.scored(&name, scores)?;
                 columns.push(names::teacher_column(number, &name));
             }
         } else {
-            sole.check(&tap.teacher)?;
+            tap.teacher = sole.scored(&tap.teacher, scores)?;
             columns.push(names::teacher_column(term.teacher, &tap.teacher));
         }
+        tap.student = student.scored(&tap.student, scores)?;
         pairs.push((tap, columns));
     }
     Ok(pairs)

@@ -39,7 +39,6 @@ struct Teacher {
 /// All teachers of a student.
 pub(super) struct Teachers {
     teachers: Vec<Teacher>,
-    scores: Scores,
     session: SessionOptions,
 }
 
@@ -144,7 +143,6 @@ impl Teachers {
         }
         Ok(Self {
             teachers,
-            scores: config.scores(),
             session: session.clone(),
         })
     }
@@ -158,7 +156,7 @@ impl Teachers {
         for teacher in &self.teachers {
             let wanted = teacher.wanted.iter();
             let wanted: Vec<(&str, &str)> = wanted.map(|(t, c)| (t.as_str(), c.as_str())).collect();
-            let predict = Predict::new(&teacher.model, &wanted, self.scores, &self.session)?;
+            let predict = Predict::new(&teacher.model, &wanted, Scores::AsGiven, &self.session)?;
             all = all.with(Says {
                 predict,
                 name: teacher.name.clone(),

@@ -17,7 +17,7 @@ use crate::relations::{
 };
 use crate::teachers::{SelfDistillation, TeacherMean, ensemble};
 use crate::transformer::{Relations, attention_divergence, attention_regression, hidden_state};
-use compress_train::loss::{Loss, LossError, LossValue, Outputs, Scores, Target, Targets};
+use compress_train::loss::{Loss, LossError, LossValue, Outputs, Target, Targets};
 use ndarray::{Array2, ArrayD, ArrayRef, ArrayView2, ArrayViewD, Axis, Dimension, Ix2, Ix3, Ix4};
 
 /// An output of the student and the columns that it is held against.
@@ -36,17 +36,12 @@ pub(super) struct Term {
     pub(super) ensemble: Ensemble,
     /// The column of the labels, where there are some.
     pub(super) labels: Option<String>,
-    pub(super) scores: Scores,
 }
 
 /// A value and gradients by outputs, by place.
 type Found = (f64, Vec<(usize, ArrayD<f32>)>);
 
 impl Loss for Term {
-    fn scores(&self) -> Scores {
-        self.scores
-    }
-
     fn loss(&self, outputs: &Outputs<'_>, targets: &Targets<'_>) -> Result<LossValue, LossError> {
         self.of_batch(outputs, targets)
             .map_err(|error| match error {

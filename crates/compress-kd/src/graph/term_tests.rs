@@ -4,7 +4,7 @@ use super::config::{Ensemble, LossTerm, Pooling};
 use super::kinds::KdTerm;
 use super::names::{mask_column, teacher_column};
 use super::term::{Pair, Term};
-use compress_train::loss::{Loss, LossValue, Outputs, Scores, Target, Targets};
+use compress_train::loss::{Loss, LossValue, Outputs, Target, Targets};
 use compress_train::random::{Purpose, Random};
 use ndarray::{ArrayD, IxDyn};
 
@@ -31,7 +31,6 @@ impl Case {
                 pairs: Vec::new(),
                 ensemble: Ensemble::default(),
                 labels: Some("labels".into()),
-                scores: Scores::BeforeSoftmax,
             },
             outputs: Vec::new(),
             columns: Vec::new(),

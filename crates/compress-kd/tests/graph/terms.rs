@@ -212,6 +212,44 @@ fn weights_that_no_term_leads_to_stay_and_are_told() {
     assert!(report.unreached.is_empty());
 }
 
+/// A network with a `Softmax` within, `shares` of so many channels, whose biases before it are moved.
+fn gated(seed: u64, channels: usize, moved: f32) -> Model {
+    let mut b = Builder::new(seed);
+    let image = b.input("image", DType::F32, &[3, 4, 4]);
+    let flat = b.op("Flatten", &[image], "flat");
+    let scores = b.linear(flat, "scores", (48, channels));
+    let by = b.constant("by", Tensor::scalar(moved));
+    let scores = b.op("Add", &[scores, by], "scores.moved");
+    let shares = b.op("Softmax", &[scores], "shares");
+    let logits = b.linear(shares, "logits", (channels, 5));
+    b.finish(&[logits])
+}
+
+#[test]
+fn a_softmax_that_is_tapped_is_looked_at_as_it_is() {
+    let hint = LossTerm::new(KdTerm::Hint {}).with_tap("shares", "shares");
+    let mut crd = contrast();
+    crd.taps.clone_from(&hint.taps);
+    let first = |term: &LossTerm, teacher: &Model, student: &Model| {
+        let mut config = config([term.clone()]);
+        // One step.
+        (config.trainer.epochs, config.trainer.batch) = (1, 16);
+        let data = KdData::new(Arc::new(pictures(16)));
+        let (_, report) = distill(teacher, student, data, &config).unwrap();
+        report.training.epochs[0].train[0].value
+    };
+    // Shares do not know what all scores are moved by: the student is its teacher.
+    let same = first(&hint, &gated(1, 4, 20.0), &gated(1, 4, 0.0));
+    assert!(same < 1e-6, "{same}");
+    // Also where the student's go through a projection, or both are embedded.
+    for (term, channels) in [(&hint, 6), (&crd, 4)] {
+        let student = gated(2, 4, 0.0);
+        let [near, far] = [0.0, 100.0].map(|by| first(term, &gated(1, channels, by), &student));
+        let name = term.loss.name();
+        assert!((near - far).abs() < 1e-2 * near, "{name}: {near} {far}");
+    }
+}
+
 /// Images `[batch, 3, 12, 12]` through a convolution, `hidden`, to five classes, without a normalisation.
 fn plain(seed: u64, channels: usize) -> Model {
     let mut b = Builder::new(seed);

@@ -32,6 +32,7 @@ pub use error::TrainError;
 pub use initialize::Initialization;
 pub use metric::{Metric, Score, TopK};
 pub use network::{Network, NetworkOptions};
+pub use observed::scored;
 pub use predict::Predict;
 
 use crate::augment::Augmentation;

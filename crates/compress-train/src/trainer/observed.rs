@@ -46,14 +46,14 @@ pub(super) fn observed(
                 .map(|&id| graph.name_of(id).to_owned())
                 .collect(),
         })?;
-        values.push(graph.name_of(before(graph, id, scores)).to_owned());
+        values.push(graph.name_of(scored(graph, id, scores)).to_owned());
     }
     Ok((names, values))
 }
 
-/// What stands before a last softmax or sigmoid, which may have a quantizer behind it: a prescribed one of 256 codes, which leaves
-/// nothing to learn by.
-fn before(graph: &Graph, id: ValueId, scores: Scores) -> ValueId {
+/// The scores of a value: what stands before a last softmax or sigmoid, or the value itself where there is none. A quantizer may stand
+/// behind that one: a prescribed one of 256 codes, which leaves nothing to learn by.
+pub fn scored(graph: &Graph, id: ValueId, scores: Scores) -> ValueId {
     let operators: &[&str] = match scores {
         Scores::AsGiven => return id,
         Scores::BeforeSoftmax => &["Softmax", "LogSoftmax"],
