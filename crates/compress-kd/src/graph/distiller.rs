@@ -15,7 +15,7 @@ use compress_train::digest;
 use compress_train::loss::WeightedSum;
 use compress_train::optimizer::{Group, StepControl};
 use compress_train::trainer::{
-    Callback, Initialization, Metric, OptimizerConfig, TrainError, TrainReport, Trainer,
+    Callback, Initialization, Keep, Metric, OptimizerConfig, TrainError, TrainReport, Trainer,
     TrainerConfig,
 };
 use onnx_ir::Model;
@@ -79,7 +79,7 @@ pub struct KdReport {
     pub losses: Vec<(String, f64)>,
     /// The layers that were trained along and left behind.
     pub projections: Vec<ProjectionReport>,
-    /// Weights that no term of the loss leads to, which stay as they are.
+    /// Weights that no term of the loss leads to, which stay as they are, and so do the running statistics of batch normalisations there.
     pub unreached: Vec<String>,
 }
 
@@ -99,6 +99,9 @@ pub struct Distiller {
     unreached: Vec<String>,
     /// Initializers of the student that are trained or tracked.
     own: Vec<String>,
+    /// Whether the loss is 0 on held-out samples, whatever the student computes, and something goes by it unless a metric is watched.
+    is_blind: bool,
+    has_metrics: bool,
 }
 
 impl Distiller {
@@ -174,11 +177,14 @@ impl Distiller {
             Ok::<_, DistillError>(trainer)
         };
         let mut trainer = begin(&[])?;
-        let unreached = tapped.unreached(&trainer, &config.losses);
-        if !unreached.is_empty() {
-            // Neither decays what nothing teaches.
-            trainer = begin(&unreached)?;
+        let idle = tapped.unreached(&trainer, &config.losses);
+        let statistics: Vec<String> = trainer.network().statistics().map(str::to_owned).collect();
+        if !idle.is_empty() {
+            // Neither decays what nothing teaches, nor are running statistics those of other weights.
+            trainer = begin(&idle)?;
         }
+        let is_weight = |name: &String| !names::is_private(name) && !statistics.contains(name);
+        let unreached = idle.into_iter().filter(is_weight).collect();
         trainer = trainer.with_augmentation(augmentation);
         if let Some(held_out) = &held_out {
             trainer = trainer.with_preparation(steps(held_out, None)?);
@@ -190,6 +196,8 @@ impl Distiller {
         let own = own.filter(|name| !tapped.weights.contains(name)).collect();
         Ok(Self {
             own,
+            is_blind: held_out.is_some() && is_blind(config),
+            has_metrics: false,
             trainer,
             student: student.clone(),
             data: tapped.marked(train.data, true),
@@ -204,6 +212,7 @@ impl Distiller {
     /// The same with a metric, measured beside the loss on the student's first output and the labels.
     #[must_use]
     pub fn with_metric(mut self, metric: impl Metric + 'static) -> Self {
+        self.has_metrics = true;
         self.trainer = self.trainer.with_metric(metric);
         self
     }
@@ -233,8 +242,12 @@ impl Distiller {
     /// Trains to the end of the run.
     ///
     /// # Errors
-    /// Those of [`Trainer::fit`].
+    /// [`DistillError::NothingToWatch`]; those of [`Trainer::fit`].
     pub fn fit(&mut self) -> Result<KdReport, DistillError> {
+        let watch = self.trainer.config().watch.as_deref();
+        if self.is_blind && watch.map_or(!self.has_metrics, |name| name == "loss") {
+            return Err(DistillError::NothingToWatch);
+        }
         let held_out = self.held_out.as_deref();
         let mut training = self.trainer.fit(Arc::clone(&self.data), held_out)?;
         training.trained.retain(|name| !names::is_private(name));
@@ -273,8 +286,8 @@ impl Distiller {
         &self.trainer
     }
 
-    /// Weights that no term of the loss leads to, which stay as they are: a loss on features leaves what lies behind them untrained. A loss on
-    /// logits beside it, or labels, reach them.
+    /// Weights that no term of the loss leads to, which stay as they are, and so do the running statistics of batch normalisations there: a
+    /// loss on features leaves what lies behind them untrained. A loss on logits beside it, or labels, reach them.
     pub fn unreached(&self) -> &[String] {
         &self.unreached
     }
@@ -350,6 +363,15 @@ fn shared(session: &SessionOptions) -> Result<SessionOptions, DistillError> {
     Ok(session.with_parallelism(shared))
 }
 
+/// Whether the run goes by a score of held-out samples, of which no term says anything.
+fn is_blind(config: &KdConfig) -> bool {
+    let trainer = &config.trainer;
+    let says = |term: &LossTerm| term.weight.0 > 0.0 && term.loss.is_of_held_out();
+    let stopping = trainer.stopping.as_ref();
+    let stops = stopping.is_some_and(|stopping| stopping.patience.is_some());
+    (stops || trainer.keep == Keep::Best) && !config.losses.iter().any(says)
+}
+
 /// The terms by names that differ.
 fn named(terms: &[LossTerm]) -> Vec<(String, f64)> {
     let mut named: Vec<(String, f64)> = Vec::with_capacity(terms.len());
@@ -414,20 +436,26 @@ fn trained(
         // Where weights are told by name, what is trained along is one of them.
         trainer.train.extend(tapped.weights.iter().cloned());
     }
-    if !tapped.weights.is_empty() && trainer.initialize == Initialization::Keep {
-        trainer.groups.push(drawn_anew(tapped, &trainer)?);
+    let weights = tapped.weights.iter().filter(|name| !freeze.contains(name));
+    let weights: Vec<String> = weights.cloned().collect();
+    if !weights.is_empty() && trainer.initialize == Initialization::Keep {
+        // The first group that a name matches counts: patterns as `*` are of the student's weights.
+        let group = drawn_anew(weights, &trainer)?;
+        trainer.groups.insert(0, group);
     }
     Ok(trainer)
 }
 
-/// Projections begin anew where the student's weights are kept: their steps are those of such weights, unless the settings say otherwise.
-fn drawn_anew(tapped: &Tapped, trainer: &TrainerConfig) -> Result<Group, DistillError> {
+/// Projections begin anew where the student's weights are kept: their steps are those of such weights, whatever groups the settings have.
+fn drawn_anew(weights: Vec<String>, trainer: &TrainerConfig) -> Result<Group, DistillError> {
     let mut fresh = trainer.clone();
     fresh.initialize = Initialization::He;
     let rate = fresh.base_learning_rate();
-    let mut group = Group::default();
-    group.patterns.clone_from(&tapped.weights);
-    group.learning_rate = rate / trainer.base_learning_rate();
+    let mut group = Group {
+        patterns: weights,
+        learning_rate: rate / trainer.base_learning_rate(),
+        ..Group::default()
+    };
     let share = fresh.largest_step_share();
     if let OptimizerConfig::Sgd(sgd) = &trainer.optimizer
         && sgd.control == StepControl::None

@@ -140,6 +140,11 @@ pub enum DistillError {
         /// The loss of classes.
         loss: &'static str,
     },
+    /// A loss that is watched on held-out samples and is 0 there.
+    #[error(
+        "no loss says anything of the samples held out (`crd` has no memory of them), so that neither `stopping` (--patience) nor `keep = \"best\"` (--keep-best) can go by it: leave them out, add a loss that does (--loss kl), or watch a metric"
+    )]
+    NothingToWatch,
     /// Samples that change, and a teacher that is to run once.
     #[error(
         "the teacher cannot run once: augmentation changes the samples from epoch to epoch; let it run on the fly"
@@ -165,10 +170,10 @@ pub enum DistillError {
         /// The rule.
         rule: &'static str,
     },
-    /// A folder cannot be made.
+    /// A folder cannot be made, or a file of an earlier run cannot be removed.
     #[error("{}: {source}", path.display())]
     File {
-        /// The folder.
+        /// The folder or the file.
         path: PathBuf,
         /// The reason.
         source: std::io::Error,

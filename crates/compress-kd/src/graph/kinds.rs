@@ -377,6 +377,11 @@ impl KdTerm {
         )
     }
 
+    /// Whether it has a value on samples that are held out.
+    pub(super) fn is_of_held_out(&self) -> bool {
+        !matches!(self, Self::Crd { .. })
+    }
+
     /// Whether the student's features go through a learned projection where the teacher's are wider.
     pub(super) fn projects(&self) -> bool {
         matches!(self, Self::Hint {} | Self::HiddenState {})

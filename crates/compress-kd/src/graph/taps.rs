@@ -262,7 +262,8 @@ fn pairs_of(
 }
 
 impl Tapped {
-    /// The weights that are trained and that no term leads to; those of weight 0 lead nowhere.
+    /// The weights and running statistics that would change and that no term leads to, projections among them; terms of weight 0 lead
+    /// nowhere.
     pub(super) fn unreached(&self, trainer: &Trainer, terms: &[LossTerm]) -> Vec<String> {
         let graph = &self.model.graph;
         let terms = terms.iter().zip(&self.pairs);
@@ -284,8 +285,7 @@ impl Tapped {
                 }
             }
         }
-        let parameters = trainer.network().parameters().iter();
-        let names = parameters.map(|p| p.name.clone());
+        let names = trainer.network().state().map(|(name, _)| name.to_owned());
         let is_reached = |name: &String| graph.value_by_name(name).map(|id| reached.contains(&id));
         names
             .filter(|name| is_reached(name) == Some(false))

@@ -8,11 +8,12 @@ use compress_kd::graph::{Distiller, KdConfig, KdData, KdTerm, LossTerm, distill}
 use compress_tensor::{DType, Tensor};
 use compress_train::data::ArrayDataset;
 use compress_train::loss::CrossEntropy;
-use compress_train::optimizer::{AdamConfig, LambConfig, SgdConfig};
+use compress_train::optimizer::{AdamConfig, Group, LambConfig, SgdConfig};
 use compress_train::random::{Purpose, Random};
+use compress_train::stopping::StoppingConfig;
 use compress_train::trainer::{
-    Callback, CheckpointConfig, Flow, Initialization, Network, OptimizerConfig, StepEnd, TopK,
-    Trainer, TrainerConfig,
+    Callback, CheckpointConfig, Flow, Initialization, Keep, Network, OptimizerConfig, StepEnd,
+    TopK, Trainer, TrainerConfig,
 };
 use onnx_ir::Model;
 use runtime_session::SessionOptions;
@@ -210,6 +211,106 @@ fn weights_that_no_term_leads_to_stay_and_are_told() {
     let both = config([hint(), LossTerm::default()]);
     let (_, report) = distill(&residual(1), &student, data, &both).unwrap();
     assert!(report.unreached.is_empty());
+}
+
+#[test]
+fn terms_of_weight_0_that_project_leave_the_run_as_it_is() {
+    let student = narrow();
+    let hint = LossTerm::new(KdTerm::Hint {}).with_tap("hidden", "hidden");
+    for idle in [hint, contrast()] {
+        let name = idle.loss.name();
+        let config = config([LossTerm::default(), idle.weighted(0.0)]);
+        let data = KdData::new(Arc::new(pictures(32)));
+        let found = distill(&residual(1), &student, data, &config);
+        let (model, report) = found.unwrap_or_else(|error| panic!("{name}: {error}"));
+        check_falls(&report, 0.95);
+        check_is_the_student(&model, &student);
+        assert!(
+            report.unreached.is_empty(),
+            "{name}: {:?}",
+            report.unreached
+        );
+    }
+}
+
+#[test]
+fn groups_of_all_weights_leave_projections_to_theirs() {
+    let student = narrow();
+    let hint = LossTerm::new(KdTerm::Hint {}).with_tap("hidden", "hidden");
+    let mut config = config([LossTerm::default(), hint]);
+    // Projections learn by ten times the rate of weights that are kept.
+    config.trainer.learning_rate = None;
+    let trained = |config: &KdConfig| {
+        let data = KdData::new(Arc::new(pictures(32)));
+        let (model, _) = distill(&residual(1), &student, data, config).unwrap();
+        model.to_bytes().unwrap()
+    };
+    let expected = trained(&config);
+    config.trainer.groups = vec![Group::matching("*")];
+    assert!(trained(&config) == expected);
+}
+
+#[test]
+fn running_statistics_that_no_term_leads_to_stay() {
+    let student = residual(2);
+    let term = LossTerm::new(KdTerm::Hint {}).with_tap("stem.relu", "stem.relu");
+    let x = ArrayDataset::new([("image", images(32, 9))]).unwrap();
+    let data = KdData::new(Arc::new(x));
+    let (model, report) = distill(&residual(1), &student, data, &config([term])).unwrap();
+    let mut statistics = report.training.statistics.clone();
+    statistics.sort();
+    assert_eq!(statistics, ["stem.norm.mean", "stem.norm.var"]);
+    assert!(report.unreached.contains(&"b.norm.scale".to_owned()));
+    assert!(!report.unreached.contains(&"b.norm.mean".to_owned()));
+    let of = |model: &Model, name: &str| {
+        let id = model.graph.value_by_name(name).unwrap();
+        model.graph.initializer(id).unwrap().to_f64_vec().unwrap()
+    };
+    for name in ["a.norm.mean", "a.norm.var", "b.norm.mean", "b.norm.var"] {
+        assert_eq!(of(&model, name), of(&student, name), "{name}");
+    }
+    for name in ["stem.norm.mean", "stem.norm.var"] {
+        assert_ne!(of(&model, name), of(&student, name), "{name}");
+    }
+}
+
+#[test]
+fn nothing_goes_by_a_loss_that_says_nothing_of_held_out_samples() {
+    let run = |losses: Vec<LossTerm>, change: fn(&mut TrainerConfig), has_metric: bool| {
+        let mut config = config(losses);
+        config.trainer.epochs = 2;
+        change(&mut config.trainer);
+        let data = KdData::new(Arc::new(pictures(24))).with_held_out(Arc::new(pictures(8)));
+        let session = SessionOptions::default();
+        let teachers = [residual(1)];
+        let mut distiller = Distiller::new(&teachers, &narrow(), data, &config, &session)?;
+        if has_metric {
+            distiller = distiller.with_metric(TopK::default());
+        }
+        distiller.fit()
+    };
+    let stops: fn(&mut TrainerConfig) = |t| t.stopping = Some(StoppingConfig::default());
+    let keeps: fn(&mut TrainerConfig) = |t| t.keep = Keep::Best;
+    for change in [stops, keeps] {
+        for losses in [
+            vec![contrast()],
+            vec![contrast(), LossTerm::default().weighted(0.0)],
+        ] {
+            let error = run(losses, change, false).unwrap_err().to_string();
+            assert!(
+                error.contains("`stopping`") && error.contains("`keep = \"best\"`"),
+                "{error}"
+            );
+        }
+        assert!(run(vec![contrast()], change, true).is_ok());
+        assert!(run(vec![contrast(), LossTerm::default()], change, false).is_ok());
+    }
+    let watches: fn(&mut TrainerConfig) = |t| {
+        t.keep = Keep::Best;
+        t.watch = Some("loss".into());
+    };
+    assert!(run(vec![contrast()], watches, true).is_err());
+    assert!(run(vec![contrast()], |_| {}, false).is_ok());
 }
 
 /// A network with a `Softmax` within, `shares` of so many channels, whose biases before it are moved.
