@@ -55,12 +55,7 @@ pub fn least_squares_step(
     let data = weight.data::<f32>()?;
     check_finite(&data)?;
     let q_max = range.q_max as f32;
-    let mut steps = steps_of(&data, channels, inner, q_max);
-    let mut most = vec![0f32; channels];
-    for (i, run) in data.chunks(inner.max(1)).enumerate() {
-        let most = &mut most[i % channels.max(1)];
-        *most = run.iter().fold(*most, |m, w| m.max(w.abs()));
-    }
+    let (mut steps, most) = steps_of(&data, channels, inner, q_max);
     for (step, most) in steps.iter_mut().zip(most) {
         let quotient = |step: f32| f64::from(most) / f64::from(step) / f64::from(q_max);
         while quotient(*step) > 1.0 && quotient(*step) < 1.0 + 1e-6 {

@@ -130,8 +130,13 @@ fn quantize(
 }
 
 /// Steps of symmetric codes of at most `q_max`: of least squared error among [`CANDIDATES`], or the greatest where 8 bits or more make clipping
-/// needless.
-pub(crate) fn steps_of(data: &[f32], channels: usize, inner: usize, q_max: f32) -> Vec<f32> {
+/// needless; beside them the greatest magnitudes.
+pub(crate) fn steps_of(
+    data: &[f32],
+    channels: usize,
+    inner: usize,
+    q_max: f32,
+) -> (Vec<f32>, Vec<f32>) {
     let mut max_abs = vec![0f32; channels];
     for_each_run(data, channels, inner, |c, run| {
         max_abs[c] = run.iter().fold(max_abs[c], |m, v| m.max(v.abs()));
@@ -140,7 +145,7 @@ pub(crate) fn steps_of(data: &[f32], channels: usize, inner: usize, q_max: f32) 
     if q_max < 127.0 {
         shrink_to_least_squares(data, channels, inner, q_max, &mut steps);
     }
-    steps
+    (steps, max_abs)
 }
 
 /// The greatest code of the narrow, symmetric range.
