@@ -103,7 +103,7 @@ fn after_training_too_the_file_gives_what_was_trained() {
     let (model, _) = prepared(&bits(4, 4));
     let mut config = TrainerConfig::default();
     (config.epochs, config.batch) = (2, 32);
-    config.learning_rate = Some(0.01);
+    (config.learning_rate, config.step_share) = (Some(0.01), Some(TrainerConfig::FRESH_STEP_SHARE));
     let trained = fit(&model, dataset(0..TRAINING), config);
     let biases = |model: &Model| {
         let id = model.graph.value_by_name("linear_b").unwrap();

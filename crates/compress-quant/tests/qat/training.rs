@@ -14,7 +14,7 @@ use std::sync::Arc;
 fn config(epochs: u64) -> TrainerConfig {
     let mut config = TrainerConfig::default();
     (config.epochs, config.batch) = (epochs, 32);
-    config.learning_rate = Some(0.01);
+    (config.learning_rate, config.step_share) = (Some(0.01), Some(TrainerConfig::FRESH_STEP_SHARE));
     config
 }
 

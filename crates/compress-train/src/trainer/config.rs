@@ -142,9 +142,6 @@ impl Default for TrainerConfig {
     }
 }
 
-/// The largest share of a step for weights that begin anew.
-const FRESH_STEP_SHARE: f64 = 0.03;
-
 /// Which weights a run ends with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -369,10 +366,13 @@ impl TrainerConfig {
         self.learning_rate.unwrap_or_else(usual)
     }
 
+    /// The largest share of a step for weights that begin anew; also for steps of quantization-aware training, which learn anew.
+    pub const FRESH_STEP_SHARE: f64 = 0.03;
+
     /// The largest share of its weights that a step of SGD changes a layer by: the one given; else 0.03 for weights that begin anew, and a
     /// tenth of it for weights that are kept.
     pub fn largest_step_share(&self) -> f64 {
-        let usual = FRESH_STEP_SHARE * self.share_of_kept();
+        let usual = Self::FRESH_STEP_SHARE * self.share_of_kept();
         self.step_share.unwrap_or(usual)
     }
 

@@ -39,7 +39,7 @@ use crate::session::SessionOptions;
 use crate::train::data::Dataset as _;
 use crate::train::optimizer::Group;
 use crate::train::trainer::{
-    Callback, Hold, Initialization, OptimizerConfig, TrainReport, Trainer,
+    Callback, Hold, Initialization, OptimizerConfig, TrainReport, Trainer, TrainerConfig,
 };
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -69,11 +69,12 @@ pub struct QatSpec {
     pub layers: Vec<LayerSpec>,
     /// The runtime whose rules hold.
     pub target: Target,
-    /// How the ranges are chosen that training begins with.
+    /// How the ranges are chosen that training begins with. [`Method::MovingAverage`] runs one sample at a time; where the model takes more and
+    /// no fewer, it takes means over these batches.
     pub range: Method,
     /// Nodes that stay float.
     pub exclude: Vec<String>,
-    /// Samples, evenly out of those to train on, that ranges are chosen by.
+    /// Samples, evenly out of those to train on, that ranges are chosen by; whole batches of a model that takes so many samples and no others.
     pub calibration: usize,
     /// Epochs in which the float model is trained first, normalisations with the statistics of batches.
     #[serde(alias = "warm_up")]
@@ -192,6 +193,58 @@ impl QatSpec {
         config
     }
 
+    /// The settings of a trainer for the model that `prepare_qat` told `report` of; `config` is as for any model.
+    ///
+    /// The weights are kept, so that [`TrainerConfig::base_learning_rate`] is a tenth of that of weights that begin anew; a step may change
+    /// layers by [`TrainerConfig::FRESH_STEP_SHARE`] unless `config` says otherwise: steps have far to go, and codes of few bits too. Steps
+    /// and offsets get groups behind those of `config`, without weight decay but for the ranges of activations of PACT, whose paper has
+    /// one, and stay in the last [`QatSpec::hold_steps`] epochs.
+    pub fn trainer(&self, config: &TrainerConfig, report: &QatReport) -> TrainerConfig {
+        let mut trainer = config.clone();
+        trainer.initialize = Initialization::Keep;
+        trainer
+            .step_share
+            .get_or_insert(TrainerConfig::FRESH_STEP_SHARE);
+        let learned = report.steps.iter().chain(&report.offsets);
+        let learned: Vec<String> = learned.cloned().collect();
+        if learned.is_empty() {
+            return trainer;
+        }
+        let of_weights: Vec<&String> = report
+            .layers
+            .iter()
+            .filter_map(|l| l.weight_step.as_ref())
+            .collect();
+        let (of_weights, others): (Vec<String>, Vec<String>) = learned
+            .iter()
+            .cloned()
+            .partition(|name| of_weights.contains(&name));
+        let usual = match trainer.optimizer {
+            OptimizerConfig::Adam(_) => 0.1,
+            _ => 1.0,
+        };
+        let decays = self.method == QatMethod::Pact;
+        // Groups that name steps come before.
+        for (patterns, decays) in [(of_weights, false), (others, decays)] {
+            if patterns.is_empty() {
+                continue;
+            }
+            trainer.groups.push(Group {
+                patterns,
+                learning_rate: self.step_learning_rate.unwrap_or(usual),
+                weight_decay: (!decays).then_some(0.0),
+                ..Group::default()
+            });
+        }
+        if self.hold_steps > 0.0 {
+            trainer.hold.push(Hold {
+                patterns: learned,
+                from: trainer.epochs as f64 - self.hold_steps,
+            });
+        }
+        trainer
+    }
+
     pub(super) fn within(mut self, folder: &Path) -> Self {
         self.teacher = self.teacher.map(|path| folder.join(path));
         self
@@ -272,7 +325,8 @@ impl TrainRecipe {
             return Err(TrainRecipeError::WarmUpOfNothing);
         }
         let mut recipe = self.clone();
-        recipe.fine_tune();
+        let share = &mut recipe.trainer.step_share;
+        share.get_or_insert(TrainerConfig::FRESH_STEP_SHARE);
         recipe.begin_with(model, teacher, options)
     }
 
@@ -294,10 +348,7 @@ impl TrainRecipe {
             (teacher, _) => teacher,
         };
         let mut recipe = self.clone();
-        recipe.fine_tune();
-        recipe.learn_steps(&spec, &report);
-        // The weights are those that ranges were chosen by.
-        recipe.trainer.initialize = Initialization::Keep;
+        recipe.trainer = spec.trainer(&self.trainer, &report);
         let told = QatSpec {
             // By what it holds, not by its place.
             teacher: None,
@@ -348,8 +399,8 @@ impl TrainRecipe {
         Ok((model, report, samples))
     }
 
-    /// Statistics of samples that lie evenly over those to train on.
-    fn calibrate(
+    /// Statistics of samples that lie evenly over those to train on, and the number of samples.
+    pub(super) fn calibrate(
         &self,
         spec: &QatSpec,
         config: &QatConfig,
@@ -358,17 +409,27 @@ impl TrainRecipe {
     ) -> Result<(Calibration, usize), TrainRecipeError> {
         let (side, _) = self.sides(float)?;
         let options_of_data = DataOptions {
-            preferred_batch: self.trainer.batch.max(1),
+            preferred_batch: match spec.range {
+                // The ends of each sample count.
+                Method::MovingAverage => 1,
+                _ => self.trainer.batch.max(1),
+            },
             preprocess: self.preprocess.clone(),
             ..DataOptions::default()
         };
         let all = Dataset::open(float, &self.samples.inputs, &options_of_data)?;
         let batch = all.batch().max(1);
-        let count = spec.calibration.min(side.len());
+        let mut count = spec.calibration.min(side.len());
+        if all.has_fixed_batch() && side.len() >= batch {
+            // Whole batches, of as many samples more, or of as many less where there are no more.
+            count = count
+                .next_multiple_of(batch)
+                .min(side.len() / batch * batch);
+        }
         let mut rows: Vec<usize> = (0..count)
             .map(|i| side.row(i * side.len() / count))
             .collect();
-        // The last batch of a model that takes so many and no others is filled up from the first samples on.
+        // Where all samples are fewer than a batch, they fill it up again from the first on.
         if all.has_fixed_batch() {
             let missing = count.next_multiple_of(batch) - count;
             rows.extend((0..missing).map(|i| rows[i % count]).collect::<Vec<_>>());
@@ -376,55 +437,6 @@ impl TrainRecipe {
         let samples = rows.chunks(batch).map(|rows| all.batch_at(rows));
         let calibration = calibrate(float, samples, &config.quantize, options)?;
         Ok((calibration, count))
-    }
-
-    /// A tenth of the learning rate of weights that begin anew, and their share of a step, unless given.
-    fn fine_tune(&mut self) {
-        let usual = self.trainer.optimizer.learning_rate() / 10.0;
-        self.trainer.learning_rate.get_or_insert(usual);
-        self.trainer.step_share.get_or_insert(0.03);
-    }
-
-    /// Settings of steps and offsets: no weight decay, but for the ranges of activations of PACT, whose paper has one; held at the end.
-    fn learn_steps(&mut self, spec: &QatSpec, report: &QatReport) {
-        let trainer = &mut self.trainer;
-        let learned = report.steps.iter().chain(&report.offsets);
-        let learned: Vec<String> = learned.cloned().collect();
-        if learned.is_empty() {
-            return;
-        }
-        let of_weights: Vec<String> = report
-            .layers
-            .iter()
-            .filter_map(|l| l.weight_step.clone())
-            .collect();
-        let (of_weights, others): (Vec<String>, Vec<String>) = learned
-            .iter()
-            .cloned()
-            .partition(|name| of_weights.contains(name));
-        let usual = match trainer.optimizer {
-            OptimizerConfig::Adam(_) => 0.1,
-            _ => 1.0,
-        };
-        let decays = spec.method == QatMethod::Pact;
-        // Groups of the recipe that name steps come before.
-        for (patterns, decays) in [(of_weights, false), (others, decays)] {
-            if patterns.is_empty() {
-                continue;
-            }
-            trainer.groups.push(Group {
-                patterns,
-                learning_rate: spec.step_learning_rate.unwrap_or(usual),
-                weight_decay: (!decays).then_some(0.0),
-                ..Group::default()
-            });
-        }
-        if spec.hold_steps > 0.0 {
-            trainer.hold.push(Hold {
-                patterns: learned,
-                from: trainer.epochs as f64 - spec.hold_steps,
-            });
-        }
     }
 }
 

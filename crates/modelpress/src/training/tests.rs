@@ -188,3 +188,91 @@ fn generations_hold_out_the_same_samples() {
     other.train.trainer.seed = 7;
     assert_ne!(held_out(&other), held_out(&recipe));
 }
+
+/// `x [batch, 4] -> y [batch, 3]`, by weights that are not all alike.
+fn linear(batch: crate::ir::Dim) -> Model {
+    use crate::tensor::{DType, Tensor};
+    let mut graph = crate::ir::Graph::new("linear");
+    let fact = Fact::tensor(DType::F32, [batch, 4usize.into()]);
+    let x = graph.add_value("x", fact).unwrap();
+    graph.add_input(x);
+    let values = (0..12u8).map(|i| f32::from(i) / 8.0 - 0.6).collect();
+    let w = Tensor::from_vec(&[4, 3], values).unwrap();
+    let w = graph.add_initializer("w", w).unwrap();
+    let b = Tensor::vector(vec![0.1f32, -0.2, 0.3]);
+    let b = graph.add_initializer("b", b).unwrap();
+    let y = graph.add_value("y", Fact::Unknown).unwrap();
+    let node = crate::ir::Node::new("Gemm", [x, w, b], [y]);
+    graph.add_node(node.named("linear")).unwrap();
+    graph.add_output(y);
+    Model::new(graph, 17)
+}
+
+/// What a recipe gathers of `x`, of which sample `i` is `[i + 1, -i / 2, i % 5, 0.25]`, and the number of samples.
+fn gathered(batch: crate::ir::Dim, recipe: &str) -> (crate::quant::TensorStats, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let row = |i: u8| {
+        [
+            f32::from(i + 1),
+            f32::from(i) / -2.0,
+            f32::from(i % 5),
+            0.25,
+        ]
+    };
+    let values = (0..21).flat_map(row).collect();
+    let values = crate::tensor::Tensor::from_vec(&[21, 4], values).unwrap();
+    crate::tensor::npy::write(folder.path().join("x.npy"), &values).unwrap();
+    let text = format!("[samples]\ninputs = ['x.npy']\n{recipe}");
+    let recipe = TrainRecipe::from_toml(&text).unwrap();
+    let recipe = recipe.within(folder.path());
+    let spec = recipe.qat.clone().unwrap();
+    let options = SessionOptions::default();
+    let (found, samples) = recipe
+        .calibrate(&spec, &spec.config(), &linear(batch), &options)
+        .unwrap();
+    (found.get("x").unwrap().clone(), samples)
+}
+
+#[test]
+fn ranges_do_not_depend_on_the_batch() {
+    use crate::quant::{DType, Method, RangeRule};
+    let methods = [
+        ("'minmax'", Method::MinMax),
+        ("'moving-average'", Method::MovingAverage),
+        ("{ percentile = 99.9 }", Method::Percentile(99.9)),
+        ("'entropy'", Method::Entropy),
+        ("'mse'", Method::Mse),
+    ];
+    for (name, method) in methods {
+        let range = |batch: usize| {
+            let text = format!("[trainer]\nbatch = {batch}\n[qat]\nrange = {name}");
+            let (stats, samples) = gathered(crate::ir::Dim::symbol("batch"), &text);
+            assert_eq!(samples, 21);
+            let range = method.range(&stats, DType::U8, RangeRule::Asymmetric);
+            let range = range.unwrap();
+            (range.min, range.max)
+        };
+        let found = range(1);
+        for batch in [2, 8, 64] {
+            assert_eq!(range(batch), found, "{name}, {batch}");
+        }
+        if method == Method::MovingAverage {
+            // The means of -i / 2 and of i + 1 for i of 0 to 20.
+            assert_eq!(found, (-5.0, 11.0));
+        }
+    }
+}
+
+#[test]
+fn a_fixed_batch_sees_no_sample_twice() {
+    let seen = |calibration: usize| {
+        let text = format!("[qat]\nrange = 'minmax'\ncalibration = {calibration}");
+        let (stats, samples) = gathered(8usize.into(), &text);
+        (samples, stats.samples())
+    };
+    // Whole batches of 8, of 21 samples.
+    assert_eq!(
+        [seen(1), seen(8), seen(9), seen(512)],
+        [(8, 1), (8, 1), (16, 2), (16, 2)]
+    );
+}
