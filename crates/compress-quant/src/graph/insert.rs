@@ -121,10 +121,7 @@ impl Writer<'_> {
             let widened = widen(&tensor, bias, input.scale[0], &mut quantized, weight.axis);
             let widened = widened.map_err(values)?;
             if widened > 0 {
-                self.repairs.push(Note::new(
-                    &name,
-                    format!("scales of {widened} channels widened so that the bias fits in int32"),
-                ));
+                self.repairs.push(widened_note(&name, widened));
             }
         }
         let mut product_sqnr_db = None;
@@ -435,6 +432,18 @@ fn bounds(graph: &Graph, node: &Node) -> (f64, f64) {
     }
 }
 
+/// The least scale of a weight with which a bias fits in int32 in steps of `s_x · s_w`, with head room for the sum of products: the bias may take
+/// half of int32.
+pub(super) fn least_scale(bias: f32, input_scale: f32) -> f64 {
+    f64::from(bias.abs()) / (f64::from(i32::MAX) / 2.0) / f64::from(input_scale)
+}
+
+/// What is told where [`widen`] or its like did something.
+pub(super) fn widened_note(weight: &str, channels: usize) -> Note {
+    let text = format!("scales of {channels} channels widened so that the bias fits in int32");
+    Note::new(weight, text)
+}
+
 /// Makes the scale of weights grow in channels whose bias would not fit in int32; gives the number of them.
 fn widen(
     weight: &Tensor,
@@ -445,12 +454,10 @@ fn widen(
 ) -> Result<usize, QuantError> {
     let mut scale = quantized.params.scale.clone();
     let mut widened = 0;
-    // Head room for the sum of products: the bias may take half of int32.
-    let most = f64::from(i32::MAX) / 2.0;
     let single = scale.len() == 1;
     for (c, &b) in bias.iter().enumerate() {
         let s = &mut scale[if single { 0 } else { c }];
-        let least = f64::from(b.abs()) / most / f64::from(input_scale);
+        let least = least_scale(b, input_scale);
         if f64::from(*s) < least {
             *s = least as f32 * 1.000_001;
             widened += 1;

@@ -37,8 +37,8 @@ pub struct ExportReport {
 /// Writes the integer file of a model that [`prepare_qat`](super::prepare_qat) gave and that was trained: each `LearnedFakeQuantize` becomes
 /// `QuantizeLinear` and `DequantizeLinear`, weights become int8 codes.
 ///
-/// The pairs give the bits of what was trained, and weights the same values. What differs is the bias, rounded to int32 in steps
-/// of `s_x s_w`: by half of what one code of the activation times one of the weight adds. One that would not fit stays as it is. Codes of fewer than 8 bits of activations are cut off by an integer `Clip`.
+/// The pairs give the bits of what was trained; weights and biases have the same values, biases as int32 in steps of `s_x s_w`. One that would not fit
+/// stays as it is, as it was trained. Codes of fewer than 8 bits of activations are cut off by an integer `Clip`.
 ///
 /// # Errors
 /// [`QuantizeError::NotPrepared`]; [`QuantizeError::Values`] for weights and steps that are no numbers; [`QuantizeError::TargetRule`] for open

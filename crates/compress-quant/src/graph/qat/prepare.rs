@@ -6,9 +6,9 @@ use super::ranges::{FirstCodes, first_codes};
 use super::report::{QatLayer, QatReport};
 use super::{BIAS_OPERATOR, OPERATOR, TARGET};
 use crate::graph::calibrate::Calibration;
-use crate::graph::edit::{drop_unread, sqnr_db};
+use crate::graph::edit::{drop_unread, node_name, sqnr_db};
 use crate::graph::error::QuantizeError;
-use crate::graph::insert::{ActivationPair, WrittenWeight};
+use crate::graph::insert::{ActivationPair, WrittenWeight, least_scale, widened_note};
 use crate::graph::plan::Plan;
 use crate::graph::preflight::{check_integers, fix_sizes};
 use crate::graph::prepare::prepare;
@@ -23,6 +23,9 @@ use std::collections::{BTreeMap, HashMap};
 /// The floor of a step is its first value over this.
 const FLOOR: f32 = 1024.0;
 
+/// By how much a bias may grow, or the step of what its layer reads shrink, before the least step that the weight has for it would be too small.
+const ROOM: f64 = 4.0;
+
 /// Puts a node with a learned step wherever static quantization puts a pair of `QuantizeLinear` and `DequantizeLinear`, with its ranges to begin
 /// with.
 ///
@@ -31,6 +34,8 @@ const FLOOR: f32 = 1024.0;
 /// `FakeQuantizeBias` where the file has them as int32; steps are initializers
 /// `NAME_step` of the rank of what they quantize, so that an optimizer that bounds steps by a layer's norm bounds theirs; LSQ+
 /// has `NAME_offset` beside. Activations that share a scale share the step. No step falls below a 1024th of the least of its node's first ones.
+/// In channels whose weights are so small that the bias would not fit in int32, steps begin with, and do not fall below, four times what it takes;
+/// [`QatReport::repairs`] tells of them.
 ///
 /// The result is trained as any other model: [`QatReport::steps`] names what should have no weight decay. `calibration` is that of
 /// [`calibrate`](crate::graph::calibrate) with `config.quantize`.
@@ -76,11 +81,13 @@ pub fn prepare_qat(
         plan: &plan,
         codes: &codes,
         steps: BTreeMap::new(),
+        biases: BTreeMap::new(),
         report: QatReport::default(),
     };
     for pair in &activation_pairs {
         learner.activation(pair)?;
     }
+    written_weights.iter().for_each(|w| learner.note_bias(w));
     let mut of_weights: HashMap<NodeId, LearnedWeight> = HashMap::new();
     let mut shared = BTreeMap::new();
     for weight in written_weights {
@@ -112,7 +119,9 @@ pub fn prepare_qat(
             activation_step: root.and_then(|root| Some(steps.get(root)?.name.clone())),
         });
     }
-    (report.notes, report.repairs) = (notes, repairs);
+    report.notes = notes;
+    let of_weights = std::mem::replace(&mut report.repairs, repairs);
+    report.repairs.extend(of_weights);
     report.skipped = plan.selection.skipped;
     model.opsets.set(PRIVATE_DOMAIN, PRIVATE_DOMAIN_VERSION);
     model.set_metadata(TARGET, quantize.target.name());
@@ -149,6 +158,8 @@ struct Learner<'a> {
     codes: &'a BTreeMap<ValueId, FirstCodes>,
     /// By the representative of the group.
     steps: BTreeMap<ValueId, GroupStep>,
+    /// By the name of a weight: the steps that each bias of its layers takes at least.
+    biases: BTreeMap<String, Vec<Vec<f64>>>,
     report: QatReport,
 }
 
@@ -243,6 +254,56 @@ impl Learner<'_> {
         Ok((step, offset))
     }
 
+    /// The step of what a layer reads.
+    fn read_step(&self, core: NodeId) -> Option<(&GroupStep, f32)> {
+        let read = self.names.node(core).input(0)?;
+        let root = self.plan.quantized.get(&read)?;
+        Some((self.steps.get(root)?, self.codes.get(root)?.step))
+    }
+
+    /// Notes what the bias of a layer asks of the steps of its weight.
+    fn note_bias(&mut self, written: &WrittenWeight) {
+        let Some((_, step)) = self.read_step(written.core) else {
+            return;
+        };
+        let floats = written
+            .bias
+            .as_ref()
+            .and_then(|(_, b, _)| b.to_f32_vec().ok());
+        let least = floats.iter().flatten().map(|&b| least_scale(b, step));
+        let least = least.collect();
+        let of_weight = self.biases.entry(written.name.clone()).or_default();
+        of_weight.push(least);
+    }
+
+    /// Raises the steps of a weight with which a bias would not fit in int32; gives the number of them, and the least that they may become.
+    fn raise(&self, name: &str, steps: &mut [f32]) -> (usize, f32) {
+        let mut least = vec![0f64; steps.len()];
+        for bias in self.biases.get(name).into_iter().flatten() {
+            for (c, least) in least.iter_mut().enumerate() {
+                *least = match (steps.len(), bias.len()) {
+                    // One number for all, of steps or of biases.
+                    (1, _) | (_, 1) => bias.iter().fold(*least, |m, &b| m.max(b)),
+                    _ => bias.get(c).map_or(*least, |&b| least.max(b)),
+                };
+            }
+        }
+        let (mut raised, mut highest, mut others) = (0, 0f32, f32::INFINITY);
+        for (step, least) in steps.iter_mut().zip(least) {
+            if f64::from(*step) < ROOM * least {
+                *step = ((ROOM * least) as f32).clamp(f32::MIN_POSITIVE, f32::MAX);
+                highest = highest.max(*step);
+                raised += 1;
+            } else {
+                others = others.min(*step);
+            }
+        }
+        // There is one floor for all, which leaves the other channels as they are.
+        let least = steps.iter_mut().filter(|s| **s < highest.min(others));
+        least.for_each(|s| *s = highest.min(others));
+        (raised, highest.min(others))
+    }
+
     /// Puts a weight back, behind a node with steps of its own; `shared` holds what was put back for other readers.
     fn weight(
         &mut self,
@@ -273,13 +334,18 @@ impl Learner<'_> {
             bits => CodeRange::signed(bits),
         };
         let codes = codes.map_err(values)?;
-        let steps = least_squares_step(&tensor, *axis, codes).map_err(values)?;
+        let mut steps = least_squares_step(&tensor, *axis, codes).map_err(values)?;
+        let (raised, least) = self.raise(name, &mut steps);
+        if raised > 0 {
+            self.report.repairs.push(widened_note(name, raised));
+        }
         let sqnr_db = noise(&tensor, codes, *axis, &steps).map_err(values)?;
         let mut shape = vec![1; tensor.rank()];
         if let Some(axis) = *axis {
             shape[axis] = steps.len();
         }
-        let (channels, floor) = (steps.len(), floor(steps.iter().copied()));
+        let floor = floor(steps.iter().copied()).max(least);
+        let channels = steps.len();
         let steps = Tensor::from_vec(&shape, steps).map_err(|e| values(e.into()))?;
         let w = self.initializer(name, tensor)?;
         let step = self.graph.add_initializer(&format!("{name}_step"), steps)?;
@@ -319,19 +385,18 @@ impl Learner<'_> {
     ) -> Result<(), QuantizeError> {
         let count = tensor.len();
         let float = self.initializer(&name, tensor)?;
-        let read = self.names.node(core).input(0);
-        let root = read.and_then(|x| self.plan.quantized.get(&x));
-        let step = root.and_then(|root| self.steps.get(root));
-        let (Some(step), Some(old)) = (step, self.graph.producer(new)) else {
+        let (Some((step, _)), Some(old)) = (self.read_step(core), self.graph.producer(new)) else {
             return self.take_place(new, float);
         };
         if ![1, count].contains(&weight.channels) {
             // One number for all channels, of which the file has a code for each.
             return self.take_place(new, float);
         }
+        // Of the layer, as others may have the same bias.
+        let layer = node_name(self.names, core);
         let node = Node::new(BIAS_OPERATOR, [float, step.step, weight.step], [new])
             .in_domain(PRIVATE_DOMAIN)
-            .named(format!("{name}_FakeQuantizeBias"))
+            .named(format!("{layer}_FakeQuantizeBias"))
             .with("floor_x", step.floor)
             .with("floor_w", weight.floor);
         let old = self.graph.replace_node(old, node)?;
