@@ -93,6 +93,12 @@ def row(network, variant, right, float_right, same, seconds):
     print(f"| {network} | {variant} | {text} | {0.0 - below:+.2f} | {p:.3f} | {allowed}: {'met' if met else 'missed'} | {same} | {seconds:.0f} |", flush=True)
 
 
+# Operators that LiteRT's kernels run on the codes of their input, `TIED` on those of all inputs: `same_scale` of the target, and those that move values.
+# A mean (`GlobalAveragePool`, `ReduceMean`) rescales.
+COPIES = ("AveragePool", "Flatten", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "SpaceToDepth", "Split", "Squeeze", "Transpose", "Unsqueeze")
+TIED = ("Concat", "Max", "Min")
+
+
 def rules_of_litert(path):
     """What a file breaks of the rules that LiteRT has for integer files, as lines."""
     graph = onnx.load(path).graph
@@ -146,9 +152,9 @@ def rules_of_litert(path):
                 bias, (s_b, z_b) = constants[sources[2].input[0]], numbers(sources[2])
                 if bias.dtype != np.int32 or z_b.any() or not np.allclose(s_b.ravel(), (s_x * s_w).ravel(), rtol=1e-6):
                     broken.append(f"{node.name}: a bias that is not int32 in steps of s_x s_w")
-        if node.op_type in ("Reshape", "Flatten", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Transpose", "Squeeze", "Unsqueeze"):
+        if node.op_type in COPIES + TIED:
             behind = written(node.output[0])
-            for name in node.input[: None if node.op_type == "Concat" else 1]:
+            for name in node.input[: None if node.op_type in TIED else 1]:
                 if behind is not None and read(name) is not None and list(map(float, numbers(read(name)))) != list(map(float, numbers(behind))):
                     broken.append(f"{node.name}: {node.op_type} with another scale behind it")
         if node.op_type == "Softmax":
