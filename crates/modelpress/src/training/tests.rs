@@ -276,3 +276,30 @@ fn a_fixed_batch_sees_no_sample_twice() {
         [(8, 1), (8, 1), (16, 2), (16, 2)]
     );
 }
+
+#[test]
+fn a_trainer_of_codes_has_the_rate_of_kept_weights_and_the_whole_share() {
+    let mut report = crate::quant::graph::qat::QatReport::default();
+    report.steps = vec!["w_step".into(), "x_step".into()];
+    let spec = QatSpec {
+        hold_steps: 1.0,
+        ..QatSpec::default()
+    };
+    let mut given = TrainerConfig::default();
+    let found = spec.trainer(&given, &report);
+    assert_eq!(found.base_learning_rate(), given.base_learning_rate());
+    assert_eq!(found.largest_step_share(), 0.03);
+    assert_eq!(given.largest_step_share(), 0.03 * 0.1);
+    assert_eq!(found.groups[0].patterns, report.steps);
+    assert_eq!(found.groups[0].weight_decay, Some(0.0));
+    assert_eq!(
+        (&found.hold[0].patterns, found.hold[0].from),
+        (&report.steps, given.epochs as f64 - 1.0)
+    );
+    (given.step_share, given.learning_rate) = (Some(0.5), Some(0.2));
+    let found = spec.trainer(&given, &report);
+    assert_eq!(
+        (found.step_share, found.learning_rate),
+        (Some(0.5), Some(0.2))
+    );
+}
