@@ -80,6 +80,14 @@ fn samples_that_are_no_numbers_are_named_and_the_learning_rate_is_not() {
             format!("field `image` holds {value} in row 9: samples must be of finite numbers")
         );
     }
+    // Held out, they are found before the first step.
+    let held_out = part(digits(None, Some((9, f32::NAN))));
+    let sound = part(digits(None, None));
+    let error = trainer().fit(sound, Some(&held_out)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "held-out samples: field `image` holds NaN in row 9: samples must be of finite numbers"
+    );
     let mut config = TrainerConfig::default();
     (config.batch, config.step_share, config.learning_rate) = (8, Some(0.0), Some(1e20));
     let part = Subset::new(dataset(0..16, 1), (8..16).collect()).unwrap();
