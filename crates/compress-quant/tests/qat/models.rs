@@ -113,6 +113,9 @@ pub(crate) fn trained() -> &'static Model {
     MODEL.get_or_init(|| {
         let mut config = TrainerConfig::default();
         (config.epochs, config.batch) = (12, 32);
+        // The file's weights were drawn and never trained.
+        (config.learning_rate, config.step_share) =
+            (Some(0.1), Some(TrainerConfig::FRESH_STEP_SHARE));
         let data = crate::digits::dataset(0..crate::digits::TRAINING);
         fit(&residual(), data, config)
     })

@@ -68,6 +68,9 @@ impl Evaluator {
                     .apply(&mut batch)
                     .map_err(|error| error.in_rows_of(over.data))?;
             }
+            if let Some(error) = Feeder::not_finite(&batch) {
+                return Err(over.in_rows(error));
+            }
             let columns = feeder.fill(&mut batch).map_err(|e| over.in_rows(e))?;
             let feeds: Vec<(&str, Tensor)> = feeder.feeds().collect();
             session.run_into(&feeds, &mut outputs)?;

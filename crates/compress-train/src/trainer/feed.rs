@@ -110,10 +110,6 @@ impl Feeder {
 
     /// Takes the columns that feed inputs; numbers of the input's own type are moved, not copied. Gives the others back as targets.
     pub(super) fn fill(&mut self, batch: &mut Batch) -> Result<Vec<Column>, TrainError> {
-        // A network with codes, or a metric, may make a number of what is none.
-        if let Some(error) = Self::not_finite(batch) {
-            return Err(error);
-        }
         let (samples, indices) = (batch.len(), &batch.indices);
         for (port, tensor) in self.ports.iter().zip(&mut self.tensors) {
             let fields = || batch.columns.iter().map(|c| c.field.name.clone()).collect();

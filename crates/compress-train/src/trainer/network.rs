@@ -220,6 +220,10 @@ impl Network {
         draw: i64,
         look: impl FnOnce(&[String], &[Tensor], &[Column]) -> Result<(), TrainError>,
     ) -> Result<LossValue, TrainError> {
+        // A network with codes may make a number of what is none.
+        if let Some(error) = Feeder::not_finite(batch) {
+            return Err(error);
+        }
         let targets = self.feeder.fill(batch)?;
         self.exchange.give(targets, batch.len());
         let mut feeds = feeds(

@@ -209,7 +209,7 @@ fn linear(batch: crate::ir::Dim) -> Model {
 }
 
 /// What a recipe gathers of `x`, of which sample `i` is `[i + 1, -i / 2, i % 5, 0.25]`, and the number of samples.
-fn gathered(batch: crate::ir::Dim, recipe: &str) -> (crate::quant::TensorStats, usize) {
+fn gathered(batch: crate::ir::Dim, rows: u8, recipe: &str) -> (crate::quant::TensorStats, usize) {
     let folder = tempfile::tempdir().unwrap();
     let row = |i: u8| {
         [
@@ -219,8 +219,8 @@ fn gathered(batch: crate::ir::Dim, recipe: &str) -> (crate::quant::TensorStats, 
             0.25,
         ]
     };
-    let values = (0..21).flat_map(row).collect();
-    let values = crate::tensor::Tensor::from_vec(&[21, 4], values).unwrap();
+    let values = (0..rows).flat_map(row).collect();
+    let values = crate::tensor::Tensor::from_vec(&[rows.into(), 4], values).unwrap();
     crate::tensor::npy::write(folder.path().join("x.npy"), &values).unwrap();
     let text = format!("[samples]\ninputs = ['x.npy']\n{recipe}");
     let recipe = TrainRecipe::from_toml(&text).unwrap();
@@ -246,7 +246,7 @@ fn ranges_do_not_depend_on_the_batch() {
     for (name, method) in methods {
         let range = |batch: usize| {
             let text = format!("[trainer]\nbatch = {batch}\n[qat]\nrange = {name}");
-            let (stats, samples) = gathered(crate::ir::Dim::symbol("batch"), &text);
+            let (stats, samples) = gathered(crate::ir::Dim::symbol("batch"), 21, &text);
             assert_eq!(samples, 21);
             let range = method.range(&stats, DType::U8, RangeRule::Asymmetric);
             let range = range.unwrap();
@@ -267,13 +267,13 @@ fn ranges_do_not_depend_on_the_batch() {
 fn a_fixed_batch_sees_no_sample_twice() {
     let seen = |calibration: usize| {
         let text = format!("[qat]\nrange = 'minmax'\ncalibration = {calibration}");
-        let (stats, samples) = gathered(8usize.into(), &text);
+        let (stats, samples) = gathered(8usize.into(), 24, &text);
         (samples, stats.samples())
     };
-    // Whole batches of 8, of 21 samples.
+    // Whole batches of 8, of 24 samples.
     assert_eq!(
         [seen(1), seen(8), seen(9), seen(512)],
-        [(8, 1), (8, 1), (16, 2), (16, 2)]
+        [(8, 1), (8, 1), (16, 2), (24, 3)]
     );
 }
 

@@ -84,6 +84,6 @@ impl Operator for FakeQuantizeBias {
         Ok(vec![rounded(b.dtype(), b.shape(), values)?.into()])
     }
     fn quantization(&self) -> QuantRule {
-        QuantRule::AlreadyQuantized
+        QuantRule::FloatOnly("it rounds a bias already")
     }
 }
