@@ -69,12 +69,35 @@ impl Transform for Says {
             };
             let sample = at / column.field.count().max(1);
             let (tensor, found) = (names::tensor_of(name), values[at]);
+            let source = match self.not_finite(batch, sample) {
+                Some((field, found)) => {
+                    format!("field `{field}` holds {found}: samples must be of finite numbers")
+                }
+                None => format!("{}: its `{tensor}` holds {found}", self.name),
+            };
             return Err(DataError::Sample {
                 index: batch.indices.get(sample).copied().unwrap_or(sample),
-                source: format!("{}: its `{tensor}` holds {found}", self.name).into(),
+                source: source.into(),
             });
         }
         Ok(())
+    }
+}
+
+impl Says {
+    /// The first number of what a sample itself has that is not finite, and its field: then the teacher is not to blame.
+    fn not_finite<'b>(&self, batch: &'b Batch, sample: usize) -> Option<(&'b str, f32)> {
+        let own = batch
+            .columns
+            .iter()
+            .filter(|c| !self.columns.contains(&c.field.name));
+        own.filter_map(|column| {
+            let size = column.field.count().max(1);
+            let values = column.f32().ok()?.get(sample * size..)?;
+            let found = values.iter().take(size).find(|v| !v.is_finite())?;
+            Some((column.field.name.as_str(), *found))
+        })
+        .next()
     }
 }
 

@@ -151,7 +151,7 @@ fn samples_are_called_by_their_rows() {
     );
     let error = error.err().unwrap().to_string();
     assert!(
-        error.contains("field `image` holds NaN in row 9"),
+        error.contains("sample 9: field `image` holds NaN"),
         "{error}"
     );
 }
