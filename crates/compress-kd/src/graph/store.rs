@@ -36,17 +36,27 @@ impl Dataset for Beside {
     }
 
     fn read(&self, indices: &[usize], columns: &mut [Column]) -> Result<(), DataError> {
-        let own = self.data.fields().len();
-        if columns.len() != self.fields.len() {
-            return Err(DataError::Columns {
-                found: columns.len(),
-                expected: self.fields.len(),
-            });
-        }
-        let (first, rest) = columns.split_at_mut(own);
-        self.data.read(indices, first)?;
+        let rest = read_own(&*self.data, &self.fields, indices, columns)?;
         self.more.read(indices, rest)
     }
+}
+
+/// Reads the columns that a dataset itself has, and gives back those behind them.
+fn read_own<'c>(
+    data: &dyn Dataset,
+    all: &[Field],
+    indices: &[usize],
+    columns: &'c mut [Column],
+) -> Result<&'c mut [Column], DataError> {
+    if columns.len() != all.len() {
+        return Err(DataError::Columns {
+            found: columns.len(),
+            expected: all.len(),
+        });
+    }
+    let (own, rest) = columns.split_at_mut(data.fields().len());
+    data.read(indices, own)?;
+    Ok(rest)
 }
 
 /// Samples, and their places among them where asked for, and fields that a later step fills in.
@@ -85,15 +95,7 @@ impl Dataset for Marked {
     }
 
     fn read(&self, indices: &[usize], columns: &mut [Column]) -> Result<(), DataError> {
-        let own = self.data.fields().len();
-        if columns.len() != self.fields.len() {
-            return Err(DataError::Columns {
-                found: columns.len(),
-                expected: self.fields.len(),
-            });
-        }
-        let (first, rest) = columns.split_at_mut(own);
-        self.data.read(indices, first)?;
+        let rest = read_own(&*self.data, &self.fields, indices, columns)?;
         if let (true, Some(column)) = (self.has_rows, rest.last_mut()) {
             column.values = Values::I64(indices.iter().map(|&index| index as i64).collect());
         }

@@ -12,11 +12,10 @@ use compress_tensor::{DType, Tensor};
 use compress_train::data::Dataset;
 use compress_train::loss::Scores;
 use compress_train::random::{Purpose, Random};
-use compress_train::trainer::{Trainer, scored};
+use compress_train::trainer::{Trainer, ancestors, scored};
 use onnx_ir::infer::infer_shapes;
 use onnx_ir::{Catalog, Dim, Fact, Model, Node, ValueId};
 use serde::Serialize;
-use std::collections::HashSet;
 use std::sync::Arc;
 
 /// A learned layer from the student's channels to the teacher's, or from those of one of them to an embedding.
@@ -271,20 +270,8 @@ impl Tapped {
         let looked_at = looked_at.flat_map(|(_, pairs)| pairs);
         // Of embeddings both sides are outputs.
         let names = looked_at.flat_map(|pair| std::iter::once(&pair.student).chain(&pair.teachers));
-        let mut open: Vec<ValueId> = names.filter_map(|name| graph.value_by_name(name)).collect();
-        let mut reached: HashSet<ValueId> = HashSet::new();
-        while let Some(id) = open.pop() {
-            if reached.insert(id)
-                && let Some(node) = graph.producer(id)
-            {
-                let node = graph.node(node);
-                open.extend(node.inputs().iter().flatten());
-                for body in node.attributes.graphs() {
-                    let captured = body.captured();
-                    open.extend(captured.filter_map(|(_, name)| graph.value_by_name(name)));
-                }
-            }
-        }
+        let looked_at: Vec<ValueId> = names.filter_map(|name| graph.value_by_name(name)).collect();
+        let reached = ancestors(graph, &looked_at);
         let names = trainer.network().state().map(|(name, _)| name.to_owned());
         let is_reached = |name: &String| graph.value_by_name(name).map(|id| reached.contains(&id));
         names

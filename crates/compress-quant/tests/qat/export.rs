@@ -87,8 +87,20 @@ fn apart_of(model: &Model, int8: &Model) -> (f32, usize, usize) {
 fn the_file_gives_what_was_trained() {
     // What is left is the order of sums: integers add up exactly, floats do not, so that a sum between two codes may go either way. Biases are int32
     // but for TensorRT.
+    let cases = [
+        (8, 8, 0.01, 0),
+        (4, 8, 0.015, 1),
+        (8, 4, 0.12, 0),
+        (4, 4, 0.13, 1),
+        (3, 5, 0.1, 1),
+        (2, 4, 0.13, 1),
+    ];
     for target in [Target::Ort, Target::TensorRt, Target::Tflite] {
-        for (weights, activations) in [(8, 8), (4, 8), (8, 4), (4, 4), (3, 5), (2, 4)] {
+        for (weights, activations, most, others) in cases {
+            let (most, others) = match target {
+                Target::TensorRt => (1e-4, 0),
+                _ => (most, others),
+            };
             for method in [StepMethod::Lsq, StepMethod::LsqPlus, StepMethod::Pact] {
                 let mut config = bits(weights, activations);
                 config.method = method;
@@ -97,7 +109,7 @@ fn the_file_gives_what_was_trained() {
                 let name = target.name();
                 println!("W{weights}A{activations} {method:?} {name}: {apart:.2e} {off} {classes}");
                 assert!(
-                    off <= 5 && classes <= 1,
+                    apart < most && off <= 5 && classes <= others,
                     "W{weights}A{activations} {method:?} {name}: {apart} {off} {classes}"
                 );
             }
@@ -121,7 +133,10 @@ fn after_training_too_the_file_gives_what_was_trained() {
     let (int8, report) = export_qat(&trained).unwrap();
     assert_eq!(report.biases, 4);
     let (apart, off, classes) = apart_of(&trained, &int8);
-    assert!(off <= 5 && classes <= 1, "{apart} {off} {classes}");
+    assert!(
+        apart < 0.13 && off <= 5 && classes <= 1,
+        "{apart} {off} {classes}"
+    );
 }
 
 #[test]

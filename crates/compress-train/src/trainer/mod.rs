@@ -33,6 +33,7 @@ pub use initialize::Initialization;
 pub use metric::{Metric, Score, TopK};
 pub use network::{Network, NetworkOptions};
 pub use observed::scored;
+pub use parameters::ancestors;
 pub use predict::Predict;
 
 use crate::augment::Augmentation;

@@ -186,8 +186,8 @@ fn origins(graph: &Graph) -> Result<Vec<Origin>, TrainError> {
     Ok(origins)
 }
 
-/// All values that lead to some.
-fn ancestors(graph: &Graph, observed: &[ValueId]) -> HashSet<ValueId> {
+/// All values that lead to some of a graph, these among them; those that the bodies of nodes capture count as what the nodes read.
+pub fn ancestors(graph: &Graph, observed: &[ValueId]) -> HashSet<ValueId> {
     let mut found: HashSet<ValueId> = HashSet::new();
     let mut open: Vec<ValueId> = observed.to_vec();
     while let Some(id) = open.pop() {

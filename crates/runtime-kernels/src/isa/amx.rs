@@ -40,7 +40,7 @@ impl Avx512Amx {
 
 /// A leaf of `cpuid`.
 fn cpuid(leaf: u32, part: u32) -> CpuidResult {
-    #[allow(unused_unsafe, reason = "safe from Rust 1.93 on")]
+    #[allow(unused_unsafe, reason = "safe in later versions of Rust")]
     // SAFETY: every x86-64 CPU has the instruction.
     unsafe {
         __cpuid_count(leaf, part)
